@@ -1,0 +1,17 @@
+//! Compiles the wire format with protox: no protoc is looked for, even where one is installed.
+
+use prost::Message as _;
+use std::{env, error::Error, fs, path::PathBuf};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let files = ["ranking", "feedback", "catalog", "log"].map(|name| format!("offer_ranker/v1/{name}.proto"));
+    let descriptors = protox::compile(files, ["proto"])?;
+    let out_dir = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out_dir.join("descriptors.binpb"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        // Maps with a stable order: equal messages encode to equal bytes, which fingerprints rely on.
+        .btree_map(".")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

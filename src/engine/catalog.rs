@@ -1,0 +1,304 @@
+//! What may be shown where, validated: the engine never meets a catalog that breaks its own rules.
+//!
+//! Built once per revision by `crate::catalog::validate` and then immutable. Arms are kept sorted by offer id, the
+//! canonical order of everything that depends on order, so that the order of a file changes nothing.
+
+use super::{context::ContextSchema, instant::Instant, posterior::beta::BetaPrior, posterior::linear::LinearPrior};
+use iso_currency::Currency;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Most arms of one placement.
+pub const ARMS_MAX: usize = 256;
+/// Most slots of one placement.
+pub const SLOTS_MAX: u32 = 10;
+/// Most partitions of one placement's log.
+pub const PARTITIONS_MAX: u32 = 64;
+/// Longest revision window: 400 days in seconds.
+pub const REVISION_WINDOW_MAX_S: u64 = 400 * 24 * 60 * 60;
+
+/// A whole catalog at one revision.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    /// The currency of rewards and expected values.
+    pub reward_currency: Currency,
+    /// Worth of one major unit of a currency in major units of the reward currency; holds the reward currency too.
+    pub rates: BTreeMap<String, f64>,
+    /// Markets by id.
+    pub markets: BTreeMap<Arc<str>, Market>,
+    /// The market of requests that name none.
+    pub default_market: Option<Arc<str>>,
+    /// Metrics by id.
+    pub metrics: BTreeMap<Arc<str>, MetricKind>,
+    /// Offers by id.
+    pub offers: BTreeMap<Arc<str>, Arc<Offer>>,
+    /// Placements by id.
+    pub placements: BTreeMap<Arc<str>, Arc<Placement>>,
+}
+
+/// A country or region with its own prices.
+#[derive(Clone, Debug)]
+pub struct Market {
+    /// Id such as `SE`.
+    pub id: Arc<str>,
+    /// The currency of every price in it.
+    pub currency: Currency,
+}
+
+/// What a metric's values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Finite, 0 or more.
+    Count,
+    /// With a currency, converted to the reward currency.
+    Money,
+    /// Any finite number.
+    Number,
+}
+
+/// What sort of offer it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfferKind {
+    /// A period free of charge, or nearly.
+    Trial,
+    /// A lower price for a while.
+    Discount,
+    /// For those who left.
+    WinBack,
+    /// A nudge from one plan to another.
+    PlanChange,
+    /// A plan at its list price.
+    Standard,
+    /// Showing nothing; drawn in a slot it ends the slate.
+    None,
+}
+
+/// Something that can be shown.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// Id such as `annual-25-off`.
+    pub id: Arc<str>,
+    /// What sort of offer it is.
+    pub kind: OfferKind,
+    /// The plan it sells; empty only for [`OfferKind::None`].
+    pub plan: String,
+    /// Prices by market id.
+    pub prices: BTreeMap<Arc<str>, Price>,
+    /// First instant at which it may be shown.
+    pub starts_at: Option<Instant>,
+    /// First instant at which it may no longer be shown.
+    pub ends_at: Option<Instant>,
+    /// Labels for rules and reports.
+    pub tags: Vec<String>,
+    /// Where it may be shown; empty: everywhere.
+    pub platforms: Vec<String>,
+    /// Passed to the client verbatim.
+    pub display: BTreeMap<String, String>,
+    /// What one unit of a reward that is not money is worth; `None`: the price in the request's market.
+    pub value: Option<Money>,
+    /// Not to be shown for now.
+    pub paused: bool,
+}
+
+/// An amount in minor units of its currency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Money {
+    /// ISO 4217.
+    pub currency: Currency,
+    /// Whole minor units.
+    pub amount_minor: i64,
+}
+
+/// What an offer costs in one market.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Price {
+    /// What the user pays.
+    pub price: Money,
+    /// The undiscounted price, not below `price`, in the same currency.
+    pub list_price: Money,
+}
+
+/// A surface where offers are shown.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// Id such as `paywall`.
+    pub id: Arc<str>,
+    /// What it chooses from, sorted by offer id.
+    pub arms: Vec<Arm>,
+    /// How many offers it shows, from 1 to [`SLOTS_MAX`].
+    pub slots: u32,
+    /// What is known of user and moment.
+    pub context: ContextSchema,
+    /// How probabilities are made.
+    pub policy: Policy,
+    /// What is learned.
+    pub reward: Reward,
+    /// How long windows stay open.
+    pub windows: WindowLengths,
+    /// Whether slots count as shown before anybody says so.
+    pub exposure_assumed: bool,
+    /// How many partitions its log has, from 1 to [`PARTITIONS_MAX`].
+    pub partitions: u32,
+    /// What is learned when.
+    pub learning: Learning,
+}
+
+/// An offer as a choice of one placement's policy.
+#[derive(Clone, Debug)]
+pub struct Arm {
+    /// What is shown.
+    pub offer: Arc<Offer>,
+    /// Smallest probability while eligible, from 0 to 1.
+    pub floor: f64,
+    /// Where a Beta posterior starts from.
+    pub beta_prior: BetaPrior,
+}
+
+/// How probabilities are made: a rule from beliefs to probabilities, and the beliefs.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The rule.
+    pub selection: Selection,
+    /// The belief.
+    pub posterior: PosteriorKind,
+    /// What arms are compared by.
+    pub objective: Objective,
+}
+
+/// A rule from beliefs to probabilities.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Selection {
+    /// The probability of having the highest draw (Thompson, 1933).
+    Thompson,
+    /// The same for every eligible arm.
+    Uniform,
+    /// The first eligible arm; holds every arm index of the placement, first choice first.
+    Fixed(Vec<usize>),
+    /// The arms with the highest mean share 1 - epsilon evenly; all eligible arms share epsilon evenly.
+    EpsilonGreedy(f64),
+}
+
+/// A family of beliefs. Beta priors stand with the arms.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PosteriorKind {
+    /// Context-free, for rewards in [0, 1].
+    Beta,
+    /// Linear in the features.
+    Linear(LinearPrior),
+}
+
+/// What arms are compared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objective {
+    /// The reward itself.
+    Reward,
+    /// The reward times what one unit of it is worth for the offer.
+    Value,
+}
+
+/// A weighted sum of a slot's outcome totals, clipped, and divided by a unit inside the posterior.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reward {
+    /// What is summed.
+    pub terms: Vec<RewardTerm>,
+    /// Smallest reward; minus infinity where none is declared.
+    pub min: f64,
+    /// Largest reward; plus infinity where none is declared.
+    pub max: f64,
+    /// The reward that counts as 1 inside the posterior, above 0.
+    pub unit: f64,
+}
+
+/// One metric's part of a reward.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RewardTerm {
+    /// Metric id.
+    pub metric: Arc<str>,
+    /// Factor, finite.
+    pub weight: f64,
+    /// Any positive total counts as 1.
+    pub indicator: bool,
+    /// Whether the metric is money, so that the reward is in the reward currency.
+    pub money: bool,
+}
+
+/// How long the windows of a decision stay open, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowLengths {
+    /// Outcomes that occur within this count.
+    pub attribution_s: u64,
+    /// How much longer they are accepted.
+    pub grace_s: u64,
+    /// How long revisions are accepted: at least the two above together.
+    pub revision_s: u64,
+}
+
+/// What is learned when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Learning {
+    /// At once, or when windows close.
+    pub mode: LearningMode,
+    /// Whether every slot is learned from, with the slot as a feature of linear posteriors; otherwise the lead only.
+    pub all_slots: bool,
+    /// Age at which a decision counts half; `None`: never.
+    pub half_life_ms: Option<u64>,
+}
+
+/// When a decision is learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LearningMode {
+    /// A shown slot counts as unrewarded at once and is corrected by its outcomes.
+    Immediate,
+    /// Once, when the windows close.
+    AtMaturity,
+}
+
+impl Catalog {
+    /// What `money` is worth in major units of the reward currency, or `None` where no rate is declared.
+    #[must_use]
+    pub fn in_reward_currency(&self, money: Money) -> Option<f64> {
+        let rate = self.rates.get(money.currency.code())?;
+        Some(money.in_major_units() * rate)
+    }
+}
+
+impl Money {
+    /// The amount in major units: 99.00 for 9900 SEK öre, 900 for 900 JPY.
+    #[must_use]
+    pub fn in_major_units(self) -> f64 {
+        self.amount_minor as f64 / minor_units_per_major(self.currency)
+    }
+
+    /// The nearest amount of minor units, saturating.
+    #[must_use]
+    pub fn from_major_units(currency: Currency, amount: f64) -> Self {
+        Self { currency, amount_minor: libm::round(amount * minor_units_per_major(currency)) as i64 }
+    }
+}
+
+fn minor_units_per_major(currency: Currency) -> f64 {
+    // ISO 4217 gives no exponent to a few codes such as gold; they count in whole units.
+    f64::from(10_u32.pow(u32::from(currency.exponent().unwrap_or(0))))
+}
+
+impl Placement {
+    /// The index of an offer among the arms, or `None` where the placement does not use it.
+    #[must_use]
+    pub fn arm_index(&self, offer_id: &str) -> Option<usize> {
+        self.arms.binary_search_by(|arm| (*arm.offer.id).cmp(offer_id)).ok()
+    }
+
+    /// How many features the posterior sees: 1 where it is context-free.
+    #[must_use]
+    pub fn feature_count(&self) -> usize {
+        match self.policy.posterior {
+            PosteriorKind::Beta => 1,
+            PosteriorKind::Linear(_) => self.context.feature_count() + self.slot_feature_count(),
+        }
+    }
+
+    /// How many features say which slot it is: one for each slot but the first, where all slots are learned from.
+    #[must_use]
+    pub fn slot_feature_count(&self) -> usize {
+        if self.learning.all_slots { self.slots as usize - 1 } else { 0 }
+    }
+}

@@ -1,0 +1,1 @@
+//! Special functions and arithmetic, bit-identical on every platform.

@@ -1,0 +1,1 @@
+//! Score distributions and the probability of each being highest.

@@ -1,0 +1,10 @@
+//! Beta posterior of a reward in [0, 1].
+
+/// Beta(alpha, beta), both above 0 and finite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BetaPrior {
+    /// First shape parameter.
+    pub alpha: f64,
+    /// Second shape parameter.
+    pub beta: f64,
+}

@@ -1,0 +1,4 @@
+//! Posteriors from sufficient statistics.
+
+pub mod beta;
+pub mod linear;

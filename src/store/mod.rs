@@ -1,0 +1,266 @@
+//! Where logs, ledgers, statistics and catalogs live: one trait, and the backends that keep its promises.
+//!
+//! A store knows nothing of what it keeps: records, ledgers and statistics are opaque bytes made by `crate::log`.
+//! What it promises is atomicity: every verb below happens as a whole or not at all, and what it acknowledged
+//! survives a kill -9 of the process. `tests/store_contract.rs` holds every backend to these words.
+
+use crate::engine::instant::Instant;
+use async_trait::async_trait;
+use std::{fmt, sync::Arc};
+
+pub mod embedded;
+
+/// One partition of one placement's log, by the numbers that decision ids carry for life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogId {
+    /// The placement's number, given once and never reused.
+    pub placement: u16,
+    /// Partition index from 0.
+    pub partition: u16,
+}
+
+/// A decision's id as bytes; starts with version, placement number and partition.
+pub type DecisionKey = [u8; 20];
+
+/// Facts about a store that never change.
+#[derive(Clone)]
+pub struct StoreIdentity {
+    /// Random; another value means another log.
+    pub epoch: [u8; 16],
+    /// The key that user and unit ids are hashed with.
+    pub hash_key: [u8; 32],
+}
+
+// By hand, so that the key never reaches a log.
+impl fmt::Debug for StoreIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreIdentity").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+/// A catalog as applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCatalog {
+    /// Number of the revision, from 1 without gaps.
+    pub revision: u64,
+    /// When it was applied.
+    pub applied_at: Instant,
+    /// Why it was applied.
+    pub reason: String,
+    /// The encoded catalog.
+    pub catalog: Vec<u8>,
+    /// Every placement that ever was, and its number: unique, never reused.
+    pub placement_numbers: Vec<(String, u16)>,
+}
+
+/// A decision to append.
+#[derive(Clone, Debug)]
+pub struct DecisionAppend {
+    /// Where it belongs.
+    pub log: LogId,
+    /// Its id.
+    pub decision: DecisionKey,
+    /// The encoded log record.
+    pub record: Vec<u8>,
+    /// The encoded first state of its ledger, before any change. Its sequence is 0.
+    pub ledger: Vec<u8>,
+    /// When its windows close.
+    pub closes_at: Instant,
+    /// The request it answers, if the caller named one.
+    pub request: Option<RequestMark>,
+}
+
+/// Makes a request answerable once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestMark {
+    /// Digest of placement, user and request id.
+    pub key: [u8; 32],
+    /// Digest of the request's body.
+    pub fingerprint: [u8; 32],
+    /// When the mark was or would be set.
+    pub marked_at: Instant,
+    /// When the mark is forgotten; a mark whose time is over at another's `marked_at` does not count.
+    pub expires_at: Instant,
+}
+
+/// What became of a decision's append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppendOutcome {
+    /// It stands in the log at this offset.
+    Appended {
+        /// Number of records before it.
+        offset: u64,
+    },
+    /// The request had been answered before; nothing was written.
+    Repeated {
+        /// The decision that answers it.
+        decision: DecisionKey,
+        /// Digest of the body it answered.
+        fingerprint: [u8; 32],
+    },
+}
+
+/// A decision as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredDecision {
+    /// Where its record stands in its log.
+    pub offset: u64,
+    /// The encoded log record.
+    pub record: Arc<[u8]>,
+    /// How many changes its ledger has seen.
+    pub sequence: u32,
+    /// The encoded ledger.
+    pub ledger: Vec<u8>,
+}
+
+/// A change of a decision's ledger, valid only on top of the sequence it was computed from.
+#[derive(Clone, Debug)]
+pub struct LedgerAdvance {
+    /// Where the decision belongs.
+    pub log: LogId,
+    /// The decision.
+    pub decision: DecisionKey,
+    /// The sequence that this change was computed from.
+    pub from_sequence: u32,
+    /// The encoded ledger after the change.
+    pub ledger: Vec<u8>,
+    /// The encoded log records to append, one for each step of the sequence, at least one.
+    pub records: Vec<Vec<u8>>,
+    /// Whether the decision's windows are closed after the change.
+    pub closed: bool,
+}
+
+/// What became of a ledger's change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdvanceOutcome {
+    /// Ledger and records are written.
+    Advanced,
+    /// Somebody else changed the ledger first, or there is no such decision; nothing was written.
+    Conflict,
+}
+
+/// Statistics of one model in one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredStatistics {
+    /// How many records of the log are folded in.
+    pub offset: u64,
+    /// The learner that wrote them.
+    pub token: u64,
+    /// The encoded state that all arms share.
+    pub shared: Vec<u8>,
+    /// The encoded statistics by arm, in the order of arms.
+    pub arms: Vec<(String, Vec<u8>)>,
+}
+
+/// New statistics of one model in one partition.
+#[derive(Clone, Debug)]
+pub struct StatisticsCommit {
+    /// What they belong to.
+    pub model_id: String,
+    /// The log they are folded from.
+    pub log: LogId,
+    /// The offset that they were folded on top of.
+    pub from_offset: u64,
+    /// How many records of the log are folded in now.
+    pub offset: u64,
+    /// The learner's fencing token.
+    pub token: u64,
+    /// The encoded state that all arms share.
+    pub shared: Vec<u8>,
+    /// The arms that changed; the others stay.
+    pub arms: Vec<(String, Vec<u8>)>,
+}
+
+/// What became of a statistics commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// Written.
+    Committed,
+    /// A younger learner has taken over, or the offset has moved; nothing was written.
+    Fenced,
+}
+
+/// Why a store could not do what it was asked. Says nothing of whether it was done: every verb may be repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store is away or too busy for now.
+    #[error("the store is unavailable: {reason}")]
+    Unavailable {
+        /// What it said.
+        reason: String,
+    },
+    /// What is stored cannot be what was written, or was written by something newer.
+    #[error("the store holds what it should not: {reason}")]
+    Corrupt {
+        /// What was found, and where.
+        reason: String,
+    },
+    /// It cannot be opened as asked.
+    #[error("cannot open {location}: {reason}")]
+    Open {
+        /// What was to be opened.
+        location: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
+
+/// Result of a store's verbs.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// Where logs, ledgers, statistics and catalogs live.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Facts that never change, made when the store was.
+    fn identity(&self) -> &StoreIdentity;
+
+    /// The catalog with this revision, or the newest for `None`; `Ok(None)` where there is none.
+    async fn catalog(&self, revision: Option<u64>) -> Result<Option<StoredCatalog>>;
+
+    /// Appends a catalog if its revision is the newest plus one; `false`, and nothing written, otherwise.
+    async fn append_catalog(&self, catalog: StoredCatalog) -> Result<bool>;
+
+    /// Appends a decision to its log, with its ledger, its closing time and its request mark, in one step.
+    ///
+    /// Where an unexpired mark with the same key stands, nothing is written and the marked decision is returned:
+    /// of any number of concurrent calls with one key, one is appended and all others are told of it.
+    async fn append_decision(&self, append: DecisionAppend) -> Result<AppendOutcome>;
+
+    /// The decisions with these ids, in their order; `None` for those that are not stored.
+    async fn decisions(&self, decisions: &[DecisionKey]) -> Result<Vec<Option<StoredDecision>>>;
+
+    /// Changes ledgers and appends their records, each change by itself in one step, compared by sequence.
+    /// Results are in the order of the changes.
+    async fn advance_ledgers(&self, changes: Vec<LedgerAdvance>) -> Result<Vec<AdvanceOutcome>>;
+
+    /// At most `limit` decisions of a log that are open although their windows close at or before `now`, by closing
+    /// time and id.
+    async fn due(&self, log: LogId, now: Instant, limit: usize) -> Result<Vec<DecisionKey>>;
+
+    /// At most `limit` records of a log from `offset` on, in order; empty at its end.
+    async fn read_log(&self, log: LogId, offset: u64, limit: usize) -> Result<Vec<Arc<[u8]>>>;
+
+    /// Every log that has records, with the number of its records, in order.
+    async fn log_ends(&self) -> Result<Vec<(LogId, u64)>>;
+
+    /// The statistics of a model in a log; offset 0 and nothing else where there are none.
+    async fn statistics(&self, model_id: &str, log: LogId) -> Result<StoredStatistics>;
+
+    /// Replaces statistics if the token is not older than any that wrote to or took over this log, and `from_offset`
+    /// is the stored offset, in one step.
+    async fn commit_statistics(&self, commit: StatisticsCommit) -> Result<CommitOutcome>;
+
+    /// Takes over learning of a log: returns a token above every earlier one, which fences all earlier learners.
+    async fn take_over(&self, log: LogId) -> Result<u64>;
+
+    /// Forgets request marks that have expired by `now`; returns how many.
+    async fn forget_requests(&self, now: Instant) -> Result<u64>;
+}
