@@ -1,5 +1,9 @@
 //! Offer Ranker: ranks candidate offers for one user at one placement, and can prove afterwards what it did.
 
 pub mod engine;
+pub mod grpc;
 pub mod proto;
+pub mod clock;
+pub mod log;
+pub mod service;
 pub mod store;
