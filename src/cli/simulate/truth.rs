@@ -16,6 +16,8 @@ const OFFER_SPREAD: f64 = 0.6;
 const CONTEXT_SPREAD: f64 = 1.2;
 /// Change of log-odds for a price e times as high.
 const PRICE_SENSITIVITY: f64 = -0.8;
+/// Logarithms of price ratios are limited to this range: free is attractive, but not infinitely so.
+const PRICE_RATIO_LOG: std::ops::RangeInclusive<f64> = -1.0..=2.5;
 /// How much less likely a user is to buy when shown nothing, in log-odds.
 const NOTHING_SHOWN: f64 = -1.5;
 
@@ -76,10 +78,11 @@ impl Truth {
             let mut rng = stream(seed, &["offer", &offer_id]);
             let mut normal = || rng.sample::<f64, _>(StandardNormal);
             let mut intercept = TYPICAL_LOG_ODDS + OFFER_SPREAD * normal();
-            match scene.price(offer) {
-                Some(price) if price > 0.0 => intercept += PRICE_SENSITIVITY * (price / typical_price).ln(),
-                _ if offer.kind() == OfferKind::None => intercept += NOTHING_SHOWN,
-                _ => {}
+            if offer.kind() == OfferKind::None {
+                intercept += NOTHING_SHOWN;
+            } else if let Some(price) = scene.price(offer) {
+                let ratio_log = (price / typical_price).ln();
+                intercept += PRICE_SENSITIVITY * ratio_log.clamp(*PRICE_RATIO_LOG.start(), *PRICE_RATIO_LOG.end());
             }
             let weights = spreads.iter().map(|_| CONTEXT_SPREAD / total * normal()).collect();
             let reports = scene.reports(offer)?;
@@ -214,5 +217,89 @@ impl Scene<'_> {
     pub(super) fn unit(&self) -> String {
         let money = self.compares_by_value() || self.is_money();
         if money { self.catalog.reward_currency.clone() } else { "reward".to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{Market, Money, Policy, Price, Reward};
+
+    fn price(amount_minor: i64) -> Price {
+        let price = Money { currency_code: "SEK".to_owned(), amount_minor };
+        Price { price: Some(price), list_price: None }
+    }
+
+    fn catalog() -> Catalog {
+        let offer = |id: &str, kind: OfferKind, minor: Option<i64>| Offer {
+            id: id.to_owned(),
+            kind: kind.into(),
+            prices: minor.map(|minor| ("SE".to_owned(), price(minor))).into_iter().collect(),
+            ..Offer::default()
+        };
+        let metric = |id: &str, kind: MetricKind| Metric { id: id.to_owned(), kind: kind.into(), ..Metric::default() };
+        Catalog {
+            reward_currency: "EUR".to_owned(),
+            rates: [("SEK".to_owned(), 0.1)].into(),
+            markets: vec![Market { id: "SE".to_owned(), currency_code: "SEK".to_owned() }],
+            metrics: vec![metric("conversion", MetricKind::Count), metric("revenue", MetricKind::Money)],
+            offers: vec![
+                offer("annual", OfferKind::Standard, Some(100_000)),
+                offer("monthly", OfferKind::Standard, Some(10_000)),
+                offer("none", OfferKind::None, None),
+            ],
+            ..Catalog::default()
+        }
+    }
+
+    fn placement(metric: &str, objective: Objective) -> Placement {
+        let term = RewardTerm { metric: metric.to_owned(), ..RewardTerm::default() };
+        Placement {
+            offers: vec!["none".to_owned(), "monthly".to_owned(), "annual".to_owned()],
+            policy: Some(Policy { objective: objective.into(), ..Policy::default() }),
+            reward: Some(Reward { terms: vec![term], ..Reward::default() }),
+            ..Placement::default()
+        }
+    }
+
+    /// Mean probabilities of (annual, monthly, none) over many seeds, and what they are worth when taken.
+    fn means(metric: &str, objective: Objective) -> ([f64; 3], [f64; 3]) {
+        let (catalog, placement) = (catalog(), placement(metric, objective));
+        let scene = Scene { catalog: &catalog, placement: &placement, market: "SE" };
+        let mut probabilities = [0.0; 3];
+        let mut worths = [0.0; 3];
+        for seed in 0..200 {
+            let truth = Truth::draw(scene, seed).unwrap();
+            for (index, arm) in truth.arms().iter().enumerate() {
+                probabilities[index] += arm.probability(&[]) / 200.0;
+                worths[index] = arm.worth_taken;
+            }
+        }
+        (probabilities, worths)
+    }
+
+    #[test]
+    fn dearer_offers_sell_less_and_showing_nothing_sells_least() {
+        let ([annual, monthly, none], worths) = means("conversion", Objective::Reward);
+        assert!(monthly > annual && annual > none, "{monthly} {annual} {none}");
+        assert_eq!(worths, [1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn worth_follows_the_objective_in_the_reward_currency() {
+        assert_eq!(means("conversion", Objective::Value).1, [100.0, 10.0, 0.0]);
+        assert_eq!(means("revenue", Objective::Reward).1, [100.0, 10.0, 0.0]);
+    }
+
+    #[test]
+    fn the_order_of_offers_changes_nothing() {
+        let (catalog, mut placement) = (catalog(), placement("conversion", Objective::Reward));
+        let draw = |placement: &Placement| {
+            let truth = Truth::draw(Scene { catalog: &catalog, placement, market: "SE" }, 1).unwrap();
+            truth.arms().iter().map(|arm| arm.probability(&[])).collect::<Vec<f64>>()
+        };
+        let before = draw(&placement);
+        placement.offers.reverse();
+        assert_eq!(draw(&placement), before);
     }
 }

@@ -1,0 +1,59 @@
+//! From a catalog as declared to one that the engine can trust, or to everything that is wrong with it.
+//!
+//! Every check runs, whatever the others found; values that stand in for refused ones never leave this module,
+//! because one violation is enough to return nothing else.
+
+mod context;
+mod findings;
+mod money;
+mod offers;
+mod placements;
+mod policy;
+mod reward;
+mod timing;
+mod warnings;
+
+use super::problem::{Violation, Warning, left_out};
+use crate::{engine::catalog::Catalog, proto};
+use findings::Findings;
+use money::Currencies;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Checks a catalog as a whole; what is allowed but odd comes with it as warnings.
+///
+/// Pure: whether an offer's validity is over is not asked, as that needs a clock.
+///
+/// # Errors
+/// Everything that is wrong, at most [`super::PROBLEMS_MAX`] violations and one that counts the rest.
+pub fn validate(declared: &proto::Catalog) -> Result<(Catalog, Vec<Warning>), Vec<Violation>> {
+    let mut findings = Findings::default();
+    let currencies = Currencies::validate(declared, &mut findings);
+    let markets = money::markets(declared, &currencies, &mut findings);
+    let metrics = reward::metrics(declared, &mut findings);
+    let offers = offers::offers(declared, &markets, &currencies, &mut findings);
+    let placements = placements::placements(declared, &offers, &metrics, &mut findings);
+    let (true, Some(reward_currency)) = (findings.is_empty(), currencies.reward) else {
+        let mut violations = findings.into_violations();
+        if let Some(description) = left_out(&mut violations) {
+            violations.push(Violation { field: String::new(), description });
+        }
+        return Err(violations);
+    };
+    let default_market = Some(declared.default_market.as_str()).filter(|id| !id.is_empty());
+    let offers = offers.into_values().map(|draft| (Arc::clone(&draft.offer.id), draft.offer));
+    let metrics = metrics.into_iter().filter_map(|(id, kind)| Some((Arc::from(id), kind?)));
+    let catalog = Catalog {
+        reward_currency,
+        rates: currencies.rates,
+        markets: money::engine_markets(&markets),
+        default_market: default_market.map(Arc::from),
+        metrics: metrics.collect::<BTreeMap<Arc<str>, _>>(),
+        offers: offers.collect(),
+        placements,
+    };
+    let mut warnings = warnings::warnings(declared, &catalog);
+    if let Some(description) = left_out(&mut warnings) {
+        warnings.push(Warning { field: String::new(), description });
+    }
+    Ok((catalog, warnings))
+}
