@@ -22,6 +22,7 @@ pub mod learner;
 pub mod placement;
 pub mod pseudonym;
 pub mod rank;
+pub mod refresh;
 pub mod serving;
 pub mod validate;
 
