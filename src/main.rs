@@ -3,7 +3,10 @@
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser};
 use offer_ranker::cli;
-use std::io;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 /// Ranks subscription offers with Thompson-sampling bandits, and can prove what it did
 #[derive(Debug, Parser)]
@@ -12,7 +15,13 @@ struct Args {
     #[command(subcommand)]
     command: Command,
     /// What is logged to stderr: error, warn, info, debug or trace, also by module
-    #[arg(long, global = true, env = "OFFER_RANKER_LOG", value_name = "FILTER", default_value = "warn,offer_ranker=info")]
+    #[arg(
+        long,
+        global = true,
+        env = "OFFER_RANKER_LOG",
+        value_name = "FILTER",
+        default_value = "warn,offer_ranker=info"
+    )]
     log: String,
     /// Log one JSON object a line
     #[arg(long, global = true, env = "OFFER_RANKER_LOG_JSON")]
@@ -34,8 +43,18 @@ enum Command {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Causes on the same line; a backtrace says nothing to the person who mistyped a flag.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
     start_logging(&args)?;
     let out = &mut io::stdout();
     match args.command {
@@ -55,6 +74,10 @@ fn start_logging(args: &Args) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(&args.log)
         .with_context(|| format!("--log \"{}\" is no filter, such as info or offer_ranker=debug", args.log))?;
     let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    if args.log_json { logging.json().init() } else { logging.with_target(false).init() }
+    if args.log_json {
+        logging.json().init()
+    } else {
+        logging.with_target(false).init()
+    }
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! `offer-ranker audit`: proves that what was learned is what the log says.
 
-use super::store::{StoreAddress, StoreArgs};
+use super::{
+    client::plain_table,
+    store::{StoreAddress, StoreArgs},
+};
 use crate::{
     service::{
         ServiceError,
@@ -8,7 +11,6 @@ use crate::{
     },
     store::{Store as _, StoreError, embedded::EmbeddedStore},
 };
-use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 
@@ -68,9 +70,8 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), AuditError> {
 }
 
 fn print(report: &AuditReport, out: &mut impl Write) -> io::Result<()> {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["placement", "partition", "records", "folded", "decisions", "ledger changes", "verdict"]);
+    let header = ["placement", "partition", "records", "folded", "decisions", "ledger changes", "verdict"];
+    let mut table = plain_table(&header, &[1, 2, 3, 4, 5]);
     for partition in &report.partitions {
         let verdict = if partition.differences.is_empty() { "equal" } else { "DIFFERENT" };
         table.add_row([

@@ -74,12 +74,19 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), CatalogError> {
             let loaded = catalog::load(&file).map_err(CatalogError::Invalid)?;
             let request = ApplyCatalogRequest { catalog: Some(loaded.declared), etag, validate_only, reason };
             let mut client = CatalogServiceClient::new(target.connect().await?);
-            let applied = client.apply_catalog(request).await.map_err(ClientError::refused("ApplyCatalog"))?.into_inner();
+            let applied =
+                client.apply_catalog(request).await.map_err(ClientError::refused("ApplyCatalog"))?.into_inner();
             for warning in &applied.warnings {
                 writeln!(out, "warning: {}: {}", warning.field, warning.description)?;
             }
             let verb = if validate_only { "is valid; serving stays" } else { "serves as" };
-            writeln!(out, "{} {verb} revision {}, etag of the file {}", file.display(), applied.revision, applied.etag)?;
+            writeln!(
+                out,
+                "{} {verb} revision {}, etag of the file {}",
+                file.display(),
+                applied.revision,
+                applied.etag
+            )?;
         }
     }
     Ok(())

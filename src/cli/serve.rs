@@ -93,9 +93,8 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), ServeError> {
     let service = Arc::new(Service::open(store.clone(), clock, settings, planted).await?);
     warn_of_another_catalog(&service, &args, declared.as_ref());
 
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .map_err(|source| ServeError::Listen { address: args.listen, source })?;
+    let listener =
+        TcpListener::bind(args.listen).await.map_err(|source| ServeError::Listen { address: args.listen, source })?;
     announce(&service, listener.local_addr()?, path, out)?;
     serve(&args, listener, service).await?;
     store.close().await?;

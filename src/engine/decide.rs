@@ -121,8 +121,10 @@ pub fn decide(snapshot: &PlacementSnapshot, request: &RankRequest, now: Instant,
     let (eligible, exclusions) = eligibility::sift(&snapshot.placement, request, now);
     let context = snapshot.placement.context.encode(&request.attributes);
     let lead = Features::of_slot(&snapshot.placement, &context, 1);
-    let arms: Vec<EligibleArm> =
-        eligible.iter().map(|&index| describe(snapshot, request, &snapshot.placement.arms[index], index, &lead)).collect();
+    let arms: Vec<EligibleArm> = eligible
+        .iter()
+        .map(|&index| describe(snapshot, request, &snapshot.placement.arms[index], index, &lead))
+        .collect();
     let slots = draw_slots(snapshot, request, &eligible, &arms, (&context, lead), seed);
     let tail = if request.include_tail { order_tail(&arms, &slots) } else { Vec::new() };
     Decision { arms, exclusions, slots, tail }
@@ -162,8 +164,12 @@ fn draw_slots(
         if slot > 1 && snapshot.placement.slot_feature_count() > 0 {
             scored = Scored::new(snapshot, eligible, arms, &Features::of_slot(&snapshot.placement, context, slot));
         }
-        let choice =
-            Choice { placement_arms: eligible, scores: &scored.scores, remaining: &remaining, grid: scored.grid.as_ref() };
+        let choice = Choice {
+            placement_arms: eligible,
+            scores: &scored.scores,
+            remaining: &remaining,
+            grid: scored.grid.as_ref(),
+        };
         let policy_pmf = policy::pmf(&snapshot.placement.policy.selection, &choice);
         let draw = draw_slot(arms, &scored.scores, &remaining, &policy_pmf, slate::uniform(seed, slot));
         let drawn = draw.arms[draw.drawn].arm;

@@ -126,7 +126,9 @@ impl PartitionStatistics {
     /// Whether every number is finite, as every stored number must be.
     #[must_use]
     pub fn is_finite(&self) -> bool {
-        self.arms.values().all(|arm| arm.moments.is_finite() && arm.totals.values().all(|total| total.to_f64().is_finite()))
+        self.arms
+            .values()
+            .all(|arm| arm.moments.is_finite() && arm.totals.values().all(|total| total.to_f64().is_finite()))
     }
 }
 

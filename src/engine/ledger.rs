@@ -143,7 +143,9 @@ impl Ledger {
     pub fn judge_exposure(&self, slots: &BTreeSet<u32>, now: Instant) -> Judgement {
         if let Some(slot) = slots.iter().find(|&&slot| slot == 0 || slot as usize > self.offers.len()) {
             let count = self.offers.len();
-            return Judgement::Invalid { reason: format!("slot {slot} does not exist, the decision has slots 1 to {count}") };
+            return Judgement::Invalid {
+                reason: format!("slot {slot} does not exist, the decision has slots 1 to {count}"),
+            };
         }
         let mut exposed = self.exposed.clone().unwrap_or_default();
         exposed.extend(slots);
@@ -184,7 +186,7 @@ impl Ledger {
             Some(exposed) => exposed.contains(&(slot as u32 + 1)),
             None => self.shown_assumed,
         };
-        let slot_state = |(slot, totals)| SlotState {
+        let slot_state = |(slot, totals): (usize, BTreeMap<String, f64>)| SlotState {
             offer_id: self.offers[slot].clone(),
             shown: implied[slot] || shown(slot),
             totals,
@@ -200,7 +202,8 @@ impl Ledger {
             let entry = latest.entry(original).or_insert((id, outcome));
             // A revision beats its original whenever it says it occurred; revisions among themselves go by
             // (occurred_at, id).
-            let rank = |(id, outcome): (&str, &Outcome)| (outcome.revises.is_some(), outcome.occurred_at, id.to_owned());
+            let rank =
+                |(id, outcome): (&str, &Outcome)| (outcome.revises.is_some(), outcome.occurred_at, id.to_owned());
             if rank((id, outcome)) > rank(*entry) {
                 *entry = (id, outcome);
             }

@@ -3,7 +3,7 @@
 use super::{
     catalog::{Catalog, Placement, PosteriorKind},
     learn::{PartitionStatistics, pooled_moments},
-    math::cholesky::CholeskyError,
+    math::cholesky::NotPositiveDefinite,
     pmf::{distribution::ScoreDistribution, serving::ScoreCurve},
     posterior::{
         beta::BetaPosterior,
@@ -71,7 +71,7 @@ impl PlacementSnapshot {
         placement: Arc<Placement>,
         version: PosteriorVersion,
         partitions: &[PartitionStatistics],
-    ) -> Result<Self, CholeskyError> {
+    ) -> Result<Self, NotPositiveDefinite> {
         let mut beliefs = Vec::with_capacity(placement.arms.len());
         for arm in &placement.arms {
             let moments = pooled_moments(&placement, partitions, &arm.offer.id);

@@ -75,7 +75,11 @@ fn leading(snapshot: &PlacementSnapshot, moments: &[Moment]) -> Vec<f64> {
 
 /// Every arm's score in units of the objective, and whether it has one: an arm that is worth nothing in this market
 /// cannot lead by value.
-fn scores(snapshot: &PlacementSnapshot, features: &Features, market: Option<&str>) -> (Vec<ScoreDistribution>, Vec<bool>) {
+fn scores(
+    snapshot: &PlacementSnapshot,
+    features: &Features,
+    market: Option<&str>,
+) -> (Vec<ScoreDistribution>, Vec<bool>) {
     let score = |(belief, arm): (&Belief, &Arm)| {
         let price = objective::price(&arm.offer, market);
         let worth = objective::worth(&snapshot.catalog, &snapshot.placement, &arm.offer, price);

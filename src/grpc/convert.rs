@@ -112,10 +112,7 @@ fn explanation(record: &DecisionRecord, catalog: &Catalog) -> proto::Explanation
             })
             .collect(),
     };
-    proto::Explanation {
-        features: features.unwrap_or_default(),
-        slots: (1..).zip(&decision.slots).map(slot).collect(),
-    }
+    proto::Explanation { features: features.unwrap_or_default(), slots: (1..).zip(&decision.slots).map(slot).collect() }
 }
 
 fn features(placement: &Placement, record: &DecisionRecord) -> Vec<proto::Feature> {
@@ -146,7 +143,9 @@ pub fn decision_response(stored: &StoredAnswer) -> proto::GetDecisionResponse {
 /// A reported outcome as the service takes it.
 #[must_use]
 pub fn outcome_report(outcome: proto::Outcome) -> Report {
-    let occurred_at = outcome.occurred_at.map(|at| instant(&at).ok_or_else(|| format!("is {} s and {} ns, which is no time", at.seconds, at.nanos)));
+    let occurred_at = outcome
+        .occurred_at
+        .map(|at| instant(&at).ok_or_else(|| format!("is {} s and {} ns, which is no time", at.seconds, at.nanos)));
     Report {
         decision_id: outcome.decision_id,
         subject: Subject::Outcome(OutcomeReport {

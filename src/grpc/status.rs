@@ -1,6 +1,7 @@
 //! The one table from errors to gRPC statuses.
 
 use crate::service::{ServiceError, Violation};
+use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
@@ -27,7 +28,7 @@ impl From<ServiceError> for Status {
             error => truncate(error.to_string(), MESSAGE_BYTES_MAX),
         };
         let mut details = ErrorDetails::new();
-        details.set_error_info(reason, DOMAIN, [] as [(&str, &str); 0]);
+        details.set_error_info(reason, DOMAIN, HashMap::new());
         match error {
             ServiceError::Invalid { violations } => {
                 details.set_bad_request(field_violations(&violations));
@@ -77,7 +78,8 @@ fn field_violations(violations: &[Violation]) -> Vec<FieldViolation> {
     for (index, Violation { field, description }) in violations.iter().enumerate() {
         bytes += field.len() + description.len() + 8;
         if bytes > DETAILS_BYTES_MAX {
-            let more = format!("{} more violations do not fit into one status; mend these first", violations.len() - index);
+            let more =
+                format!("{} more violations do not fit into one status; mend these first", violations.len() - index);
             fields.push(FieldViolation::new("", more));
             break;
         }
@@ -103,9 +105,17 @@ mod tests {
     fn every_error_has_its_code_and_reason() {
         let text = || "x".to_owned();
         let cases = [
-            (ServiceError::Invalid { violations: vec![Violation::new("a", "b")] }, Code::InvalidArgument, "INVALID_REQUEST"),
+            (
+                ServiceError::Invalid { violations: vec![Violation::new("a", "b")] },
+                Code::InvalidArgument,
+                "INVALID_REQUEST",
+            ),
             (ServiceError::RequestIdReused { request_id: text() }, Code::InvalidArgument, "REQUEST_ID_REUSED"),
-            (ServiceError::PlacementNotFound { placement: text(), known: text() }, Code::NotFound, "PLACEMENT_NOT_FOUND"),
+            (
+                ServiceError::PlacementNotFound { placement: text(), known: text() },
+                Code::NotFound,
+                "PLACEMENT_NOT_FOUND",
+            ),
             (ServiceError::DecisionNotFound { decision_id: text() }, Code::NotFound, "DECISION_NOT_FOUND"),
             (ServiceError::RevisionNotFound { revision: 2, newest: 1 }, Code::NotFound, "REVISION_NOT_FOUND"),
             (ServiceError::EtagMismatch { given: text(), current: text() }, Code::Aborted, "ETAG_MISMATCH"),
@@ -134,6 +144,9 @@ mod tests {
         let fields = status.get_details_bad_request().expect("an invalid request lists fields").field_violations;
         let last = fields.last().expect("at least one violation");
         assert!(status.details().len() < 6000, "{}", status.details().len());
-        assert_eq!(last.description, format!("{} more violations do not fit into one status; mend these first", 1001 - fields.len()));
+        assert_eq!(
+            last.description,
+            format!("{} more violations do not fit into one status; mend these first", 1001 - fields.len())
+        );
     }
 }

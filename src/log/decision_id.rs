@@ -4,7 +4,10 @@
 //! milliseconds (6), random (8), check (1). Any report can be routed by the id alone, whatever the catalog says by
 //! then, and a mistyped id is told from an unknown one.
 
-use crate::{engine::instant::Instant, store::{DecisionKey, LogId}};
+use crate::{
+    engine::instant::Instant,
+    store::{DecisionKey, LogId},
+};
 use data_encoding::{Encoding, Specification};
 use std::{fmt, str::FromStr, sync::LazyLock};
 

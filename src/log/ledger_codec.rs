@@ -120,11 +120,8 @@ fn encode_state(state: &LedgerState) -> proto::LedgerState {
 }
 
 fn decode_state(state: proto::LedgerState) -> LedgerState {
-    let slot = |slot: proto::SlotState| SlotState {
-        offer_id: slot.offer_id.into(),
-        shown: slot.shown,
-        totals: slot.totals,
-    };
+    let slot =
+        |slot: proto::SlotState| SlotState { offer_id: slot.offer_id.into(), shown: slot.shown, totals: slot.totals };
     LedgerState { slots: state.slots.into_iter().map(slot).collect(), totals: state.totals, closed: state.closed }
 }
 

@@ -26,7 +26,7 @@ pub fn encode_shared(statistics: &PartitionStatistics) -> Vec<u8> {
 #[must_use]
 pub fn encode_arm(arm: &ArmStatistics) -> Vec<u8> {
     let exact = |sum: &Dd| {
-        let (high, low) = sum.to_parts();
+        let (high, low) = sum.parts();
         proto::ExactSum { high, low }
     };
     proto::ArmStatisticsRow {

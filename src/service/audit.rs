@@ -6,7 +6,7 @@
 
 use super::{Result, ServiceError, catalog::decode, learner::fold, rank::decode_decision};
 use crate::{
-    catalog,
+    catalog::model_id,
     engine::{catalog::Placement, learn::PartitionStatistics, ledger::LedgerState},
     log::{decision_id::DecisionId, ledger_codec::decode_ledger, record::LogRecord, statistics_codec},
     store::{LogId, Store},
@@ -63,13 +63,22 @@ pub async fn audit(store: &dyn Store, mut progress: impl FnMut(u64) + Send) -> R
         reason: "the store has no catalog, so there is nothing to audit".to_owned(),
     })?;
     let (_, engine) = decode(&stored)?;
-    let numbers: BTreeMap<u16, &str> = stored.placement_numbers.iter().map(|(id, number)| (*number, id.as_str())).collect();
+    let numbers: BTreeMap<u16, &str> =
+        stored.placement_numbers.iter().map(|(id, number)| (*number, id.as_str())).collect();
     let mut partitions = Vec::new();
     for (log, end) in store.log_ends().await? {
         let placement = numbers.get(&log.placement).and_then(|id| engine.placements.get(*id));
         // A placement that left the catalog has no model to compare with.
         if let Some(placement) = placement {
-            partitions.push(audit_partition(store, placement, log, end, &mut progress).await?);
+            partitions.push(
+                audit_partition(
+                    store,
+                    (placement, model_id(placement, engine.reward_currency)),
+                    (log, end),
+                    &mut progress,
+                )
+                .await?,
+            );
         }
     }
     Ok(AuditReport { equal: partitions.iter().all(|partition| partition.differences.is_empty()), partitions })
@@ -77,12 +86,10 @@ pub async fn audit(store: &dyn Store, mut progress: impl FnMut(u64) + Send) -> R
 
 async fn audit_partition(
     store: &dyn Store,
-    placement: &Placement,
-    log: LogId,
-    end: u64,
+    (placement, model_id): (&Placement, String),
+    (log, end): (LogId, u64),
     progress: &mut (impl FnMut(u64) + Send),
 ) -> Result<PartitionAudit> {
-    let model_id = catalog::model_id(placement);
     let committed = store.statistics(&model_id, log).await?;
     let mut audit = PartitionAudit {
         placement: placement.id.to_string(),
@@ -130,20 +137,26 @@ fn follow(followed: &mut BTreeMap<DecisionId, Followed>, record: &LogRecord, off
             audit.decisions += 1;
             let first = Followed { sequence: 0, state: decision.first_state() };
             if followed.insert(decision.id, first).is_some() {
-                audit.differences.push(format!("decision {} stands in the log twice, again at offset {offset}", decision.id));
+                audit
+                    .differences
+                    .push(format!("decision {} stands in the log twice, again at offset {offset}", decision.id));
             }
         }
         LogRecord::Ledger(entry) => {
             audit.ledger_changes += 1;
             let id = entry.decision;
             let Some(before) = followed.get_mut(&id) else {
-                audit.differences.push(format!("offset {offset} changes decision {id}, which is not in the log before it"));
+                audit
+                    .differences
+                    .push(format!("offset {offset} changes decision {id}, which is not in the log before it"));
                 return;
             };
             if entry.sequence != before.sequence + 1 || entry.before != before.state {
                 let expected = before.sequence + 1;
-                let difference =
-                    format!("offset {offset} is change {} of decision {id} and does not continue change {expected}", entry.sequence);
+                let difference = format!(
+                    "offset {offset} is change {} of decision {id} and does not continue change {expected}",
+                    entry.sequence
+                );
                 audit.differences.push(difference);
             }
             *before = Followed { sequence: entry.sequence, state: entry.after.clone() };

@@ -243,7 +243,7 @@ async fn serve_placement(
 ) -> Result<Arc<ServedPlacement>> {
     let model_id: Arc<str> = match before {
         Some(before) => before.snapshot.version.model_id.clone(),
-        None => catalog::model_id(placement).into(),
+        None => catalog::model_id(placement, catalog.reward_currency).into(),
     };
     let partitions = partition_count(placement, number, ends);
     let log = |partition| LogId { placement: number, partition };

@@ -3,7 +3,7 @@
 //! Judging is pure; writing compares the ledger's sequence, so of two reports that race, the later is judged again
 //! on top of the earlier. A result is returned only after what it says is durable.
 
-use super::{Result, Service, ServiceError, Violation, rank::decode_decision, validate};
+use super::{Result, Service, Violation, rank::decode_decision, validate};
 use crate::{
     engine::{
         catalog::{Catalog, MetricKind},
@@ -119,12 +119,8 @@ impl Service {
     /// Records reports, each by itself; results are in their order.
     ///
     /// # Errors
-    /// Where there are too many, or the store is away: then some may be recorded, and all may be sent again.
+    /// Where the store is away: then some may be recorded, and all may be sent again.
     pub async fn record(&self, reports: &[Report]) -> Result<Vec<FeedbackResult>> {
-        if reports.len() > REPORTS_MAX {
-            let description = format!("has {} entries, must have at most {REPORTS_MAX}", reports.len());
-            return Err(ServiceError::Invalid { violations: vec![Violation::new("reports", description)] });
-        }
         let now = self.clock.now();
         let mut results = vec![None; reports.len()];
         let mut pending = self.route(reports, &mut results);
@@ -309,7 +305,13 @@ fn counted(
 ) -> Result<Outcome, String> {
     let mut violations = Vec::new();
     validate::length("outcome_id", &report.outcome_id, 1, validate::CALLER_ID_BYTES_MAX, &mut violations);
-    validate::length("revises_outcome_id", &report.revises_outcome_id, 0, validate::CALLER_ID_BYTES_MAX, &mut violations);
+    validate::length(
+        "revises_outcome_id",
+        &report.revises_outcome_id,
+        0,
+        validate::CALLER_ID_BYTES_MAX,
+        &mut violations,
+    );
     let slot = slot(report, ledger, &mut violations);
     let rate = rate(report, catalogs, &mut violations);
     if !report.value.is_finite() || report.value.abs() > VALUE_MAX {

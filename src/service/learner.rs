@@ -93,7 +93,8 @@ async fn advance(
         learned.offset += 1;
     }
     if !learned.statistics.is_finite() {
-        let reason = format!("statistics of model {model_id} in {log:?} are not finite after offset {}", learned.offset);
+        let reason =
+            format!("statistics of model {model_id} in {log:?} are not finite after offset {}", learned.offset);
         return Err(ServiceError::Inconsistent { reason });
     }
     let arms = changed.into_iter().filter_map(|offer_id| {
@@ -131,30 +132,22 @@ pub async fn fold(
     match record {
         LogRecord::Decision(decision) => {
             let after = decision.first_state();
-            let mut change = Change { decided_at: decision.decided_at, before: None, after: &after, context: &[] };
+            let change = Change { decided_at: decision.decided_at, before: None, after: &after, context: &[] };
             let context = if change.teaches(placement) { context(placement, decision) } else { Some(Vec::new()) };
-            Ok(context.map_or_else(Vec::new, |context| {
-                change.context = &context;
-                statistics.fold(placement, &change)
-            }))
+            Ok(context
+                .map_or_else(Vec::new, |context| statistics.fold(placement, &Change { context: &context, ..change })))
         }
         LogRecord::Ledger(entry) => {
-            let mut change = Change {
-                decided_at: entry.decided_at,
-                before: Some(&entry.before),
-                after: &entry.after,
-                context: &[1.0],
-            };
+            let change =
+                Change { decided_at: entry.decided_at, before: Some(&entry.before), after: &entry.after, context: &[] };
             let contextual = placement.policy.posterior != PosteriorKind::Beta;
             let context = if contextual && change.teaches(placement) {
                 context(placement, &decision_at(store, log, entry.decision_offset).await?)
             } else {
                 Some(vec![1.0])
             };
-            Ok(context.map_or_else(Vec::new, |context| {
-                change.context = &context;
-                statistics.fold(placement, &change)
-            }))
+            Ok(context
+                .map_or_else(Vec::new, |context| statistics.fold(placement, &Change { context: &context, ..change })))
         }
     }
 }

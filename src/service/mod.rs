@@ -94,7 +94,9 @@ pub enum ServiceError {
         newest: u64,
     },
     /// Somebody else changed the catalog first.
-    #[error("the catalog has changed: its etag is \"{current}\", not \"{given}\"; read it again and apply your change to that")]
+    #[error(
+        "the catalog has changed: its etag is \"{current}\", not \"{given}\"; read it again and apply your change to that"
+    )]
     EtagMismatch {
         /// As given.
         given: String,
@@ -116,7 +118,11 @@ pub enum ServiceError {
 }
 
 fn list(violations: &[Violation]) -> String {
-    violations.iter().map(|violation| format!("{}: {}", violation.field, violation.description)).collect::<Vec<_>>().join("; ")
+    violations
+        .iter()
+        .map(|violation| format!("{}: {}", violation.field, violation.description))
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Result of a use case.

@@ -55,7 +55,8 @@ impl Service {
         let served = self.serving().placement(placement)?.clone();
         let ends: BTreeMap<_, _> = self.store.log_ends().await?.into_iter().collect();
         let partitions = served.snapshot.version.offsets.len() as u16;
-        let log_ends: Vec<u64> = (0..partitions).map(|index| ends.get(&served.log(index)).copied().unwrap_or(0)).collect();
+        let log_ends: Vec<u64> =
+            (0..partitions).map(|index| ends.get(&served.log(index)).copied().unwrap_or(0)).collect();
         let mut moments = self.recent_moments(&served, &log_ends).await?;
         let contexts = moments.len();
         if moments.is_empty() {

@@ -74,7 +74,13 @@ impl Service {
         self.stored_answer(id).await?.ok_or_else(not_found)
     }
 
-    fn decide(&self, command: &RankCommand, served: &ServedPlacement, valid: ValidRank, now: Instant) -> DecisionRecord {
+    fn decide(
+        &self,
+        command: &RankCommand,
+        served: &ServedPlacement,
+        valid: ValidRank,
+        now: Instant,
+    ) -> DecisionRecord {
         let snapshot = &served.snapshot;
         let unit_id = if command.unit_id.is_empty() { &command.user_id } else { &command.unit_id };
         let unit_key = self.pseudonyms.unit(unit_id);
@@ -137,7 +143,9 @@ impl Service {
                     None => None,
                 };
                 stored.map(|stored| stored.answer).ok_or_else(|| ServiceError::Inconsistent {
-                    reason: format!("request_id \"{request_id}\" is marked as answered, but its decision is not stored"),
+                    reason: format!(
+                        "request_id \"{request_id}\" is marked as answered, but its decision is not stored"
+                    ),
                 })
             }
         }

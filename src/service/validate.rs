@@ -184,7 +184,8 @@ fn market(command: &RankCommand, serving: &Serving, violations: &mut Vec<Violati
 fn candidates(command: &RankCommand, violations: &mut Vec<Violation>) {
     let count = command.candidates.len();
     if count > ARMS_MAX {
-        violations.push(Violation::new("candidate_offer_ids", format!("has {count} entries, must have at most {ARMS_MAX}")));
+        violations
+            .push(Violation::new("candidate_offer_ids", format!("has {count} entries, must have at most {ARMS_MAX}")));
         return;
     }
     let mut seen = BTreeSet::new();
