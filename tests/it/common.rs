@@ -218,7 +218,8 @@ impl TestServer {
             while offset < end {
                 let read = self.store.read_log(log, offset, 1000).await.expect("the log can be read");
                 offset += read.len() as u64;
-                records.extend(read.iter().map(|bytes| (log, LogRecord::decode(bytes).expect("what was logged decodes"))));
+                records
+                    .extend(read.iter().map(|bytes| (log, LogRecord::decode(bytes).expect("what was logged decodes"))));
             }
         }
         records
@@ -291,12 +292,7 @@ pub fn conversion(outcome_id: &str, decision: &RankResponse) -> Outcome {
 
 /// Money earned by a decision's lead offer.
 pub fn revenue(outcome_id: &str, decision: &RankResponse, value: f64, currency: &str) -> Outcome {
-    Outcome {
-        metric: "revenue".to_owned(),
-        value,
-        currency: currency.to_owned(),
-        ..conversion(outcome_id, decision)
-    }
+    Outcome { metric: "revenue".to_owned(), value, currency: currency.to_owned(), ..conversion(outcome_id, decision) }
 }
 
 /// An instant on the wire, in seconds after the start of the test.

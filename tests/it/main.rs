@@ -2,5 +2,10 @@
 //!
 //! Nothing sleeps. Time stands still until a test moves it, and nothing is learned until a test says `refresh`.
 
+mod catalog;
 mod common;
+mod feedback;
+mod poison;
 mod rank;
+mod requests;
+mod windows;

@@ -166,7 +166,8 @@ async fn the_tail_is_the_eligible_rest_by_falling_expected_value() {
     // All arms have the same prior mean, so value goes by worth: 119 SEK is 14.88 EUR, the trial is worth 9 EUR.
     assert_eq!(answer.tail.iter().map(|offer| offer.offer_id.as_str()).collect::<Vec<_>>(), ["monthly", "trial"]);
     assert!(answer.tail.iter().all(|offer| offer.slot == 0 && offer.propensity == 0.0), "{answer:?}");
-    let minor = |offer: &proto::RankedOffer| offer.expected_value.as_ref().expect("every offer has a value").amount_minor;
+    let minor =
+        |offer: &proto::RankedOffer| offer.expected_value.as_ref().expect("every offer has a value").amount_minor;
     assert!(answer.tail.windows(2).all(|pair| minor(&pair[0]) >= minor(&pair[1])), "{answer:?}");
 }
 
@@ -216,7 +217,8 @@ async fn explained_probabilities_sum_to_one_and_the_drawn_one_is_the_propensity(
             assert!((0.0..1.0).contains(&slot.uniform), "{slot:?}");
             // A floor of 0.02 for every eligible arm; one rounding in normalising.
             assert!(slot.arms.iter().all(|arm| arm.probability >= 0.02 - SUM_TOLERANCE), "{slot:?}");
-            let drawn = slot.arms.iter().find(|arm| arm.offer_id == offer.offer_id).expect("the drawn arm is explained");
+            let drawn =
+                slot.arms.iter().find(|arm| arm.offer_id == offer.offer_id).expect("the drawn arm is explained");
             assert_eq!(drawn.probability.to_bits(), offer.propensity.to_bits());
             // The draw is the inverse of the cumulated probabilities: it can be checked by hand.
             let below: f64 =
@@ -378,7 +380,11 @@ async fn an_answer_names_the_catalog_and_the_learned_state_it_was_made_from() {
     assert_eq!(version.offsets.len(), 4, "one for each partition");
     assert!(version.offsets.iter().all(|partition| partition.offset == 0), "{version:?}");
     server.report(conversion("o1", &first)).await;
-    assert_eq!(server.rank(request("banner", "anna")).await.posterior_version, Some(version.clone()), "not learned yet");
+    assert_eq!(
+        server.rank(request("banner", "anna")).await.posterior_version,
+        Some(version.clone()),
+        "not learned yet"
+    );
 
     server.refresh().await;
     let learned = server.rank(request("banner", "anna")).await.posterior_version.expect("every answer names it");
