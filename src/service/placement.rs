@@ -1,6 +1,6 @@
 //! What a placement has learned, for people.
 
-use super::{Result, Service, learner, serving::ServedPlacement};
+use super::{Result, Service, learner, serving::ServedPlacement, validate};
 use crate::{
     engine::{
         context::{Attribute, AttributeKind, AttributeValue},
@@ -52,6 +52,7 @@ impl Service {
     /// # Errors
     /// Where there is no such placement, and where the store is away.
     pub async fn placement(&self, placement: &str) -> Result<PlacementReport> {
+        validate::placement_id(placement)?;
         let served = self.serving().placement(placement)?.clone();
         let ends: BTreeMap<_, _> = self.store.log_ends().await?.into_iter().collect();
         let partitions = served.snapshot.version.offsets.len() as u16;
