@@ -183,3 +183,114 @@ fn finish(connection: Connection) -> Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     connection.close().map_err(|(_, error)| error.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc as blocking;
+    use tokio::task::JoinSet;
+
+    /// A writer on a database in memory, in which a row of `child` without its `parent` lets the commit fail, but not
+    /// the insert.
+    fn writer() -> Writer {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE parent (id INTEGER PRIMARY KEY);
+                 CREATE TABLE child (id INTEGER PRIMARY KEY, parent INTEGER NOT NULL
+                     REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+                 INSERT INTO parent VALUES (1);",
+            )
+            .unwrap();
+        Writer::start(connection).unwrap()
+    }
+
+    fn insert(writing: &Writing<'_>, id: i64, parent: i64) -> Result<()> {
+        writing.connection.execute("INSERT INTO child VALUES (?1, ?2)", (id, parent))?;
+        Ok(())
+    }
+
+    async fn children(writer: &Writer) -> Vec<i64> {
+        let all = |writing: &mut Writing<'_>| {
+            let mut statement = writing.connection.prepare("SELECT id FROM child ORDER BY id")?;
+            Ok(statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<_>>>()?)
+        };
+        writer.write(all).await.unwrap()
+    }
+
+    /// Queues `children` (ids and parents) behind a command that holds the thread until all of them wait: one batch.
+    async fn in_one_batch(writer: &std::sync::Arc<Writer>, children: Vec<(i64, i64)>) -> Vec<(i64, Result<()>)> {
+        let (release, held) = blocking::channel::<()>();
+        let mut calls = JoinSet::new();
+        let holder = std::sync::Arc::clone(writer);
+        let (started, has_started) = oneshot::channel();
+        calls.spawn(async move {
+            let hold = move |_: &mut Writing<'_>| {
+                started.send(()).unwrap();
+                held.recv().unwrap();
+                Ok(())
+            };
+            (0, holder.write(hold).await)
+        });
+        has_started.await.unwrap();
+        for (id, parent) in children {
+            let writer = std::sync::Arc::clone(writer);
+            calls.spawn(async move { (id, writer.write(move |writing| insert(writing, id, parent)).await) });
+        }
+        // One thread runs these tests: when it comes back here every call has queued its command.
+        tokio::task::yield_now().await;
+        release.send(()).unwrap();
+        let mut answers = calls.join_all().await;
+        answers.retain(|(id, _)| *id != 0);
+        answers.sort_by_key(|(id, _)| *id);
+        answers
+    }
+
+    #[tokio::test]
+    async fn failed_commit_fails_every_command_of_its_batch_and_no_other() {
+        let writer = std::sync::Arc::new(writer());
+        for (id, answer) in in_one_batch(&writer, vec![(1, 1), (2, 404), (3, 1)]).await {
+            let error = answer.expect_err("the batch was not committed");
+            assert!(error.is_transient() && error.to_string().contains("not committed"), "{id}: {error}");
+        }
+        assert_eq!(children(&writer).await, [0; 0]);
+        assert!(in_one_batch(&writer, vec![(4, 1), (5, 1)]).await.iter().all(|(_, answer)| answer.is_ok()));
+        assert_eq!(children(&writer).await, [4, 5]);
+    }
+
+    #[tokio::test]
+    async fn failed_command_is_undone_alone() {
+        let writer = std::sync::Arc::new(writer());
+        writer.write(|writing| insert(writing, 2, 1)).await.unwrap();
+        let answers = in_one_batch(&writer, vec![(1, 1), (2, 1), (3, 1)]).await;
+        assert_eq!(answers.iter().map(|(_, answer)| answer.is_ok()).collect::<Vec<_>>(), [true, false, true]);
+        let half = |writing: &mut Writing<'_>| insert(writing, 7, 1).and_then(|()| insert(writing, 7, 1));
+        assert!(matches!(writer.write(half).await, Err(StoreError::Corrupt { .. })));
+        assert_eq!(children(&writer).await, [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn panic_of_the_writer_is_an_error_for_callers_and_not_a_hang() {
+        let writer = writer();
+        let panics = |_: &mut Writing<'_>| -> Result<()> { panic!("of this test") };
+        for error in [writer.write(panics).await.unwrap_err(), writer.write(|_| Ok(())).await.unwrap_err()] {
+            assert!(matches!(&error, StoreError::Unavailable { reason } if reason.contains("stopped")), "{error}");
+        }
+        writer.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn close_comes_after_what_was_queued_before_it() {
+        let writer = std::sync::Arc::new(writer());
+        let (release, held) = blocking::channel::<()>();
+        let (first, second, closer) = (writer.clone(), writer.clone(), writer.clone());
+        let mut calls = JoinSet::new();
+        calls.spawn(async move { first.write(move |_| held.recv().map_err(|_| stopped())).await });
+        calls.spawn(async move { second.write(|writing| insert(writing, 1, 1)).await });
+        calls.spawn(async move { closer.close().await });
+        tokio::task::yield_now().await;
+        release.send(()).unwrap();
+        assert!(calls.join_all().await.iter().all(Result::is_ok));
+        assert!(writer.write(|_| Ok(())).await.is_err());
+    }
+}
