@@ -2,6 +2,8 @@
 //!
 //! A new backend inherits the suite by implementing `fixtures::Backend` and adding one line at the foot of this file.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 #[path = "common/store.rs"]
 mod fixtures;
 #[path = "common/store_model.rs"]

@@ -1,5 +1,7 @@
 //! What only the embedded store promises: it survives a kill, is read while it is written, and knows its own file.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 #[path = "common/store.rs"]
 mod fixtures;
 

@@ -25,15 +25,18 @@ pub(super) struct Writer {
 
 enum Message {
     Command(Box<dyn Command>),
-    Close(oneshot::Sender<Result<()>>),
+    Close(Closing),
 }
+
+/// Who asked to close, and waits for it.
+type Closing = oneshot::Sender<Result<()>>;
 
 /// A verb with its arguments and the caller who waits for it, whatever the type of its result.
 trait Command: Send {
     /// Does it inside the batch's transaction; `false` if it failed and is to be undone.
     fn run(&mut self, writing: &mut Writing<'_>) -> bool;
-    /// Tells the caller how it went, now that the batch is on the disk or has failed.
-    fn acknowledge(self: Box<Self>, batch: Result<(), &str>);
+    /// Tells the caller how it went, now that the batch is on the disk, or why the batch is not.
+    fn acknowledge(self: Box<Self>, failure: Option<&str>);
 }
 
 struct Verb<F, T> {
@@ -52,13 +55,12 @@ where
         self.outcome.insert(work(writing)).is_ok()
     }
 
-    fn acknowledge(self: Box<Self>, batch: Result<(), &str>) {
-        let answer = match (self.outcome, batch) {
+    fn acknowledge(self: Box<Self>, failure: Option<&str>) {
+        let answer = match (self.outcome, failure) {
             (Some(Err(own)), _) => Err(own),
-            (Some(Ok(outcome)), Ok(())) => Ok(outcome),
-            // Even a refusal counts for nothing here: it may have been refused for what is now undone.
-            (_, Err(reason)) => Err(StoreError::Unavailable { reason: reason.to_owned() }),
-            (None, Ok(())) => unreachable!("invariant: a batch is committed after all its commands ran"),
+            // Even a conflict counts for nothing here: it may have been one with what is now undone.
+            (_, Some(reason)) => Err(StoreError::Unavailable { reason: reason.to_owned() }),
+            (outcome, None) => outcome.expect("invariant: a batch is committed after all its commands ran"),
         };
         // A caller that has gone needs no answer.
         let _ = self.caller.send(answer);
@@ -136,10 +138,7 @@ fn serve(mut connection: Connection, mut messages: mpsc::Receiver<Message>) {
 }
 
 /// What waits in the queue, up to a batch; and who asked to close after it.
-fn gather(
-    first: Message,
-    messages: &mut mpsc::Receiver<Message>,
-) -> (Vec<Box<dyn Command>>, Option<oneshot::Sender<Result<()>>>) {
+fn gather(first: Message, messages: &mut mpsc::Receiver<Message>) -> (Vec<Box<dyn Command>>, Option<Closing>) {
     let mut batch = Vec::new();
     let mut next = Some(first);
     while let Some(message) = next {
@@ -153,13 +152,13 @@ fn gather(
 }
 
 fn commit(connection: &mut Connection, ends: &mut LogEnds, mut batch: Vec<Box<dyn Command>>) {
-    let result = run(connection, ends, &mut batch).map_err(|error| {
+    let failure = run(connection, ends, &mut batch).err().map(|error| {
         // The cache may be ahead of what is stored now.
         ends.clear();
         format!("the batch was not committed: {error}")
     });
     for command in batch {
-        command.acknowledge(result.as_ref().map(|()| ()).map_err(String::as_str));
+        command.acknowledge(failure.as_deref());
     }
 }
 
