@@ -63,7 +63,9 @@ fn what_a_file_leaves_out_has_its_documented_default() {
     let arm = &placement.arms[0];
     assert_eq!((arm.beta_prior.alpha, arm.beta_prior.beta, arm.floor), (1.0, 1.0, 0.0));
     let (reward, term) = (&placement.reward, &placement.reward.terms[0]);
-    assert_eq!((reward.unit, reward.max, term.weight, term.money), (1.0, f64::INFINITY, 1.0, false));
+    // A Beta posterior takes nothing else.
+    assert_eq!((reward.unit, reward.min, reward.max), (1.0, 0.0, 1.0));
+    assert_eq!((term.weight, term.money), (1.0, false));
     assert_eq!(loaded.catalog.rates["EUR"], 1.0);
 }
 
@@ -159,7 +161,7 @@ fn both_spellings_of_fields_and_of_enums_are_read() {
         .replace("attribution_window_s", "attributionWindowS")
         .replace("kind: TRIAL", "kind: OFFER_KIND_TRIAL")
         .replace("kind: DISCOUNT", "kind: discount")
-        .replace("amount_minor: 11900", "amount_minor: \"11900\"");
+        .replace("amount_minor: 11900 }", "amount_minor: \"11900\" }");
     assert_eq!(valid(&text).declared, example().declared);
 }
 

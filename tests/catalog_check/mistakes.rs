@@ -149,7 +149,7 @@ const MONEY: &[Case] = &[
         "SE",
         "is \"SE\", which markets[0].id is already",
     ),
-    ("default_market: SE", "default_market: NO", "default_market", "NO", "is \"NO\", which is no market"),
+    ("default_market: SE", "default_market: NO", "default_market", "NO", "which is no market; there are: DE, SE, US"),
     (
         "DE: { price: { currency_code: EUR",
         "DE: { price: { currency_code: SEK",
@@ -212,7 +212,7 @@ const OFFERS: &[Case] = &[
         "prices",
         "must be absent",
     ),
-    ("plan: family\n", "tags: []\n", "offers[11].plan", "id: upgrade-to-family", "is missing: name the plan"),
+    ("plan: family\n", "paused: false\n", "offers[11].plan", "id: upgrade-to-family", "is missing: name the plan"),
     ("plan: family\n", "plan: \"fam\\nily\"\n", "offers[11].plan", "plan", "control characters"),
     (
         "ends_at: 2026-12-01",
@@ -561,6 +561,16 @@ fn comparing_by_value_needs_a_value_for_every_arm() {
     let without_value = patched("    value: { currency_code: EUR, amount_minor: 900 }\n", "");
     let found = problems(&without_value.replacen("objective: REWARD", "objective: VALUE", 1));
     assert_eq!(found[1].field, "offers[1].value", "a free trial is worth nothing by its price");
+}
+
+#[test]
+fn weights_that_sum_to_one_in_decimals_fit_a_beta_posterior() {
+    let metrics = "metrics:\n  - { id: a, kind: COUNT }\n  - { id: b, kind: COUNT }\n  - { id: c, kind: COUNT }\n";
+    let term = |metric, weight| format!("- {{ metric: {metric}, indicator: true, weight: {weight} }}");
+    // In this order they sum to 1.0000000000000002.
+    let terms = [term("a", 0.33), term("b", 0.56), term("c", 0.11)].join("\n        ");
+    let text = patched("metrics:\n", metrics).replacen("- { metric: revenue, indicator: true }", &terms, 1);
+    assert_eq!(valid(&text).catalog.placements["checkout_upsell"].reward.max, 1.0);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use offer_ranker::catalog;
 /// The model id of the paywall after a change to the example.
 fn model(from: &str, to: &str) -> String {
     let catalog = valid(&patched(from, to)).catalog;
-    let paywall = catalog.placements.values().find(|placement| placement.id.starts_with("paywall")).unwrap();
-    catalog::model_id(paywall, catalog.reward_currency)
+    let paywall = catalog.placements.values().find(|placement| placement.id.starts_with("paywall"));
+    catalog::model_id(paywall.expect("every change leaves the paywall"), catalog.reward_currency)
 }
 
 #[test]
