@@ -4,6 +4,7 @@ mod files;
 mod mistakes;
 mod models;
 mod survival;
+mod wire;
 
 use offer_ranker::catalog::{self, Loaded, Problem, Problems};
 
