@@ -176,14 +176,17 @@ fn tail_width(a: f64, b: f64, x: f64, y: f64, slope: f64, curvature: f64) -> f64
 /// double is that end.
 #[must_use]
 pub fn quantile(a: f64, b: f64, tails: Tails) -> (f64, f64) {
+    logit_to_point(logit_quantile(a, b, tails))
+}
+
+/// The logit ln(x / y) of [`quantile`], which knows no smallest double; infinite at the ends.
+#[must_use]
+pub fn logit_quantile(a: f64, b: f64, tails: Tails) -> f64 {
     if tails.lower > tails.upper {
-        let (y, x) = quantile(b, a, tails.swapped());
-        return (x, y);
+        -smaller_logit_quantile(b, a, tails.upper)
+    } else {
+        smaller_logit_quantile(a, b, tails.lower)
     }
-    if tails.lower <= 0.0 {
-        return (0.0, 1.0);
-    }
-    logit_to_point(logit_quantile(a, b, tails.lower))
 }
 
 /// (x, y) with ln(x / y) = v and x + y = 1.
@@ -194,8 +197,11 @@ pub fn logit_to_point(v: f64) -> (f64, f64) {
     if v < 0.0 { (small, large) } else { (large, small) }
 }
 
-/// The logit below which a draw falls with probability p in (0, 1/2].
-fn logit_quantile(a: f64, b: f64, p: f64) -> f64 {
+/// The logit below which a draw falls with probability p in [0, 1/2].
+fn smaller_logit_quantile(a: f64, b: f64, p: f64) -> f64 {
+    if p <= 0.0 {
+        return f64::NEG_INFINITY;
+    }
     let target = libm::log(p);
     let leading = (target + libm::log(a) + ln_beta(a, b)) / a;
     // The probability below is x^a / (a B) (1 + O(x)), x = e^v: out here that is all of it, whatever doubles can hold.
