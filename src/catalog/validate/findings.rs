@@ -2,7 +2,7 @@
 
 use crate::catalog::{
     path::Path,
-    problem::{Violation, quoted},
+    problem::{PROBLEMS_MAX, Violation, quoted},
     suggest::did_you_mean,
 };
 use std::{collections::BTreeMap, fmt};
@@ -19,7 +19,7 @@ pub(super) type Seen<'a> = BTreeMap<&'a str, Path>;
 impl Findings {
     /// Notes what is wrong with a field, as a sentence that the field path begins.
     pub(super) fn refuse(&mut self, path: &Path, description: impl Into<String>) {
-        self.violations.push(Violation { field: path.to_string(), description: description.into() });
+        self.violations.push(Violation::new(&path.to_string(), description));
     }
 
     /// What is wrong, in the order of the checks.
@@ -27,9 +27,9 @@ impl Findings {
         self.violations
     }
 
-    /// Whether nothing is wrong so far.
-    pub(super) fn is_empty(&self) -> bool {
-        self.violations.is_empty()
+    /// How much is wrong so far.
+    pub(super) fn count(&self) -> usize {
+        self.violations.len()
     }
 
     /// Checks that an id is well formed and not given before.
@@ -89,12 +89,18 @@ impl Findings {
         path: &Path,
         id: &str,
         noun: &str,
-        known: impl IntoIterator<Item = &'a str>,
+        known: impl Iterator<Item = &'a str> + Clone,
     ) {
+        /// Most ids that a message lists.
+        const LISTED_MAX: usize = 12;
         // Beyond the limit nobody reads it, and looking for something similar is not free.
-        let read = self.violations.len() < crate::catalog::problem::PROBLEMS_MAX;
-        let suggestion = if read { did_you_mean(id, known) } else { String::new() };
-        self.refuse(path, format!("is {}, which is no {noun}{suggestion}", quoted(id)));
+        let read = self.violations.len() < PROBLEMS_MAX;
+        let mut accepted = if read { did_you_mean(id, known.clone()) } else { String::new() };
+        if accepted.is_empty() && (1..=LISTED_MAX).contains(&known.clone().take(LISTED_MAX + 1).count()) {
+            accepted = format!("; there are: {}", known.collect::<Vec<_>>().join(", "));
+        }
+        let description = format!("is {}, which is no {noun}{accepted}", quoted(id));
+        self.violations.push(Violation { dangling: true, ..Violation::new(&path.to_string(), description) });
     }
 
     /// Notes an enum number that this version has no name for.
