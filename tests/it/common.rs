@@ -124,9 +124,14 @@ impl TestServer {
         while let Some(served) = serving.join_next().await {
             served.expect("the server stopped in order");
         }
-        store.close().await.expect("the store closes");
+        // The last of the store's owners: dropping it puts everything on the disk and gives up the file.
         drop((service, store));
         Self::open(directory, clock, seed).await
+    }
+
+    /// Tells the server to stop, as a signal would.
+    pub fn tell_to_stop(&self) {
+        self.stop.cancel();
     }
 
     /// The store's file.
