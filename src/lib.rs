@@ -2,6 +2,10 @@
 
 pub mod catalog;
 pub mod cli;
+pub mod clock;
 pub mod engine;
+pub mod grpc;
+pub mod log;
 pub mod proto;
+pub mod service;
 pub mod store;

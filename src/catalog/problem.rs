@@ -60,6 +60,14 @@ pub struct Violation {
     pub description: String,
 }
 
+impl Violation {
+    /// A rule broken at a field.
+    #[must_use]
+    pub fn new(field: &str, description: impl Into<String>) -> Self {
+        Self { field: field.to_owned(), description: description.into() }
+    }
+}
+
 /// Something in a catalog that is allowed but probably not meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {

@@ -1,5 +1,9 @@
 //! The subcommands. Those that talk to a running server go through the wire like any other client.
 
+pub mod audit;
+pub mod catalog;
 pub mod client;
 pub mod rank;
+pub mod serve;
 pub mod simulate;
+pub mod store;

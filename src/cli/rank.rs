@@ -159,7 +159,6 @@ fn flag_for_people(flag: Flag) -> &'static str {
     match flag {
         Flag::Stale => "the snapshot that answered is old: learning may be lagging",
         Flag::AttributeClipped => "a number lay outside its bounds and was clipped",
-        Flag::Repeated => "this repeats the decision stored under the same request id",
         Flag::Unspecified => "the server sent a flag that this client does not know",
     }
 }
@@ -193,6 +192,9 @@ fn belief(score: &ScoreDistribution) -> String {
         }
         Some(score_distribution::Kind::StudentT(t)) => {
             format!("{:.4} +- {:.4}, t with {:.1} df", t.location, t.scale, t.degrees_of_freedom)
+        }
+        Some(score_distribution::Kind::Normal(normal)) => {
+            format!("{:.4} +- {:.4}", normal.mean, normal.standard_deviation)
         }
         None => "-".to_owned(),
     }

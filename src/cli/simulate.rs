@@ -9,6 +9,7 @@ mod summary;
 mod truth;
 
 use super::client::{ClientError, TargetArgs};
+use crate::clock::{Clock as _, SystemClock};
 use crate::proto::{Catalog, GetCatalogRequest, Placement, catalog_service_client::CatalogServiceClient};
 use drive::{Simulation, Visit};
 use retry::Retry;
@@ -89,6 +90,7 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), ClientError> {
         market: args.market.clone(),
         platform: args.platform.clone(),
         seed: args.seed,
+        run: SystemClock.random(),
         truth: Truth::draw(scene, args.seed)?,
         ranks: Retry::for_seconds(args.retry_for_s),
         reports: Retry::for_seconds(args.retry_for_s),

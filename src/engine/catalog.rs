@@ -296,9 +296,11 @@ impl Placement {
         }
     }
 
-    /// How many features say which slot it is: one for each slot but the first, where all slots are learned from.
+    /// How many features say which slot it is: one for each slot but the first, where a contextual posterior learns
+    /// from all slots.
     #[must_use]
     pub fn slot_feature_count(&self) -> usize {
-        if self.learning.all_slots { self.slots as usize - 1 } else { 0 }
+        let contextual = self.policy.posterior != PosteriorKind::Beta;
+        if self.learning.all_slots && contextual { self.slots as usize - 1 } else { 0 }
     }
 }

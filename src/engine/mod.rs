@@ -1,8 +1,18 @@
 //! The pure core: no async, clock, entropy, environment, I/O, logging or wire formats.
 
+pub mod bounds;
 pub mod catalog;
 pub mod context;
+pub mod decide;
+pub mod eligibility;
 pub mod instant;
+pub mod learn;
+pub mod ledger;
 pub mod math;
+pub mod objective;
 pub mod pmf;
+pub mod policy;
 pub mod posterior;
+pub mod slate;
+pub mod snapshot;
+pub mod standing;

@@ -19,6 +19,9 @@ pub struct LogId {
     pub partition: u16,
 }
 
+/// The largest record or ledger that a store takes; what is larger is refused.
+pub const RECORD_BYTES_MAX: usize = 4 << 20;
+
 /// A decision's id as bytes; starts with version, placement number and partition.
 pub type DecisionKey = [u8; 20];
 
@@ -79,7 +82,7 @@ pub struct RequestMark {
     pub fingerprint: [u8; 32],
     /// When the mark was or would be set.
     pub marked_at: Instant,
-    /// When the mark is forgotten; a mark whose time is over at another's `marked_at` does not count.
+    /// When the mark is forgotten; a mark that expires at or before another's `marked_at` does not count.
     pub expires_at: Instant,
 }
 
@@ -203,6 +206,12 @@ pub enum StoreError {
         /// Why not, and what to do.
         reason: String,
     },
+    /// It never does this: writing where it was opened for reading, a record beyond the limits.
+    #[error("the store refuses: {reason}")]
+    Refused {
+        /// What was asked, and what is accepted.
+        reason: String,
+    },
 }
 
 impl StoreError {
@@ -232,6 +241,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Where an unexpired mark with the same key stands, nothing is written and the marked decision is returned:
     /// of any number of concurrent calls with one key, one is appended and all others are told of it.
+    /// A decision whose id is already in the log is not written again, its offset is returned: an append whose answer
+    /// was lost may be sent again, with a mark or without.
     async fn append_decision(&self, append: DecisionAppend) -> Result<AppendOutcome>;
 
     /// The decisions with these ids, in their order; `None` for those that are not stored.
@@ -245,7 +256,8 @@ pub trait Store: Send + Sync + 'static {
     /// time and id.
     async fn due(&self, log: LogId, now: Instant, limit: usize) -> Result<Vec<DecisionKey>>;
 
-    /// At most `limit` records of a log from `offset` on, in order; empty at its end.
+    /// At most `limit` records of a log from `offset` on, in order; empty only at its end (or for a limit of 0), but
+    /// fewer where large records fill the answer's share of memory.
     async fn read_log(&self, log: LogId, offset: u64, limit: usize) -> Result<Vec<Arc<[u8]>>>;
 
     /// Every log that has records, with the number of its records, in order.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     cli::client::{ClientError, short_name},
     proto::{
-        ContextSchema, Exposure, ExposureMode, FeedbackCode, FeedbackResult, Flag, Outcome, Placement, RankRequest,
+        ContextSchema, Exposure, ExposureMode, FeedbackCode, FeedbackResult, Outcome, Placement, RankRequest,
         RankResponse, RecordExposuresRequest, RecordOutcomesRequest, feedback_service_client::FeedbackServiceClient,
         ranking_service_client::RankingServiceClient,
     },
@@ -27,6 +27,8 @@ pub(super) struct Simulation {
     pub(super) market: String,
     pub(super) platform: String,
     pub(super) seed: u64,
+    /// Tells this run's requests from those of other runs.
+    pub(super) run: u64,
     pub(super) truth: Truth,
     pub(super) ranks: Retry,
     pub(super) reports: Retry,
@@ -39,8 +41,6 @@ pub(super) struct Visit {
     pub(super) lead: Option<usize>,
     /// For each arm what showing it is truly expected to earn; `None`: not eligible.
     pub(super) worths: Vec<Option<f64>>,
-    /// Whether the first answer was already a repeated one: an earlier run asked the same.
-    pub(super) repeated: bool,
     /// What was reported, and what became of it.
     pub(super) outcomes: Vec<(Report, FeedbackCode)>,
 }
@@ -72,10 +72,10 @@ impl Simulation {
         let schema = self.placement.context.as_ref();
         let user = population::user(schema.unwrap_or(&ContextSchema::default()), self.seed, index);
         let request = self.request(index, &user);
-        let (response, repeated) = self.rank(&request).await?;
+        let response = self.rank(&request).await?;
         let worths = self.worths(&response, &user);
         let Some(offer) = response.offers.first() else {
-            return Ok(Visit { lead: None, worths, repeated, outcomes: Vec::new() });
+            return Ok(Visit { lead: None, worths, outcomes: Vec::new() });
         };
         let lead = self.truth.position(&offer.offer_id).ok_or_else(|| {
             ClientError::usage(format!("offer \"{}\" joined the placement during the simulation", offer.offer_id))
@@ -89,36 +89,30 @@ impl Simulation {
             let results = self.report(&request.request_id, &response.decision_id, &arm.offer_id, &arm.reports).await?;
             outcomes = arm.reports.iter().cloned().zip(results.iter().map(FeedbackResult::code)).collect();
         }
-        Ok(Visit { lead: Some(lead), worths, repeated, outcomes })
+        Ok(Visit { lead: Some(lead), worths, outcomes })
     }
 
     fn request(&self, index: usize, user: &User) -> RankRequest {
-        let Self { market, platform, seed, .. } = self;
+        let Self { market, platform, seed, run, .. } = self;
         RankRequest {
             placement: self.placement.id.clone(),
             user_id: format!("simulated-{seed}-{index}"),
             attributes: user.attributes.clone(),
             market: market.clone(),
             platform: platform.clone(),
-            // One lap of the same users through another market is another question, not a conflicting repetition.
-            request_id: format!("simulate:{seed}:{market}:{platform}:{index}"),
+            // The run's own number: the same users may come again, and are then asked about anew.
+            request_id: format!("simulate:{run:016x}:{index}"),
             ..RankRequest::default()
         }
     }
 
-    /// The answer, and whether the first attempt already got a repeated one. Repetitions that follow a retry are
-    /// our own: the answer got lost, the decision did not.
-    async fn rank(&self, request: &RankRequest) -> Result<(RankResponse, bool), ClientError> {
+    async fn rank(&self, request: &RankRequest) -> Result<RankResponse, ClientError> {
         let client = RankingServiceClient::new(self.channel.clone());
-        let mut attempts = 0;
         let answer = self.ranks.call("Rank", || {
-            attempts += 1;
             let (mut client, request) = (client.clone(), request.clone());
             async move { client.rank(request).await }
         });
-        let response = answer.await?.into_inner();
-        let repeated = attempts == 1 && response.flags().any(|flag| flag == Flag::Repeated);
-        Ok((response, repeated))
+        Ok(answer.await?.into_inner())
     }
 
     fn worths(&self, response: &RankResponse, user: &User) -> Vec<Option<f64>> {

@@ -60,8 +60,6 @@ pub(super) struct Counts {
     pub(super) ranks: u64,
     /// Of these, answers without any offer.
     pub(super) nothing_eligible: u64,
-    /// Of these, answers that an earlier run had already asked for.
-    pub(super) repeated_from_earlier_run: u64,
     pub(super) outcomes_sent: u64,
     /// Answers to outcomes, such as `recorded` or `duplicate`.
     pub(super) outcomes_by_code: BTreeMap<String, u64>,
@@ -127,7 +125,6 @@ pub(super) fn counts(visits: &[Visit]) -> Counts {
     for visit in visits {
         counts.ranks += 1;
         counts.nothing_eligible += u64::from(visit.lead.is_none());
-        counts.repeated_from_earlier_run += u64::from(visit.repeated);
         for (_, code) in &visit.outcomes {
             counts.outcomes_sent += 1;
             *counts.outcomes_by_code.entry(code_name(*code)).or_default() += 1;
@@ -185,13 +182,6 @@ impl Summary {
             counts.report_retries,
             self.elapsed_s,
         )?;
-        if counts.repeated_from_earlier_run > 0 {
-            writeln!(
-                out,
-                "Note: {} answers repeat decisions of an earlier run with this seed; another --seed brings new users.",
-                counts.repeated_from_earlier_run
-            )?;
-        }
         Ok(())
     }
 }
@@ -202,7 +192,7 @@ mod tests {
     use crate::cli::simulate::truth::Report;
 
     fn visit(lead: usize, worths: [f64; 2]) -> Visit {
-        Visit { lead: Some(lead), worths: worths.map(Some).to_vec(), repeated: false, outcomes: Vec::new() }
+        Visit { lead: Some(lead), worths: worths.map(Some).to_vec(), outcomes: Vec::new() }
     }
 
     #[test]

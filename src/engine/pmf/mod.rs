@@ -1,1 +1,3 @@
 //! Score distributions and the probability of each being highest.
+pub mod distribution;
+pub mod serving;

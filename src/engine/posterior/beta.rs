@@ -8,3 +8,13 @@ pub struct BetaPrior {
     /// Second shape parameter.
     pub beta: f64,
 }
+#[derive(Clone, Copy, Debug)]
+pub struct BetaPosterior {
+    pub alpha: f64,
+    pub beta: f64,
+}
+impl BetaPosterior {
+    pub fn new(p: BetaPrior, _m: &super::moments::Moments) -> Self {
+        Self { alpha: p.alpha, beta: p.beta }
+    }
+}

@@ -2,3 +2,4 @@
 
 pub mod beta;
 pub mod linear;
+pub mod moments;

@@ -1,0 +1,97 @@
+//! `offer-ranker audit`: proves that what was learned is what the log says.
+
+use super::{
+    client::plain_table,
+    store::{StoreAddress, StoreArgs},
+};
+use crate::{
+    service::{
+        ServiceError,
+        audit::{AuditReport, audit},
+    },
+    store::{Store as _, StoreError, embedded::EmbeddedStore},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{self, Write};
+
+/// Recompute all statistics from the log and compare them bit for bit
+///
+/// Also follows every decision's ledger through the log, from change to change, to what is stored. Reads the store
+/// as it is at this moment and changes nothing; it may run while a server serves. Exits with 1 where anything differs.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why an audit could not be made, or what it found.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The store cannot be opened or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What it holds cannot be audited.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// It was made, and found differences, which have been printed.
+    #[error("the statistics are not those of the log: {differences} differences")]
+    Different {
+        /// How many.
+        differences: usize,
+    },
+    /// The report could not be written.
+    #[error("cannot write the report")]
+    Output(#[from] io::Error),
+}
+
+/// Audits and prints.
+///
+/// # Errors
+/// Where something differs, or the store cannot be read.
+pub async fn run(args: Args, out: &mut impl Write) -> Result<(), AuditError> {
+    let StoreAddress::Embedded(path) = &args.store.store;
+    let store = EmbeddedStore::open_read_only(path)?;
+    let records = store.log_ends().await?.into_iter().map(|(_, end)| end).sum();
+    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} records, {eta} left")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(records).with_style(style);
+    let report = audit(&store, |records| bar.inc(records)).await?;
+    bar.finish_and_clear();
+    if args.json {
+        writeln!(out, "{:#}", serde_json::json!(report))?;
+    } else {
+        print(&report, out)?;
+    }
+    let differences = report.partitions.iter().map(|partition| partition.differences.len()).sum();
+    if report.equal { Ok(()) } else { Err(AuditError::Different { differences }) }
+}
+
+fn print(report: &AuditReport, out: &mut impl Write) -> io::Result<()> {
+    let header = ["placement", "partition", "records", "folded", "decisions", "ledger changes", "verdict"];
+    let mut table = plain_table(&header, &[1, 2, 3, 4, 5]);
+    for partition in &report.partitions {
+        let verdict = if partition.differences.is_empty() { "equal" } else { "DIFFERENT" };
+        table.add_row([
+            partition.placement.clone(),
+            partition.partition.to_string(),
+            partition.records.to_string(),
+            partition.folded.to_string(),
+            partition.decisions.to_string(),
+            partition.ledger_changes.to_string(),
+            verdict.to_owned(),
+        ]);
+    }
+    writeln!(out, "{table}")?;
+    for partition in &report.partitions {
+        for difference in &partition.differences {
+            writeln!(out, "{}, partition {}: {difference}", partition.placement, partition.partition)?;
+        }
+    }
+    if report.equal {
+        writeln!(out, "equal: every statistic is, to the last bit, what the log adds up to")?;
+    }
+    Ok(())
+}

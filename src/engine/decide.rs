@@ -1,0 +1,238 @@
+//! The decision: probabilities first, then the draw from exactly those probabilities.
+//!
+//! [`decide`] is a pure function that serves and replays alike: same snapshot, request, time and seed, same decision
+//! to the last bit, on any machine. It cannot fail: nothing eligible is a decision with reasons.
+
+use super::{
+    bounds,
+    catalog::{Arm, OfferKind, Price, Selection},
+    context::AttributeValue,
+    eligibility::{self, Exclusion},
+    instant::Instant,
+    objective,
+    pmf::{distribution::ScoreDistribution, serving::ThompsonGrid},
+    policy::{self, Choice},
+    slate,
+    snapshot::{Features, PlacementSnapshot},
+};
+use std::sync::Arc;
+
+/// Version of what [`decide`] computes; stands in every logged decision.
+pub const ENGINE_VERSION: u32 = 1;
+
+/// A request as validated against a snapshot's catalog.
+#[derive(Clone, Debug)]
+pub struct RankRequest {
+    /// A market of the catalog; `None`: prices cannot be told.
+    pub market: Option<Arc<str>>,
+    /// Where offers will be shown; empty matches only offers for all platforms.
+    pub platform: String,
+    /// One for each attribute of the placement's schema, in its order.
+    pub attributes: Vec<AttributeValue>,
+    /// Offers to choose from, no two equal; empty: all of the placement's.
+    pub candidates: Vec<Arc<str>>,
+    /// How many slots to fill, from 1 to the placement's own number.
+    pub slots: u32,
+    /// Whether the eligible rest is wanted in order.
+    pub include_tail: bool,
+}
+
+/// What was decided, and everything that made it so.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The eligible candidates, by offer id.
+    pub arms: Vec<EligibleArm>,
+    /// The other candidates, by offer id.
+    pub exclusions: Vec<Exclusion>,
+    /// The slots that were drawn, from slot 1.
+    pub slots: Vec<SlotDraw>,
+    /// The eligible rest by falling expected value, as indices into `arms`; empty unless asked for.
+    pub tail: Vec<usize>,
+}
+
+/// A candidate that may be shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EligibleArm {
+    /// Its offer.
+    pub offer_id: Arc<str>,
+    /// Showing it is showing nothing, and ends the slate.
+    pub ends_slate: bool,
+    /// Smallest probability in any slot, from 0 to 1.
+    pub floor: f64,
+    /// Its price in the request's market.
+    pub price: Option<Price>,
+    /// Posterior mean of the reward in the lead slot, in the reward's own unit.
+    pub expected_reward: f64,
+    /// What one unit of reward is worth, in major units of the reward currency.
+    pub worth: f64,
+}
+
+/// One slot: what could be drawn with which probability, and what was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlotDraw {
+    /// The arms that could be drawn, by offer id.
+    pub arms: Vec<SlotArm>,
+    /// Which of them was drawn: an index into `arms` of this slot.
+    pub drawn: usize,
+    /// The number in [0, 1) that drew it.
+    pub uniform: f64,
+}
+
+/// One arm in one slot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlotArm {
+    /// Index into the decision's arms.
+    pub arm: usize,
+    /// Belief about its value, in units of the objective.
+    pub score: ScoreDistribution,
+    /// Probability under the policy.
+    pub policy_probability: f64,
+    /// Probability after bounds: the one that acted.
+    pub probability: f64,
+}
+
+impl Decision {
+    /// The arm that took a slot's draw.
+    #[must_use]
+    pub fn drawn(&self, slot: &SlotDraw) -> &EligibleArm {
+        &self.arms[slot.arms[slot.drawn].arm]
+    }
+}
+
+impl SlotDraw {
+    /// The probability with which the drawn arm was drawn, given what was drawn above.
+    #[must_use]
+    pub fn propensity(&self) -> f64 {
+        self.arms[self.drawn].probability
+    }
+}
+
+impl EligibleArm {
+    /// What showing it is expected to earn, in major units of the reward currency.
+    #[must_use]
+    pub fn expected_value(&self) -> f64 {
+        self.expected_reward * self.worth
+    }
+}
+
+/// Decides what to show: eligibility, features, scores, probabilities, bounds, draws, tail.
+#[must_use]
+pub fn decide(snapshot: &PlacementSnapshot, request: &RankRequest, now: Instant, seed: u64) -> Decision {
+    let (eligible, exclusions) = eligibility::sift(&snapshot.placement, request, now);
+    let context = snapshot.placement.context.encode(&request.attributes);
+    let lead = Features::of_slot(&snapshot.placement, &context, 1);
+    let arms: Vec<EligibleArm> = eligible
+        .iter()
+        .map(|&index| describe(snapshot, request, &snapshot.placement.arms[index], index, &lead))
+        .collect();
+    let slots = draw_slots(snapshot, request, &eligible, &arms, (&context, lead), seed);
+    let tail = if request.include_tail { order_tail(&arms, &slots) } else { Vec::new() };
+    Decision { arms, exclusions, slots, tail }
+}
+
+fn describe(
+    snapshot: &PlacementSnapshot,
+    request: &RankRequest,
+    arm: &Arm,
+    index: usize,
+    lead: &Features,
+) -> EligibleArm {
+    let price = objective::price(&arm.offer, request.market.as_deref());
+    EligibleArm {
+        offer_id: arm.offer.id.clone(),
+        ends_slate: arm.offer.kind == OfferKind::None,
+        floor: arm.floor,
+        price,
+        expected_reward: snapshot.beliefs[index].score(lead).mean() * snapshot.placement.reward.unit,
+        worth: objective::worth(&snapshot.catalog, &snapshot.placement, &arm.offer, price),
+    }
+}
+
+/// Slot by slot: the PMF over what is not drawn yet is computed anew, bounded, and drawn from.
+fn draw_slots(
+    snapshot: &PlacementSnapshot,
+    request: &RankRequest,
+    eligible: &[usize],
+    arms: &[EligibleArm],
+    (context, lead): (&[f64], Features),
+    seed: u64,
+) -> Vec<SlotDraw> {
+    let mut draws: Vec<SlotDraw> = Vec::new();
+    let mut remaining = vec![true; arms.len()];
+    let mut scored = Scored::new(snapshot, eligible, arms, &lead);
+    for slot in 1..=request.slots.min(arms.len() as u32) {
+        if slot > 1 && snapshot.placement.slot_feature_count() > 0 {
+            scored = Scored::new(snapshot, eligible, arms, &Features::of_slot(&snapshot.placement, context, slot));
+        }
+        let choice = Choice {
+            placement_arms: eligible,
+            scores: &scored.scores,
+            remaining: &remaining,
+            grid: scored.grid.as_ref(),
+        };
+        let policy_pmf = policy::pmf(&snapshot.placement.policy.selection, &choice);
+        let draw = draw_slot(arms, &scored.scores, &remaining, &policy_pmf, slate::uniform(seed, slot));
+        let drawn = draw.arms[draw.drawn].arm;
+        draws.push(draw);
+        remaining[drawn] = false;
+        if arms[drawn].ends_slate {
+            break;
+        }
+    }
+    draws
+}
+
+/// Scores of the eligible arms in one slot, in units of the objective.
+struct Scored {
+    scores: Vec<ScoreDistribution>,
+    grid: Option<ThompsonGrid>,
+}
+
+impl Scored {
+    fn new(snapshot: &PlacementSnapshot, eligible: &[usize], arms: &[EligibleArm], features: &Features) -> Self {
+        let score = |(&index, arm): (&usize, &EligibleArm)| {
+            snapshot.beliefs[index].score(features).scaled_by(objective::score_scale(&snapshot.placement, arm.worth))
+        };
+        let scores: Vec<ScoreDistribution> = eligible.iter().zip(arms).map(score).collect();
+        let curves = || eligible.iter().map(|&index| snapshot.beliefs[index].curve());
+        let grid = (snapshot.placement.policy.selection == Selection::Thompson && !scores.is_empty())
+            .then(|| ThompsonGrid::new(&scores.iter().copied().zip(curves()).collect::<Vec<_>>()));
+        Self { scores, grid }
+    }
+}
+
+fn draw_slot(
+    arms: &[EligibleArm],
+    scores: &[ScoreDistribution],
+    remaining: &[bool],
+    policy_pmf: &[f64],
+    uniform: f64,
+) -> SlotDraw {
+    let indices: Vec<usize> = (0..arms.len()).filter(|&arm| remaining[arm]).collect();
+    let policy: Vec<f64> = indices.iter().map(|&arm| policy_pmf[arm]).collect();
+    let floors: Vec<f64> = indices.iter().map(|&arm| arms[arm].floor).collect();
+    let pmf = bounds::project(&policy, &floors);
+    let slot_arm = |(position, arm): (usize, usize)| SlotArm {
+        arm,
+        score: scores[arm],
+        policy_probability: policy[position],
+        probability: pmf[position],
+    };
+    SlotDraw {
+        drawn: slate::draw(&pmf, uniform),
+        uniform,
+        arms: indices.into_iter().enumerate().map(slot_arm).collect(),
+    }
+}
+
+/// What was not drawn, by falling expected value; nothing where the slate was ended by showing nothing.
+fn order_tail(arms: &[EligibleArm], slots: &[SlotDraw]) -> Vec<usize> {
+    let drawn: Vec<usize> = slots.iter().map(|slot| slot.arms[slot.drawn].arm).collect();
+    if drawn.last().is_some_and(|&last| arms[last].ends_slate) {
+        return Vec::new();
+    }
+    let mut tail: Vec<usize> = (0..arms.len()).filter(|arm| !drawn.contains(arm) && !arms[*arm].ends_slate).collect();
+    // A stable sort: arms of equal value stay in the order of their ids.
+    tail.sort_by(|&a, &b| arms[b].expected_value().total_cmp(&arms[a].expected_value()));
+    tail
+}

@@ -1,0 +1,88 @@
+//! From beliefs to probabilities: one PMF over the arms that can still be drawn.
+//!
+//! Bounds are not applied here: epsilon is mixed in first, floors act on the mixture.
+
+use super::{
+    catalog::Selection,
+    pmf::{distribution::ScoreDistribution, serving::ThompsonGrid},
+};
+
+/// What a slot chooses from. All slices run over the decision's eligible arms.
+#[derive(Debug)]
+pub struct Choice<'a> {
+    /// Index of each arm in its placement, ascending.
+    pub placement_arms: &'a [usize],
+    /// Belief about each arm's value.
+    pub scores: &'a [ScoreDistribution],
+    /// Which arms are not drawn yet; at least one.
+    pub remaining: &'a [bool],
+    /// The scores prepared for Thompson sampling; `None` for selections that need none.
+    pub grid: Option<&'a ThompsonGrid>,
+}
+
+/// The probability of every eligible arm: 0 for those already drawn, summing to 1.
+#[must_use]
+pub fn pmf(selection: &Selection, choice: &Choice<'_>) -> Vec<f64> {
+    match (selection, choice.grid) {
+        (Selection::Thompson, Some(grid)) => grid.pmf(choice.remaining),
+        // Without a grid nothing is known of the scores.
+        (Selection::Uniform | Selection::Thompson, _) => share_evenly(choice.remaining),
+        (Selection::Fixed(order), _) => first_of(order, choice),
+        (Selection::EpsilonGreedy(epsilon), _) => epsilon_greedy(*epsilon, choice),
+    }
+}
+
+fn share_evenly(among: &[bool]) -> Vec<f64> {
+    let count = among.iter().filter(|&&member| member).count();
+    among.iter().map(|&member| if member { 1.0 / count as f64 } else { 0.0 }).collect()
+}
+
+fn first_of(order: &[usize], choice: &Choice<'_>) -> Vec<f64> {
+    let position = |placement_arm: &usize| choice.placement_arms.binary_search(placement_arm).ok();
+    let first = order.iter().filter_map(position).find(|&arm| choice.remaining[arm]);
+    (0..choice.remaining.len()).map(|arm| if Some(arm) == first { 1.0 } else { 0.0 }).collect()
+}
+
+fn epsilon_greedy(epsilon: f64, choice: &Choice<'_>) -> Vec<f64> {
+    let means = || choice.scores.iter().map(ScoreDistribution::mean).zip(choice.remaining);
+    let best = means().filter(|&(_, &remaining)| remaining).map(|(mean, _)| mean).max_by(f64::total_cmp);
+    let leaders: Vec<bool> = means().map(|(mean, &remaining)| remaining && Some(mean) == best).collect();
+    let mix = |(greedy, even): (f64, f64)| (1.0 - epsilon) * greedy + epsilon * even;
+    share_evenly(&leaders).into_iter().zip(share_evenly(choice.remaining)).map(mix).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choose(selection: &Selection, means: &[f64], remaining: &[bool]) -> Vec<f64> {
+        let scores: Vec<_> =
+            means.iter().map(|&mean| ScoreDistribution::Normal { mean, standard_deviation: 1.0 }).collect();
+        let placement_arms: Vec<usize> = (0..means.len()).collect();
+        pmf(selection, &Choice { placement_arms: &placement_arms, scores: &scores, remaining, grid: None })
+    }
+
+    #[test]
+    fn arms_that_tie_for_best_share_evenly() {
+        let p = choose(&Selection::EpsilonGreedy(0.3), &[2.0, 1.0, 2.0], &[true; 3]);
+        assert_eq!(p, [0.35 + 0.3 / 3.0, 0.3 / 3.0, 0.35 + 0.3 / 3.0]);
+    }
+
+    #[test]
+    fn greedy_looks_only_at_what_remains() {
+        let p = choose(&Selection::EpsilonGreedy(0.0), &[3.0, 2.0, 1.0], &[false, true, true]);
+        assert_eq!(p, [0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn fixed_takes_the_first_of_its_order_that_remains() {
+        let fixed = Selection::Fixed(vec![2, 0, 1]);
+        assert_eq!(choose(&fixed, &[0.0; 3], &[true; 3]), [0.0, 0.0, 1.0]);
+        assert_eq!(choose(&fixed, &[0.0; 3], &[true, true, false]), [1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn uniform_is_uniform_over_what_remains() {
+        assert_eq!(choose(&Selection::Uniform, &[0.0; 3], &[true, false, true]), [0.5, 0.0, 0.5]);
+    }
+}

@@ -1,0 +1,201 @@
+//! The gRPC server: three services over one [`Service`], health and reflection beside them.
+
+use super::convert;
+use crate::{
+    proto::{
+        self, catalog_service_server::CatalogServiceServer, engine_types::timestamp,
+        feedback_service_server::FeedbackServiceServer, ranking_service_server::RankingServiceServer,
+    },
+    service::{
+        Service, ServiceError, Violation,
+        catalog::Application,
+        feedback::{REPORTS_MAX, Report},
+    },
+};
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, transport::Server};
+use tonic_health::server::HealthReporter;
+
+/// Largest Rank in bytes.
+pub const RANK_BYTES_MAX: usize = 1024 * 1024;
+/// Largest batch of feedback, and largest catalog, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Concurrent calls of one connection.
+const STREAMS_MAX: u32 = 1024;
+
+/// The door to a service. Cheap to clone.
+#[derive(Clone)]
+pub struct Door {
+    service: Arc<Service>,
+}
+
+/// Serves until `shutdown` is done, then lets calls in flight finish for at most `drain`.
+///
+/// # Errors
+/// Where the socket fails.
+pub async fn run(
+    listener: TcpListener,
+    service: Arc<Service>,
+    health: HealthReporter,
+    shutdown: impl Future<Output = ()> + Send,
+    drain: Duration,
+) -> Result<(), tonic::transport::Error> {
+    let door = Door { service };
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(Duration::from_secs(60)))
+        .add_service(tonic_health::pb::health_server::HealthServer::new(
+            tonic_health::server::HealthService::from_health_reporter(health.clone()),
+        ))
+        .add_service(reflection_v1())
+        .add_service(reflection_v1alpha())
+        .add_service(RankingServiceServer::new(door.clone()).max_decoding_message_size(RANK_BYTES_MAX))
+        .add_service(FeedbackServiceServer::new(door.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(CatalogServiceServer::new(door).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+            // An error means that the sender is gone, which is as good a reason to stop.
+            let _ = stopped.await;
+        });
+    let mut server = std::pin::pin!(server);
+    tokio::select! {
+        result = &mut server => return result,
+        () = shutdown => {}
+    }
+    for service in SERVICES {
+        health.set_service_status(service, tonic_health::ServingStatus::NotServing).await;
+    }
+    // The receiver lives in `server`, which is still running.
+    let _ = stop.send(());
+    // A silent client must not hold the shutdown for ever.
+    tokio::time::timeout(drain, server).await.unwrap_or(Ok(()))
+}
+
+/// The services whose health is reported; the empty name stands for the server.
+const SERVICES: [&str; 4] =
+    ["", "offer_ranker.v1.RankingService", "offer_ranker.v1.FeedbackService", "offer_ranker.v1.CatalogService"];
+
+/// Reports every service as serving, or as not.
+pub async fn report_health(health: &HealthReporter, serving: bool) {
+    let status = if serving { tonic_health::ServingStatus::Serving } else { tonic_health::ServingStatus::NotServing };
+    for service in SERVICES {
+        health.set_service_status(service, status).await;
+    }
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+fn reflection_v1()
+-> tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection> {
+    reflection().build_v1().expect("invariant: the descriptors were compiled by build.rs")
+}
+
+/// Older clients speak only this version.
+fn reflection_v1alpha()
+-> tonic_reflection::server::v1alpha::ServerReflectionServer<impl tonic_reflection::server::v1alpha::ServerReflection> {
+    reflection().build_v1alpha().expect("invariant: the descriptors were compiled by build.rs")
+}
+
+#[tonic::async_trait]
+impl proto::ranking_service_server::RankingService for Door {
+    async fn rank(&self, request: Request<proto::RankRequest>) -> Result<Response<proto::RankResponse>, Status> {
+        let request = request.into_inner();
+        let explain = request.explain;
+        let answer = self.service.rank(convert::rank_command(request)).await?;
+        Ok(Response::new(convert::rank_response(&answer, explain)))
+    }
+
+    async fn get_decision(
+        &self,
+        request: Request<proto::GetDecisionRequest>,
+    ) -> Result<Response<proto::GetDecisionResponse>, Status> {
+        let stored = self.service.decision(&request.into_inner().decision_id).await?;
+        Ok(Response::new(convert::decision_response(&stored)))
+    }
+}
+
+#[tonic::async_trait]
+impl proto::feedback_service_server::FeedbackService for Door {
+    async fn record_outcomes(
+        &self,
+        request: Request<proto::RecordOutcomesRequest>,
+    ) -> Result<Response<proto::RecordOutcomesResponse>, Status> {
+        let outcomes = request.into_inner().outcomes;
+        let results = self.record("outcomes", outcomes.into_iter().map(convert::outcome_report).collect()).await?;
+        Ok(Response::new(proto::RecordOutcomesResponse { results }))
+    }
+
+    async fn record_exposures(
+        &self,
+        request: Request<proto::RecordExposuresRequest>,
+    ) -> Result<Response<proto::RecordExposuresResponse>, Status> {
+        let exposures = request.into_inner().exposures;
+        let results = self.record("exposures", exposures.into_iter().map(convert::exposure_report).collect()).await?;
+        Ok(Response::new(proto::RecordExposuresResponse { results }))
+    }
+}
+
+impl Door {
+    async fn record(&self, field: &str, reports: Vec<Report>) -> Result<Vec<proto::FeedbackResult>, ServiceError> {
+        if reports.len() > REPORTS_MAX {
+            let description = format!("has {} entries, must have at most {REPORTS_MAX}", reports.len());
+            return Err(ServiceError::Invalid { violations: vec![Violation::new(field, description)] });
+        }
+        Ok(self.service.record(&reports).await?.into_iter().map(convert::feedback_result).collect())
+    }
+}
+
+#[tonic::async_trait]
+impl proto::catalog_service_server::CatalogService for Door {
+    async fn get_catalog(
+        &self,
+        request: Request<proto::GetCatalogRequest>,
+    ) -> Result<Response<proto::GetCatalogResponse>, Status> {
+        let stored = self.service.stored_catalog(request.into_inner().revision).await?;
+        let (catalog, _) = crate::service::catalog::decode(&stored)?;
+        Ok(Response::new(proto::GetCatalogResponse {
+            etag: crate::catalog::etag(&catalog),
+            catalog: Some(catalog),
+            revision: stored.revision,
+            applied_at: Some(timestamp(stored.applied_at)),
+            reason: stored.reason.clone(),
+        }))
+    }
+
+    async fn apply_catalog(
+        &self,
+        request: Request<proto::ApplyCatalogRequest>,
+    ) -> Result<Response<proto::ApplyCatalogResponse>, Status> {
+        let proto::ApplyCatalogRequest { catalog, etag, validate_only, reason } = request.into_inner();
+        let catalog = catalog.ok_or_else(|| ServiceError::Invalid {
+            violations: vec![Violation::new("catalog", "is missing; send the whole catalog")],
+        })?;
+        let application = Application { catalog: catalog.clone(), etag, validate_only, reason };
+        let applied = self.service.apply_catalog(application).await?;
+        let warning = |warning: crate::catalog::Warning| proto::CatalogWarning {
+            field: warning.field,
+            description: warning.description,
+        };
+        Ok(Response::new(proto::ApplyCatalogResponse {
+            catalog: Some(catalog),
+            revision: applied.revision,
+            etag: applied.etag,
+            warnings: applied.warnings.into_iter().map(warning).collect(),
+        }))
+    }
+
+    async fn get_placement(
+        &self,
+        request: Request<proto::GetPlacementRequest>,
+    ) -> Result<Response<proto::GetPlacementResponse>, Status> {
+        let report = self.service.placement(&request.into_inner().placement).await?;
+        Ok(Response::new(convert::placement_response(report)))
+    }
+}

@@ -1,0 +1,176 @@
+//! The records of the log, as the program sees them.
+
+use super::{
+    DecodeError, RECORD_VERSION,
+    codec::{decode_decision, encode_decision},
+    decision_id::DecisionId,
+    ledger_codec::{decode_ledger_entry, encode_ledger_entry},
+};
+use crate::{
+    engine::{
+        context::AttributeValue,
+        decide::Decision,
+        instant::Instant,
+        ledger::{Ledger, LedgerState, Outcome, SlotState, Windows},
+        snapshot::PosteriorVersion,
+    },
+    proto,
+};
+use prost::Message as _;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// One record of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogRecord {
+    /// A Rank was answered.
+    Decision(Box<DecisionRecord>),
+    /// Something was reported on a decision, or its windows closed.
+    Ledger(LedgerRecord),
+}
+
+/// Everything needed to decide the same request again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecisionRecord {
+    /// Its id.
+    pub id: DecisionId,
+    /// Placement id.
+    pub placement: Arc<str>,
+    /// The catalog revision that decided.
+    pub catalog_revision: u64,
+    /// Version of the engine that decided.
+    pub engine_version: u32,
+    /// When.
+    pub decided_at: Instant,
+    /// Seed of its random streams.
+    pub seed: u64,
+    /// Keyed hash of the user id.
+    pub user_key: [u8; 16],
+    /// Keyed hash of the unit id.
+    pub unit_key: [u8; 16],
+    /// Market id.
+    pub market: Option<Arc<str>>,
+    /// Platform as requested.
+    pub platform: String,
+    /// Attributes as validated, by name.
+    pub attributes: BTreeMap<String, AttributeValue>,
+    /// Offers asked for; empty: all of the placement's.
+    pub candidates: Vec<Arc<str>>,
+    /// Slots asked for.
+    pub slots_requested: u32,
+    /// Whether the tail was asked for.
+    pub include_tail: bool,
+    /// Whether slots count as shown before any report.
+    pub shown_assumed: bool,
+    /// The learned state that decided.
+    pub version: PosteriorVersion,
+    /// What was decided.
+    pub decision: Decision,
+    /// Circumstances of the answer.
+    pub flags: Vec<Flag>,
+    /// Age of the snapshot that decided, in milliseconds.
+    pub snapshot_age_ms: u64,
+}
+
+/// Circumstances of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flag {
+    /// The snapshot is older than the server's limit.
+    Stale,
+    /// A number attribute was clipped to its bounds.
+    AttributeClipped,
+}
+
+/// A change of a decision's ledger.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LedgerRecord {
+    /// The decision it belongs to.
+    pub decision: DecisionId,
+    /// Where that decision stands in the same log.
+    pub decision_offset: u64,
+    /// Number of this change of the decision's ledger, from 1.
+    pub sequence: u32,
+    /// When the decision was made.
+    pub decided_at: Instant,
+    /// When the service took this change.
+    pub arrived_at: Instant,
+    /// State before.
+    pub before: LedgerState,
+    /// State after.
+    pub after: LedgerState,
+    /// What changed it.
+    pub cause: Cause,
+}
+
+/// What changed a ledger.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cause {
+    /// An outcome was reported under this id.
+    Outcome(String, Outcome),
+    /// These slots were reported as shown.
+    Exposure(BTreeSet<u32>),
+    /// Attribution window and grace ended.
+    Closed,
+}
+
+impl DecisionRecord {
+    /// The ledger that the decision starts with, closing when these windows end.
+    #[must_use]
+    pub fn first_ledger(&self, decision_offset: u64, windows: Windows) -> Ledger {
+        let slots = &self.decision.slots;
+        Ledger {
+            sequence: 0,
+            decision_offset,
+            windows,
+            offers: slots.iter().map(|slot| self.decision.drawn(slot).offer_id.clone()).collect(),
+            shown_assumed: self.shown_assumed,
+            exposed: None,
+            outcomes: BTreeMap::new(),
+            closed: false,
+        }
+    }
+
+    /// What the decision adds up to before anything is reported on it.
+    #[must_use]
+    pub fn first_state(&self) -> LedgerState {
+        let slot_state = |slot| SlotState {
+            offer_id: self.decision.drawn(slot).offer_id.clone(),
+            shown: self.shown_assumed,
+            totals: BTreeMap::new(),
+        };
+        LedgerState { slots: self.decision.slots.iter().map(slot_state).collect(), ..LedgerState::default() }
+    }
+}
+
+impl LogRecord {
+    /// The bytes to append.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        use proto::log_record::Event;
+        let event = match self {
+            Self::Decision(decision) => Event::Decision(encode_decision(decision)),
+            Self::Ledger(entry) => Event::Ledger(encode_ledger_entry(entry)),
+        };
+        proto::LogRecord { record_version: RECORD_VERSION, event: Some(event) }.encode_to_vec()
+    }
+
+    /// Reads a record of any version so far.
+    ///
+    /// # Errors
+    /// Where the bytes were not written by [`Self::encode`], or by a newer version of it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        use proto::log_record::Event;
+        let record =
+            proto::LogRecord::decode(bytes).map_err(|source| DecodeError::Encoding { what: "log record", source })?;
+        if record.record_version == 0 || record.record_version > RECORD_VERSION {
+            return Err(DecodeError::Version { version: record.record_version });
+        }
+        match record.event {
+            Some(Event::Decision(decision)) => Ok(Self::Decision(Box::new(decode_decision(decision)?))),
+            Some(Event::Ledger(entry)) => Ok(Self::Ledger(decode_ledger_entry(entry)?)),
+            None => Err(DecodeError::Field { what: "log record", field: "event" }),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Conversions between the wire format and engine types where one is the other's plain image; the log and the
+//! services share them.
+
+use super as proto;
+use crate::engine::{
+    catalog::{Money, Price},
+    context::AttributeValue,
+    eligibility::{Exclusion, ExclusionReason},
+    instant::Instant,
+    pmf::distribution::ScoreDistribution,
+    snapshot::PosteriorVersion,
+};
+use iso_currency::Currency;
+
+impl From<Money> for proto::Money {
+    fn from(money: Money) -> Self {
+        Self { currency_code: money.currency.code().to_owned(), amount_minor: money.amount_minor }
+    }
+}
+
+/// `None` where the currency is not in ISO 4217.
+impl TryFrom<&proto::Money> for Money {
+    type Error = ();
+
+    fn try_from(money: &proto::Money) -> Result<Self, ()> {
+        let currency = Currency::from_code(&money.currency_code).ok_or(())?;
+        Ok(Self { currency, amount_minor: money.amount_minor })
+    }
+}
+
+/// Price and list price of a record, which has both or neither.
+pub(crate) fn price(price: Option<&proto::Money>, list_price: Option<&proto::Money>) -> Result<Option<Price>, ()> {
+    match (price, list_price) {
+        (Some(price), Some(list_price)) => {
+            Ok(Some(Price { price: price.try_into()?, list_price: list_price.try_into()? }))
+        }
+        (None, None) => Ok(None),
+        _ => Err(()),
+    }
+}
+
+impl From<&Exclusion> for proto::Exclusion {
+    fn from(exclusion: &Exclusion) -> Self {
+        let reason: proto::ExclusionReason = exclusion.reason.into();
+        Self { offer_id: exclusion.offer_id.to_string(), reason: reason.into() }
+    }
+}
+
+impl TryFrom<&proto::Exclusion> for Exclusion {
+    type Error = ();
+
+    fn try_from(exclusion: &proto::Exclusion) -> Result<Self, ()> {
+        let reason = match exclusion.reason() {
+            proto::ExclusionReason::Unspecified => return Err(()),
+            proto::ExclusionReason::UnknownOffer => ExclusionReason::UnknownOffer,
+            proto::ExclusionReason::Paused => ExclusionReason::Paused,
+            proto::ExclusionReason::NotStarted => ExclusionReason::NotStarted,
+            proto::ExclusionReason::Ended => ExclusionReason::Ended,
+            proto::ExclusionReason::NoPriceInMarket => ExclusionReason::NoPriceInMarket,
+            proto::ExclusionReason::Platform => ExclusionReason::Platform,
+        };
+        Ok(Self { offer_id: exclusion.offer_id.as_str().into(), reason })
+    }
+}
+
+impl From<ExclusionReason> for proto::ExclusionReason {
+    fn from(reason: ExclusionReason) -> Self {
+        match reason {
+            ExclusionReason::UnknownOffer => Self::UnknownOffer,
+            ExclusionReason::Paused => Self::Paused,
+            ExclusionReason::NotStarted => Self::NotStarted,
+            ExclusionReason::Ended => Self::Ended,
+            ExclusionReason::NoPriceInMarket => Self::NoPriceInMarket,
+            ExclusionReason::Platform => Self::Platform,
+        }
+    }
+}
+
+impl From<ScoreDistribution> for proto::ScoreDistribution {
+    fn from(score: ScoreDistribution) -> Self {
+        use proto::score_distribution::Kind;
+        let kind = match score {
+            ScoreDistribution::Beta { alpha, beta, scale } => Kind::Beta(proto::BetaScore { alpha, beta, scale }),
+            ScoreDistribution::StudentT { degrees_of_freedom, location, scale } => {
+                Kind::StudentT(proto::StudentTScore { degrees_of_freedom, location, scale })
+            }
+            ScoreDistribution::Normal { mean, standard_deviation } => {
+                Kind::Normal(proto::NormalScore { mean, standard_deviation })
+            }
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<&proto::ScoreDistribution> for ScoreDistribution {
+    type Error = ();
+
+    fn try_from(score: &proto::ScoreDistribution) -> Result<Self, ()> {
+        use proto::score_distribution::Kind;
+        match score.kind {
+            Some(Kind::Beta(proto::BetaScore { alpha, beta, scale })) => Ok(Self::Beta { alpha, beta, scale }),
+            Some(Kind::StudentT(proto::StudentTScore { degrees_of_freedom, location, scale })) => {
+                Ok(Self::StudentT { degrees_of_freedom, location, scale })
+            }
+            Some(Kind::Normal(proto::NormalScore { mean, standard_deviation })) => {
+                Ok(Self::Normal { mean, standard_deviation })
+            }
+            None => Err(()),
+        }
+    }
+}
+
+impl From<&PosteriorVersion> for proto::PosteriorVersion {
+    fn from(version: &PosteriorVersion) -> Self {
+        Self { model_id: version.model_id.to_string(), offsets: partition_offsets(&version.offsets) }
+    }
+}
+
+/// Offsets by partition, as the wire has them.
+pub(crate) fn partition_offsets(offsets: &[u64]) -> Vec<proto::PartitionOffset> {
+    (0..).zip(offsets).map(|(partition, &offset)| proto::PartitionOffset { partition, offset }).collect()
+}
+
+impl From<proto::PosteriorVersion> for PosteriorVersion {
+    fn from(version: proto::PosteriorVersion) -> Self {
+        let offsets = version.offsets.iter().map(|partition| partition.offset).collect();
+        Self { model_id: version.model_id.into(), offsets }
+    }
+}
+
+impl From<&AttributeValue> for proto::AttributeValue {
+    fn from(value: &AttributeValue) -> Self {
+        use proto::attribute_value::Kind;
+        let kind = match value {
+            AttributeValue::Number(number) => Kind::Number(*number),
+            AttributeValue::Category(word) => Kind::Category(word.to_string()),
+            AttributeValue::Boolean(truth) => Kind::Boolean(*truth),
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<proto::AttributeValue> for AttributeValue {
+    type Error = ();
+
+    fn try_from(value: proto::AttributeValue) -> Result<Self, ()> {
+        use proto::attribute_value::Kind;
+        Ok(match value.kind.ok_or(())? {
+            Kind::Number(number) => Self::Number(number),
+            Kind::Category(word) => Self::Category(word.into()),
+            Kind::Boolean(truth) => Self::Boolean(truth),
+        })
+    }
+}
+
+/// An instant as the wire has it.
+pub(crate) fn timestamp(instant: Instant) -> prost_types::Timestamp {
+    let ms = instant.as_ms();
+    prost_types::Timestamp { seconds: ms.div_euclid(1000), nanos: (ms.rem_euclid(1000) * 1_000_000) as i32 }
+}
+
+/// The millisecond that a timestamp of the wire falls into; `None` where it is out of range.
+pub(crate) fn instant(timestamp: &prost_types::Timestamp) -> Option<Instant> {
+    let nanos = (0..1_000_000_000).contains(&timestamp.nanos).then_some(timestamp.nanos)?;
+    let ms = timestamp.seconds.checked_mul(1000)?.checked_add(i64::from(nanos / 1_000_000))?;
+    Some(Instant::from_ms(ms))
+}

@@ -1,0 +1,202 @@
+//! The audit: recomputes statistics from the log and compares them bit for bit, and follows every decision's ledger
+//! from one log record to the next.
+//!
+//! It reads a store and changes nothing, so it runs beside a serving process; the store must show one state
+//! throughout, as a read-only embedded store does.
+
+use super::{Result, ServiceError, catalog::decode, learner::fold, rank::decode_decision};
+use crate::{
+    catalog::model_id,
+    engine::{catalog::Placement, learn::PartitionStatistics, ledger::LedgerState},
+    log::{decision_id::DecisionId, ledger_codec::decode_ledger, record::LogRecord, statistics_codec},
+    store::{LogId, Store},
+};
+use std::collections::BTreeMap;
+
+/// Records read at a time.
+const BATCH: usize = 1000;
+/// Decisions whose ledgers are compared at a time.
+const LEDGERS: usize = 200;
+
+/// What an audit found.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct AuditReport {
+    /// Whether everything is as it must be.
+    pub equal: bool,
+    /// One for each partition of each placement.
+    pub partitions: Vec<PartitionAudit>,
+}
+
+/// What an audit found in one partition of one placement's log.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct PartitionAudit {
+    /// Placement id.
+    pub placement: String,
+    /// Partition index.
+    pub partition: u16,
+    /// The model whose statistics were recomputed.
+    pub model_id: String,
+    /// Records in the log.
+    pub records: u64,
+    /// Records that the stored statistics cover.
+    pub folded: u64,
+    /// Decisions in the log.
+    pub decisions: u64,
+    /// Changes of ledgers in the log.
+    pub ledger_changes: u64,
+    /// Everything that is not as it must be; empty: all is.
+    pub differences: Vec<String>,
+}
+
+/// Where a decision stands after the records read so far.
+struct Followed {
+    sequence: u32,
+    state: LedgerState,
+}
+
+/// Audits every placement of the newest catalog; `progress` is told of each batch of records read.
+///
+/// # Errors
+/// Where the store is away or holds what does not decode.
+pub async fn audit(store: &dyn Store, mut progress: impl FnMut(u64) + Send) -> Result<AuditReport> {
+    let stored = store.catalog(None).await?.ok_or_else(|| ServiceError::Inconsistent {
+        reason: "the store has no catalog, so there is nothing to audit".to_owned(),
+    })?;
+    let (_, engine) = decode(&stored)?;
+    let numbers: BTreeMap<u16, &str> =
+        stored.placement_numbers.iter().map(|(id, number)| (*number, id.as_str())).collect();
+    let mut partitions = Vec::new();
+    for (log, end) in store.log_ends().await? {
+        let placement = numbers.get(&log.placement).and_then(|id| engine.placements.get(*id));
+        // A placement that left the catalog has no model to compare with.
+        if let Some(placement) = placement {
+            partitions.push(
+                audit_partition(
+                    store,
+                    (placement, model_id(placement, engine.reward_currency)),
+                    (log, end),
+                    &mut progress,
+                )
+                .await?,
+            );
+        }
+    }
+    Ok(AuditReport { equal: partitions.iter().all(|partition| partition.differences.is_empty()), partitions })
+}
+
+async fn audit_partition(
+    store: &dyn Store,
+    (placement, model_id): (&Placement, String),
+    (log, end): (LogId, u64),
+    progress: &mut (impl FnMut(u64) + Send),
+) -> Result<PartitionAudit> {
+    let committed = store.statistics(&model_id, log).await?;
+    let mut audit = PartitionAudit {
+        placement: placement.id.to_string(),
+        partition: log.partition,
+        model_id,
+        records: end,
+        folded: committed.offset,
+        decisions: 0,
+        ledger_changes: 0,
+        differences: Vec::new(),
+    };
+    if committed.offset > end {
+        let difference = format!("statistics cover {} records, the log has {end}", committed.offset);
+        audit.differences.push(difference);
+    }
+    let mut recomputed = PartitionStatistics::default();
+    let mut followed = BTreeMap::new();
+    let mut offset = 0;
+    while offset < end {
+        let records = store.read_log(log, offset, BATCH).await?;
+        if records.is_empty() {
+            audit.differences.push(format!("the log has no record at offset {offset} of {end}"));
+            break;
+        }
+        for bytes in &records {
+            let record = LogRecord::decode(bytes)?;
+            if offset < committed.offset {
+                fold(store, placement, log, &mut recomputed, &record).await?;
+            }
+            follow(&mut followed, &record, offset, &mut audit);
+            offset += 1;
+        }
+        progress(records.len() as u64);
+    }
+    let committed = statistics_codec::decode(&committed, placement.feature_count())?;
+    compare(&recomputed, &committed, &mut audit.differences);
+    compare_ledgers(store, log, &followed, &mut audit.differences).await?;
+    Ok(audit)
+}
+
+/// Every change of a ledger must start where the one before it ended.
+fn follow(followed: &mut BTreeMap<DecisionId, Followed>, record: &LogRecord, offset: u64, audit: &mut PartitionAudit) {
+    match record {
+        LogRecord::Decision(decision) => {
+            audit.decisions += 1;
+            let first = Followed { sequence: 0, state: decision.first_state() };
+            if followed.insert(decision.id, first).is_some() {
+                audit
+                    .differences
+                    .push(format!("decision {} stands in the log twice, again at offset {offset}", decision.id));
+            }
+        }
+        LogRecord::Ledger(entry) => {
+            audit.ledger_changes += 1;
+            let id = entry.decision;
+            let Some(before) = followed.get_mut(&id) else {
+                audit
+                    .differences
+                    .push(format!("offset {offset} changes decision {id}, which is not in the log before it"));
+                return;
+            };
+            if entry.sequence != before.sequence + 1 || entry.before != before.state {
+                let expected = before.sequence + 1;
+                let difference = format!(
+                    "offset {offset} is change {} of decision {id} and does not continue change {expected}",
+                    entry.sequence
+                );
+                audit.differences.push(difference);
+            }
+            *before = Followed { sequence: entry.sequence, state: entry.after.clone() };
+        }
+    }
+}
+
+fn compare(recomputed: &PartitionStatistics, committed: &PartitionStatistics, differences: &mut Vec<String>) {
+    if recomputed.latest_decided_at != committed.latest_decided_at {
+        differences.push("the latest decision time of the statistics is not the log's".to_owned());
+    }
+    let offers = recomputed.arms.keys().chain(committed.arms.keys().filter(|id| !recomputed.arms.contains_key(*id)));
+    for offer_id in offers {
+        let bits = |statistics: &PartitionStatistics| statistics.arms.get(offer_id).map(statistics_codec::encode_arm);
+        if bits(recomputed) != bits(committed) {
+            differences.push(format!("statistics of {offer_id} are not those of the log"));
+        }
+    }
+}
+
+async fn compare_ledgers(
+    store: &dyn Store,
+    log: LogId,
+    followed: &BTreeMap<DecisionId, Followed>,
+    differences: &mut Vec<String>,
+) -> Result<()> {
+    let ids: Vec<&DecisionId> = followed.keys().collect();
+    for ids in ids.chunks(LEDGERS) {
+        let keys: Vec<_> = ids.iter().map(|id| *id.as_bytes()).collect();
+        for (id, stored) in ids.iter().zip(store.decisions(&keys).await?) {
+            let Some(stored) = stored else {
+                differences.push(format!("decision {id} is in the log, but cannot be found by its id"));
+                continue;
+            };
+            let (record, ledger) = (decode_decision(&stored, log)?, decode_ledger(&stored.ledger, stored.offset)?);
+            let end = &followed[id];
+            if record.id != **id || ledger.sequence != end.sequence || ledger.state() != end.state {
+                differences.push(format!("the ledger of decision {id} is not what the log adds up to"));
+            }
+        }
+    }
+    Ok(())
+}

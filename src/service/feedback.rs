@@ -1,0 +1,388 @@
+//! Feedback: every report is judged against its decision's ledger and written in one step with its log record.
+//!
+//! Judging is pure; writing compares the ledger's sequence, so of two reports that race, the later is judged again
+//! on top of the earlier. A result is returned only after what it says is durable.
+
+use super::{Result, Service, Violation, rank::decode_decision, validate};
+use crate::{
+    engine::{
+        catalog::{Catalog, MetricKind},
+        instant::Instant,
+        ledger::{Judgement, Ledger, Outcome},
+    },
+    log::{
+        decision_id::DecisionId,
+        ledger_codec::{decode_ledger, encode_ledger},
+        record::{Cause, LedgerRecord, LogRecord},
+    },
+    store::{AdvanceOutcome, LedgerAdvance, StoreError, StoredDecision},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Most reports of one call.
+pub const REPORTS_MAX: usize = 1000;
+/// Largest size of an outcome's value: sums of [`crate::engine::ledger::OUTCOMES_MAX`] of them and their squares
+/// stay far inside what a double holds.
+pub const VALUE_MAX: f64 = 1e12;
+/// How old an id without a stored decision may be before it counts as unknown: another instance may still be
+/// storing what it answered.
+pub const NOT_YET_MS: i64 = 10_000;
+/// How often a report is judged again after losing a race; every race has a winner, so this many losses mean a fault.
+const RACES_MAX: usize = 1000;
+
+/// One report of a client.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The decision, as given.
+    pub decision_id: String,
+    /// What is reported of it.
+    pub subject: Subject,
+}
+
+/// What a client reports of a decision.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// Something happened.
+    Outcome(OutcomeReport),
+    /// Exactly these slots, from 1, were shown.
+    Exposure(BTreeSet<u32>),
+}
+
+/// An outcome as a client reported it.
+#[derive(Clone, Debug)]
+pub struct OutcomeReport {
+    /// Chosen by the client.
+    pub outcome_id: String,
+    /// The offer it belongs to; empty: the decision as a whole.
+    pub offer_id: String,
+    /// Metric id.
+    pub metric: String,
+    /// How much.
+    pub value: f64,
+    /// ISO 4217; empty: not money.
+    pub currency: String,
+    /// When; `Ok(None)`: now; `Err`: not a time.
+    pub occurred_at: Result<Option<Instant>, String>,
+    /// The outcome it replaces; empty: none.
+    pub revises_outcome_id: String,
+}
+
+/// What became of a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedbackResult {
+    /// What happened.
+    pub code: FeedbackCode,
+    /// What was wrong and what to do; empty when recorded.
+    pub message: String,
+}
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedbackCode {
+    /// Stored for the first time.
+    Recorded,
+    /// Stored, and replaces another outcome.
+    Revised,
+    /// Stored before.
+    Duplicate,
+    /// The id was used for another report.
+    Conflict,
+    /// After its window.
+    Late,
+    /// Its decision may still be on its way.
+    NotYet,
+    /// No such decision.
+    UnknownDecision,
+    /// Wrong in itself.
+    Invalid,
+}
+
+impl FeedbackResult {
+    fn new(code: FeedbackCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// Indices of a decision's reports, in the order of the call.
+type Pending = BTreeMap<DecisionId, Vec<usize>>;
+
+/// What one round of judging says of one decision.
+struct Judged {
+    results: Vec<FeedbackResult>,
+    advance: Option<LedgerAdvance>,
+}
+
+impl Service {
+    /// Records reports, each by itself; results are in their order.
+    ///
+    /// # Errors
+    /// Where the store is away: then some may be recorded, and all may be sent again.
+    pub async fn record(&self, reports: &[Report]) -> Result<Vec<FeedbackResult>> {
+        let now = self.clock.now();
+        let mut results = vec![None; reports.len()];
+        let mut pending = self.route(reports, &mut results);
+        for _ in 0..RACES_MAX {
+            if pending.is_empty() {
+                // Every report was answered by routing or by the round that settled its decision.
+                let unanswered = || FeedbackResult::new(FeedbackCode::Invalid, "was not judged");
+                return Ok(results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect());
+            }
+            pending = self.settle(reports, pending, now, &mut results).await?;
+        }
+        let reason = format!("reports on one decision lost {RACES_MAX} races in a row; send them again");
+        Err(StoreError::Unavailable { reason }.into())
+    }
+
+    /// Finds each report's decision by the id alone.
+    fn route(&self, reports: &[Report], results: &mut [Option<FeedbackResult>]) -> Pending {
+        let mut pending = Pending::new();
+        for (index, report) in reports.iter().enumerate() {
+            match report.decision_id.parse::<DecisionId>() {
+                Ok(id) => pending.entry(id).or_default().push(index),
+                Err(_) if report.decision_id.is_empty() => {
+                    results[index] = Some(FeedbackResult::new(FeedbackCode::Invalid, "decision_id: is empty"));
+                }
+                Err(error) => {
+                    let start: String = report.decision_id.chars().take(64).collect();
+                    let message = format!("decision_id: {start:?} {error}");
+                    results[index] = Some(FeedbackResult::new(FeedbackCode::UnknownDecision, message));
+                }
+            }
+        }
+        pending
+    }
+
+    /// Judges and writes once; returns the decisions that somebody else changed in between.
+    async fn settle(
+        &self,
+        reports: &[Report],
+        mut pending: Pending,
+        now: Instant,
+        results: &mut [Option<FeedbackResult>],
+    ) -> Result<Pending> {
+        let keys: Vec<_> = pending.keys().map(|id| *id.as_bytes()).collect();
+        let stored = self.store.decisions(&keys).await?;
+        let mut judged = Vec::with_capacity(pending.len());
+        for ((id, indices), stored) in pending.iter().zip(stored) {
+            judged.push(self.judge(*id, stored, indices.iter().map(|&index| &reports[index]), now).await?);
+        }
+        let changes: Vec<_> = judged.iter().filter_map(|judged| judged.advance.clone()).collect();
+        let mut outcomes = self.store.advance_ledgers(changes).await?.into_iter();
+        for ((id, indices), judged) in std::mem::take(&mut pending).into_iter().zip(judged) {
+            let outcome = if judged.advance.is_some() { outcomes.next() } else { Some(AdvanceOutcome::Advanced) };
+            if outcome == Some(AdvanceOutcome::Advanced) {
+                indices.into_iter().zip(judged.results).for_each(|(index, result)| results[index] = Some(result));
+            } else {
+                pending.insert(id, indices);
+            }
+        }
+        Ok(pending)
+    }
+
+    /// Judges a decision's reports in order, each on top of the ones before.
+    async fn judge<'a>(
+        &self,
+        id: DecisionId,
+        stored: Option<StoredDecision>,
+        reports: impl Iterator<Item = &'a Report> + Send,
+        now: Instant,
+    ) -> Result<Judged> {
+        let Some(stored) = stored else {
+            let result = absent(id, now);
+            return Ok(Judged { results: reports.map(|_| result.clone()).collect(), advance: None });
+        };
+        let record = decode_decision(&stored, id.log())?;
+        let catalogs = [self.catalog_at(record.catalog_revision).await?, self.serving().catalog.clone()];
+        let mut ledger = decode_ledger(&stored.ledger, stored.offset)?;
+        let mut results = Vec::new();
+        let mut records = Vec::new();
+        for report in reports {
+            let (judgement, cause) = match &report.subject {
+                Subject::Exposure(slots) => (ledger.judge_exposure(slots, now), Cause::Exposure(slots.clone())),
+                Subject::Outcome(outcome) => match counted(outcome, &ledger, &catalogs, now) {
+                    Err(message) => {
+                        results.push(FeedbackResult::new(FeedbackCode::Invalid, message));
+                        continue;
+                    }
+                    Ok(counted) => (
+                        ledger.judge_outcome(&outcome.outcome_id, counted.clone(), now),
+                        Cause::Outcome(outcome.outcome_id.clone(), counted),
+                    ),
+                },
+            };
+            let (result, after) = result_of(judgement);
+            results.push(result);
+            if let Some(after) = after {
+                records.push(LogRecord::Ledger(change(id, &ledger, &after, cause, now)).encode());
+                ledger = after;
+            }
+        }
+        let advance = (!records.is_empty()).then(|| advance(id, stored.sequence, &ledger, records));
+        Ok(Judged { results, advance })
+    }
+
+    /// Closes decisions of a log whose windows have ended, at most `limit`; returns how many.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn close_due(&self, log: crate::store::LogId, limit: usize) -> Result<usize> {
+        let now = self.clock.now();
+        let due = self.store.due(log, now, limit).await?;
+        let stored = self.store.decisions(&due).await?;
+        let mut changes = Vec::with_capacity(due.len());
+        for stored in due.iter().zip(stored).filter_map(|(key, stored)| Some((key, stored?))) {
+            let (Ok(id), stored) = (DecisionId::from_bytes(stored.0), stored.1) else { continue };
+            let ledger = decode_ledger(&stored.ledger, stored.offset)?;
+            if let Some(after) = ledger.close(now) {
+                let record = LogRecord::Ledger(change(id, &ledger, &after, Cause::Closed, now)).encode();
+                changes.push(advance(id, stored.sequence, &after, vec![record]));
+            }
+        }
+        // A change that loses its race leaves the decision due; the next call finds it again.
+        let count = changes.len();
+        self.store.advance_ledgers(changes).await?;
+        Ok(count)
+    }
+}
+
+fn absent(id: DecisionId, now: Instant) -> FeedbackResult {
+    let age_ms = now.as_ms() - id.decided_at().as_ms();
+    if age_ms < NOT_YET_MS {
+        FeedbackResult::new(FeedbackCode::NotYet, "decision_id: is not stored yet; send the same report again later")
+    } else {
+        FeedbackResult::new(FeedbackCode::UnknownDecision, format!("decision_id: \"{id}\" is not stored here"))
+    }
+}
+
+fn result_of(judgement: Judgement) -> (FeedbackResult, Option<Ledger>) {
+    match judgement {
+        Judgement::Recorded(after) => (FeedbackResult::new(FeedbackCode::Recorded, ""), Some(*after)),
+        Judgement::Revised(after) => (FeedbackResult::new(FeedbackCode::Revised, ""), Some(*after)),
+        Judgement::Duplicate => (FeedbackResult::new(FeedbackCode::Duplicate, "the same was reported before"), None),
+        Judgement::Conflict => {
+            let message = "outcome_id: was used for another report on this decision; use a new id, or \
+                           revises_outcome_id to replace that report";
+            (FeedbackResult::new(FeedbackCode::Conflict, message), None)
+        }
+        Judgement::Late { reason } => (FeedbackResult::new(FeedbackCode::Late, reason), None),
+        Judgement::Invalid { reason } => (FeedbackResult::new(FeedbackCode::Invalid, reason), None),
+    }
+}
+
+fn change(id: DecisionId, before: &Ledger, after: &Ledger, cause: Cause, now: Instant) -> LedgerRecord {
+    LedgerRecord {
+        decision: id,
+        decision_offset: before.decision_offset,
+        sequence: after.sequence,
+        decided_at: before.windows.decided_at,
+        arrived_at: now,
+        before: before.state(),
+        after: after.state(),
+        cause,
+    }
+}
+
+fn advance(id: DecisionId, from_sequence: u32, after: &Ledger, records: Vec<Vec<u8>>) -> LedgerAdvance {
+    LedgerAdvance {
+        log: id.log(),
+        decision: *id.as_bytes(),
+        from_sequence,
+        ledger: encode_ledger(after),
+        records,
+        closed: after.closed,
+    }
+}
+
+/// An outcome as the ledger counts it, or everything that is wrong with it.
+fn counted(
+    report: &OutcomeReport,
+    ledger: &Ledger,
+    catalogs: &[Arc<Catalog>; 2],
+    now: Instant,
+) -> Result<Outcome, String> {
+    let mut violations = Vec::new();
+    validate::length("outcome_id", &report.outcome_id, 1, validate::CALLER_ID_BYTES_MAX, &mut violations);
+    validate::length(
+        "revises_outcome_id",
+        &report.revises_outcome_id,
+        0,
+        validate::CALLER_ID_BYTES_MAX,
+        &mut violations,
+    );
+    let slot = slot(report, ledger, &mut violations);
+    let rate = rate(report, catalogs, &mut violations);
+    if !report.value.is_finite() || report.value.abs() > VALUE_MAX {
+        let description = format!("is {}, must be a finite number of size up to {VALUE_MAX:e}", report.value);
+        violations.push(Violation::new("value", description));
+    }
+    if let Err(description) = &report.occurred_at {
+        violations.push(Violation::new("occurred_at", description.clone()));
+    }
+    if !violations.is_empty() {
+        return Err(super::list(&violations));
+    }
+    let occurred_at = report.occurred_at.as_ref().ok().copied().flatten();
+    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
+    Ok(Outcome {
+        slot,
+        metric: report.metric.clone(),
+        reported_value: report.value,
+        currency: some(&report.currency),
+        value: report.value * rate,
+        rate,
+        occurred_at: occurred_at.unwrap_or(now),
+        occurred_at_reported: occurred_at.is_some(),
+        revises: some(&report.revises_outcome_id),
+    })
+}
+
+fn slot(report: &OutcomeReport, ledger: &Ledger, violations: &mut Vec<Violation>) -> Option<u32> {
+    if report.offer_id.is_empty() {
+        return None;
+    }
+    let slot = ledger.offers.iter().position(|offer_id| **offer_id == *report.offer_id);
+    if slot.is_none() {
+        let start: String = report.offer_id.chars().take(validate::RESOURCE_ID_BYTES_MAX).collect();
+        let slate = ledger.offers.join(", ");
+        let description = format!(
+            "is {start:?}, must stand in the decision's slate: {slate}; leave it empty to credit the decision as a whole"
+        );
+        violations.push(Violation::new("offer_id", description));
+    }
+    slot.map(|slot| slot as u32 + 1)
+}
+
+/// What one unit of the reported value counts as. The decision's own catalog decides; a metric that it lacks may
+/// have been added since.
+fn rate(report: &OutcomeReport, catalogs: &[Arc<Catalog>; 2], violations: &mut Vec<Violation>) -> f64 {
+    let known = catalogs.iter().find_map(|catalog| Some((catalog, *catalog.metrics.get(report.metric.as_str())?)));
+    let Some((catalog, kind)) = known else {
+        let start: String = report.metric.chars().take(validate::RESOURCE_ID_BYTES_MAX).collect();
+        let accepted = catalogs[1].metrics.keys().map(|id| &**id).collect::<Vec<_>>().join(", ");
+        let description = format!("is {start:?}, must be a metric of the catalog: {accepted}");
+        violations.push(Violation::new("metric", description));
+        return 1.0;
+    };
+    let start: String = report.currency.chars().take(validate::RESOURCE_ID_BYTES_MAX).collect();
+    match (kind, catalog.rates.get(&report.currency)) {
+        (MetricKind::Money, Some(&rate)) => return rate,
+        (MetricKind::Money, None) => {
+            let accepted = catalog.rates.keys().cloned().collect::<Vec<_>>().join(", ");
+            let description = format!("is {start:?}, must be one of: {accepted}; {} is money", report.metric);
+            violations.push(Violation::new("currency", description));
+        }
+        (MetricKind::Count | MetricKind::Number, _) if !report.currency.is_empty() => {
+            let description = format!("is {start:?}, must be empty; {} is not money", report.metric);
+            violations.push(Violation::new("currency", description));
+        }
+        (MetricKind::Count, _) if report.value < 0.0 => {
+            let description = format!("is {}, must be 0 or more; {} is a count", report.value, report.metric);
+            violations.push(Violation::new("value", description));
+        }
+        (MetricKind::Count | MetricKind::Number, _) => {}
+    }
+    1.0
+}

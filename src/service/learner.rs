@@ -1,0 +1,183 @@
+//! The learner folds logs into statistics and commits them with the offset they reach.
+
+use super::{Result, ServiceError};
+use crate::{
+    engine::{
+        catalog::{Placement, PosteriorKind},
+        context::{AttributeValue, ContextSchema},
+        learn::{Change, PartitionStatistics},
+    },
+    log::{
+        record::{DecisionRecord, LogRecord},
+        statistics_codec,
+    },
+    store::{CommitOutcome, LogId, StatisticsCommit, Store},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Records folded between two commits.
+const BATCH: usize = 1000;
+
+/// What has been learned, and the tokens that allow committing it.
+#[derive(Debug, Default)]
+pub struct Learner {
+    learned: BTreeMap<(Arc<str>, LogId), Learned>,
+    tokens: BTreeMap<LogId, u64>,
+}
+
+/// Statistics of one model in one log, as committed.
+#[derive(Clone, Debug, Default)]
+pub struct Learned {
+    /// The statistics.
+    pub statistics: PartitionStatistics,
+    /// How many records of the log are folded in.
+    pub offset: u64,
+}
+
+impl Learner {
+    /// Folds everything that a log holds into a model's statistics and commits them.
+    ///
+    /// # Errors
+    /// Where the store is away, holds what cannot be, or another learner has taken over; what was committed stands.
+    pub async fn learn(
+        &mut self,
+        store: &dyn Store,
+        (placement, model_id): (&Placement, &Arc<str>),
+        log: LogId,
+        end: u64,
+    ) -> Result<&Learned> {
+        let key = (model_id.clone(), log);
+        let mut learned = match self.learned.remove(&key) {
+            Some(learned) => learned,
+            None => load(store, placement, model_id, log).await?,
+        };
+        while learned.offset < end {
+            let token = match self.tokens.get(&log) {
+                Some(&token) => token,
+                None => *self.tokens.entry(log).or_insert(store.take_over(log).await?),
+            };
+            // On failure the half-folded state is dropped, and the next call loads what was committed last.
+            learned = advance(store, (placement, model_id), (log, token), learned).await.inspect_err(|_| {
+                self.tokens.remove(&log);
+            })?;
+        }
+        Ok(self.learned.entry(key).or_insert(learned))
+    }
+}
+
+async fn load(store: &dyn Store, placement: &Placement, model_id: &str, log: LogId) -> Result<Learned> {
+    let stored = store.statistics(model_id, log).await?;
+    Ok(Learned { statistics: statistics_codec::decode(&stored, placement.feature_count())?, offset: stored.offset })
+}
+
+/// Folds and commits one batch.
+async fn advance(
+    store: &dyn Store,
+    (placement, model_id): (&Placement, &str),
+    (log, token): (LogId, u64),
+    mut learned: Learned,
+) -> Result<Learned> {
+    let from_offset = learned.offset;
+    let mut changed = BTreeSet::new();
+    let records = store.read_log(log, from_offset, BATCH).await?;
+    if records.is_empty() {
+        let reason = format!("{log:?} ends at {from_offset}, before the end that the store tells");
+        return Err(ServiceError::Inconsistent { reason });
+    }
+    for bytes in records {
+        let record = LogRecord::decode(&bytes)?;
+        changed.extend(fold(store, placement, log, &mut learned.statistics, &record).await?);
+        learned.offset += 1;
+    }
+    if !learned.statistics.is_finite() {
+        let reason =
+            format!("statistics of model {model_id} in {log:?} are not finite after offset {}", learned.offset);
+        return Err(ServiceError::Inconsistent { reason });
+    }
+    let arms = changed.into_iter().filter_map(|offer_id| {
+        let arm = learned.statistics.arms.get(&offer_id)?;
+        Some((offer_id.to_string(), statistics_codec::encode_arm(arm)))
+    });
+    let commit = StatisticsCommit {
+        model_id: model_id.to_owned(),
+        log,
+        from_offset,
+        offset: learned.offset,
+        token,
+        shared: statistics_codec::encode_shared(&learned.statistics),
+        arms: arms.collect(),
+    };
+    match store.commit_statistics(commit).await? {
+        CommitOutcome::Committed => Ok(learned),
+        CommitOutcome::Fenced => Err(ServiceError::Inconsistent {
+            reason: format!("another learner has taken over model {model_id} in {log:?}"),
+        }),
+    }
+}
+
+/// Folds one record of a log into a model's statistics; returns the offers whose statistics changed.
+///
+/// # Errors
+/// Where a record points to a decision that the log does not hold.
+pub async fn fold(
+    store: &dyn Store,
+    placement: &Placement,
+    log: LogId,
+    statistics: &mut PartitionStatistics,
+    record: &LogRecord,
+) -> Result<Vec<Arc<str>>> {
+    match record {
+        LogRecord::Decision(decision) => {
+            let after = decision.first_state();
+            let change = Change { decided_at: decision.decided_at, before: None, after: &after, context: &[] };
+            let context = if change.teaches(placement) { context(placement, decision) } else { Some(Vec::new()) };
+            Ok(context
+                .map_or_else(Vec::new, |context| statistics.fold(placement, &Change { context: &context, ..change })))
+        }
+        LogRecord::Ledger(entry) => {
+            let change =
+                Change { decided_at: entry.decided_at, before: Some(&entry.before), after: &entry.after, context: &[] };
+            let contextual = placement.policy.posterior != PosteriorKind::Beta;
+            let context = if contextual && change.teaches(placement) {
+                context(placement, &decision_at(store, log, entry.decision_offset).await?)
+            } else {
+                Some(vec![1.0])
+            };
+            Ok(context
+                .map_or_else(Vec::new, |context| statistics.fold(placement, &Change { context: &context, ..change })))
+        }
+    }
+}
+
+async fn decision_at(store: &dyn Store, log: LogId, offset: u64) -> Result<DecisionRecord> {
+    let records = store.read_log(log, offset, 1).await?;
+    match records.first().map(|bytes| LogRecord::decode(bytes)).transpose()? {
+        Some(LogRecord::Decision(decision)) => Ok(*decision),
+        _ => Err(ServiceError::Inconsistent {
+            reason: format!("{log:?} has no decision at offset {offset}, where one of its records points"),
+        }),
+    }
+}
+
+/// A decision's context as the placement's posterior sees it. `None` where the decision was made under another
+/// context schema and lacks something that this one requires: it teaches this model nothing.
+#[must_use]
+pub fn context(placement: &Placement, decision: &DecisionRecord) -> Option<Vec<f64>> {
+    match placement.policy.posterior {
+        PosteriorKind::Beta => Some(vec![1.0]),
+        PosteriorKind::Linear(_) => Some(placement.context.encode(&values(&placement.context, decision)?)),
+    }
+}
+
+/// A decision's attributes by this schema, with its defaults where they do not fit.
+#[must_use]
+pub fn values(schema: &ContextSchema, decision: &DecisionRecord) -> Option<Vec<AttributeValue>> {
+    let value = |attribute: &crate::engine::context::Attribute| {
+        let logged = decision.attributes.get(&*attribute.name).cloned();
+        logged.and_then(|value| Some(attribute.check(value).ok()?.0)).or_else(|| attribute.default.clone())
+    };
+    schema.attributes.iter().map(value).collect()
+}

@@ -1,0 +1,157 @@
+//! The use cases: ranking, feedback, catalog, learning. No wire formats here, and nothing of Redis or SQLite.
+//!
+//! Rank reads one immutable snapshot and waits for one append. Everything that changes what Rank reads happens in
+//! one refresh loop, which folds the log and swaps the snapshot.
+
+use crate::{
+    clock::Clock,
+    engine::catalog::Catalog,
+    log::DecodeError,
+    store::{Store, StoreError},
+};
+use arc_swap::ArcSwap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
+};
+
+pub mod audit;
+pub mod catalog;
+pub mod feedback;
+pub mod learner;
+pub mod placement;
+pub mod pseudonym;
+pub mod rank;
+pub mod refresh;
+pub mod serving;
+pub mod validate;
+
+pub use crate::catalog::Violation;
+use learner::Learner;
+use pseudonym::Pseudonyms;
+use serving::Serving;
+
+/// Catalogs of earlier revisions kept decoded.
+const CATALOGS_KEPT: usize = 32;
+
+/// Everything the service does, for one store.
+pub struct Service {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+    pseudonyms: Pseudonyms,
+    serving: ArcSwap<Serving>,
+    /// When `serving` was last known to be current, in milliseconds since 1970.
+    refreshed_at_ms: AtomicI64,
+    /// Held while learning and while a catalog is swapped: both change what is served.
+    learner: tokio::sync::Mutex<Learner>,
+    /// Decoded catalogs by revision. A std mutex: never held across an await.
+    catalogs: Mutex<BTreeMap<u64, Arc<Catalog>>>,
+}
+
+/// How a service behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Age from which a snapshot is flagged stale, in milliseconds.
+    pub snapshot_max_age_ms: u64,
+}
+
+/// Why a call could not be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The request is wrong; everything that is wrong with it.
+    #[error("the request is not valid: {}", list(violations))]
+    Invalid {
+        /// At least one.
+        violations: Vec<Violation>,
+    },
+    /// The request id was used for another body.
+    #[error("request_id \"{request_id}\" was used within 24 hours for another request; use a new one")]
+    RequestIdReused {
+        /// As given.
+        request_id: String,
+    },
+    /// No such placement.
+    #[error("placement \"{placement}\" is not in the catalog, which has: {known}")]
+    PlacementNotFound {
+        /// As given.
+        placement: String,
+        /// The placements there are.
+        known: String,
+    },
+    /// No such decision.
+    #[error("decision \"{decision_id}\" is not stored here")]
+    DecisionNotFound {
+        /// As given.
+        decision_id: String,
+    },
+    /// No such catalog revision.
+    #[error("catalog revision {revision} does not exist; revisions are 1 to {newest}")]
+    RevisionNotFound {
+        /// As given.
+        revision: u64,
+        /// The newest there is.
+        newest: u64,
+    },
+    /// Somebody else changed the catalog first.
+    #[error(
+        "the catalog has changed: its etag is \"{current}\", not \"{given}\"; read it again and apply your change to that"
+    )]
+    EtagMismatch {
+        /// As given.
+        given: String,
+        /// Of the catalog that serves.
+        current: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the store holds does not decode.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// What the store holds contradicts itself.
+    #[error("what is stored contradicts itself: {reason}")]
+    Inconsistent {
+        /// What, and where.
+        reason: String,
+    },
+}
+
+fn list(violations: &[Violation]) -> String {
+    violations
+        .iter()
+        .map(|violation| format!("{}: {}", violation.field, violation.description))
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// Result of a use case.
+pub type Result<T, E = ServiceError> = std::result::Result<T, E>;
+
+impl Service {
+    /// The catalog of a revision, from memory or the store.
+    async fn catalog_at(&self, revision: u64) -> Result<Arc<Catalog>> {
+        if let Some(catalog) = self.kept_catalogs().get(&revision) {
+            return Ok(catalog.clone());
+        }
+        let stored = self.store.catalog(Some(revision)).await?.ok_or_else(|| ServiceError::Inconsistent {
+            reason: format!("a decision was made at catalog revision {revision}, which is not stored"),
+        })?;
+        let catalog = Arc::new(catalog::decode(&stored)?.1);
+        self.keep_catalog(revision, &catalog);
+        Ok(catalog)
+    }
+
+    fn keep_catalog(&self, revision: u64, catalog: &Arc<Catalog>) {
+        let mut kept = self.kept_catalogs();
+        kept.insert(revision, catalog.clone());
+        while kept.len() > CATALOGS_KEPT {
+            kept.pop_first();
+        }
+    }
+
+    fn kept_catalogs(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Catalog>>> {
+        // A panic elsewhere cannot leave a map of immutable catalogs in a bad state.
+        self.catalogs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,123 @@
+//! What a placement has learned, for people.
+
+use super::{Result, Service, learner, serving::ServedPlacement};
+use crate::{
+    engine::{
+        context::{Attribute, AttributeKind, AttributeValue},
+        learn::PartitionStatistics,
+        standing::{ArmStanding, Moment, standing},
+    },
+    log::record::{DecisionRecord, LogRecord},
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Logged contexts that contextual figures are averaged over, at most.
+const CONTEXTS_MAX: usize = 100;
+/// Records at the end of each partition's log that are looked through for contexts.
+const RECORDS_READ: u64 = 400;
+
+/// What a placement has learned.
+#[derive(Clone, Debug)]
+pub struct PlacementReport {
+    /// As served.
+    pub served: Arc<ServedPlacement>,
+    /// How far each partition's log reaches.
+    pub log_ends: Vec<u64>,
+    /// By offer id.
+    pub arms: Vec<ArmReport>,
+    /// How many logged contexts were averaged over; 0: none.
+    pub contexts: usize,
+    /// Whether what is served is older than the limit.
+    pub stale: bool,
+    /// Milliseconds since what is served was known to be current.
+    pub snapshot_age_ms: u64,
+}
+
+/// What is known of one arm.
+#[derive(Clone, Debug)]
+pub struct ArmReport {
+    /// Its offer.
+    pub offer_id: Arc<str>,
+    /// Slots learned from that showed it.
+    pub shown: u64,
+    /// Outcome totals of those slots by metric.
+    pub totals: BTreeMap<String, f64>,
+    /// How it stands.
+    pub standing: ArmStanding,
+}
+
+impl Service {
+    /// What a placement has learned.
+    ///
+    /// # Errors
+    /// Where there is no such placement, and where the store is away.
+    pub async fn placement(&self, placement: &str) -> Result<PlacementReport> {
+        let served = self.serving().placement(placement)?.clone();
+        let ends: BTreeMap<_, _> = self.store.log_ends().await?.into_iter().collect();
+        let partitions = served.snapshot.version.offsets.len() as u16;
+        let log_ends: Vec<u64> =
+            (0..partitions).map(|index| ends.get(&served.log(index)).copied().unwrap_or(0)).collect();
+        let mut moments = self.recent_moments(&served, &log_ends).await?;
+        let contexts = moments.len();
+        if moments.is_empty() {
+            moments.push(self.default_moment(&served));
+        }
+        let standings = standing(&served.snapshot, &moments);
+        let arms = served.snapshot.placement.arms.iter().zip(standings);
+        let now = self.clock.now();
+        Ok(PlacementReport {
+            arms: arms.map(|(arm, standing)| arm_report(&served.statistics, &arm.offer.id, standing)).collect(),
+            log_ends,
+            contexts,
+            stale: self.is_stale(now),
+            snapshot_age_ms: self.snapshot_age_ms(now),
+            served,
+        })
+    }
+
+    /// The contexts of the latest decisions.
+    async fn recent_moments(&self, served: &ServedPlacement, log_ends: &[u64]) -> Result<Vec<Moment>> {
+        let mut decisions: Vec<Box<DecisionRecord>> = Vec::new();
+        for (partition, end) in (0..).zip(log_ends) {
+            let from = end.saturating_sub(RECORDS_READ);
+            for bytes in self.store.read_log(served.log(partition), from, RECORDS_READ as usize).await? {
+                if let LogRecord::Decision(decision) = LogRecord::decode(&bytes)? {
+                    decisions.push(decision);
+                }
+            }
+        }
+        decisions.sort_by_key(|decision| (decision.decided_at, decision.id));
+        let placement = &served.snapshot.placement;
+        let moment = |decision: &Box<DecisionRecord>| {
+            Some(Moment { context: learner::context(placement, decision)?, market: decision.market.clone() })
+        };
+        Ok(decisions.iter().rev().filter_map(moment).take(CONTEXTS_MAX).collect())
+    }
+
+    /// Where nothing is logged yet: every attribute at its default, or at the start of its range.
+    fn default_moment(&self, served: &ServedPlacement) -> Moment {
+        let placement = &served.snapshot.placement;
+        let value = |attribute: &Attribute| match (&attribute.default, &attribute.kind) {
+            (Some(default), _) => default.clone(),
+            (None, AttributeKind::Number { min, .. }) => AttributeValue::Number(*min),
+            (None, AttributeKind::Category { values, .. }) => {
+                AttributeValue::Category(values.first().cloned().unwrap_or_default())
+            }
+            (None, AttributeKind::Boolean) => AttributeValue::Boolean(false),
+        };
+        let values: Vec<_> = placement.context.attributes.iter().map(value).collect();
+        Moment { context: placement.context.encode(&values), market: served.snapshot.catalog.default_market.clone() }
+    }
+}
+
+fn arm_report(statistics: &[PartitionStatistics], offer_id: &Arc<str>, standing: ArmStanding) -> ArmReport {
+    let mut shown = 0;
+    let mut totals = BTreeMap::new();
+    for arm in statistics.iter().filter_map(|partition| partition.arms.get(offer_id)) {
+        shown += arm.shown;
+        for (metric, total) in &arm.totals {
+            *totals.entry(metric.clone()).or_insert(0.0) += total.to_f64();
+        }
+    }
+    ArmReport { offer_id: offer_id.clone(), shown, totals, standing }
+}

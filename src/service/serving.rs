@@ -1,0 +1,76 @@
+//! What Rank reads: one immutable set of snapshots, swapped as a whole.
+
+use super::{Result, Service, ServiceError};
+use crate::{
+    engine::{catalog::Catalog, instant::Instant, learn::PartitionStatistics, snapshot::PlacementSnapshot},
+    store::{LogId, StoredCatalog},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
+
+/// A catalog revision with everything learned about its placements.
+#[derive(Debug)]
+pub struct Serving {
+    /// As stored.
+    pub stored: Arc<StoredCatalog>,
+    /// Identifies the content of the catalog.
+    pub etag: String,
+    /// The catalog.
+    pub catalog: Arc<Catalog>,
+    /// By placement id.
+    pub placements: BTreeMap<Arc<str>, Arc<ServedPlacement>>,
+}
+
+/// A placement as it is served.
+#[derive(Debug)]
+pub struct ServedPlacement {
+    /// The number that its decision ids carry.
+    pub number: u16,
+    /// What deciding reads.
+    pub snapshot: PlacementSnapshot,
+    /// The statistics behind the snapshot, by partition.
+    pub statistics: Vec<PartitionStatistics>,
+}
+
+impl ServedPlacement {
+    /// The log of one of its partitions.
+    #[must_use]
+    pub fn log(&self, partition: u16) -> LogId {
+        LogId { placement: self.number, partition }
+    }
+}
+
+impl Serving {
+    /// A placement by id.
+    ///
+    /// # Errors
+    /// Where there is none, with the ones that there are.
+    pub fn placement(&self, placement: &str) -> Result<&Arc<ServedPlacement>> {
+        self.placements.get(placement).ok_or_else(|| ServiceError::PlacementNotFound {
+            placement: placement.to_owned(),
+            known: self.placements.keys().map(|id| &**id).collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
+impl Service {
+    /// What is served now.
+    #[must_use]
+    pub fn serving(&self) -> Arc<Serving> {
+        self.serving.load_full()
+    }
+
+    /// Milliseconds since what is served was known to be current.
+    #[must_use]
+    pub fn snapshot_age_ms(&self, now: Instant) -> u64 {
+        u64::try_from(now.as_ms().saturating_sub(self.refreshed_at_ms.load(Ordering::Relaxed))).unwrap_or(0)
+    }
+
+    /// Whether what is served is older than the limit.
+    #[must_use]
+    pub fn is_stale(&self, now: Instant) -> bool {
+        self.snapshot_age_ms(now) > self.settings.snapshot_max_age_ms
+    }
+}

@@ -1,0 +1,200 @@
+//! Turns what a client said into what the engine decides on, or into everything that is wrong with it.
+
+use super::{Result, ServiceError, Violation, serving::Serving};
+use crate::engine::{
+    catalog::{ARMS_MAX, Placement},
+    context::{Attribute, AttributeValue},
+    decide::RankRequest,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Longest user or unit id in bytes.
+pub const USER_ID_BYTES_MAX: usize = 256;
+/// Longest request or outcome id in bytes.
+pub const CALLER_ID_BYTES_MAX: usize = 128;
+/// Longest name of an offer, market, platform or metric in bytes.
+pub const RESOURCE_ID_BYTES_MAX: usize = 64;
+
+/// A Rank as the client asked for it.
+#[derive(Clone, Debug, Default)]
+pub struct RankCommand {
+    /// Placement id.
+    pub placement: String,
+    /// User id.
+    pub user_id: String,
+    /// Unit id; empty: the user id.
+    pub unit_id: String,
+    /// Attributes by name.
+    pub attributes: BTreeMap<String, GivenValue>,
+    /// Market id; empty: the default.
+    pub market: String,
+    /// Platform.
+    pub platform: String,
+    /// Offers to choose from; empty: all.
+    pub candidates: Vec<String>,
+    /// Slots to fill; `None`: all.
+    pub slots: Option<u32>,
+    /// Request id; empty: none.
+    pub request_id: String,
+    /// Whether the eligible rest is wanted.
+    pub include_tail: bool,
+    /// Canonical bytes of everything that makes the request what it is.
+    pub body: Vec<u8>,
+}
+
+/// A value of an attribute as a client gave it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GivenValue {
+    /// Of a type that attributes can have.
+    Value(AttributeValue),
+    /// Of another type, by what to call it.
+    Other(&'static str),
+}
+
+/// A validated Rank.
+#[derive(Debug)]
+pub struct ValidRank {
+    /// What the engine decides on.
+    pub request: RankRequest,
+    /// Whether an attribute was clipped to its bounds.
+    pub clipped: bool,
+}
+
+/// Checks a Rank against the placement it asks for.
+///
+/// # Errors
+/// All violations at once.
+pub fn rank(command: &RankCommand, serving: &Serving, placement: &Placement) -> Result<ValidRank> {
+    let mut violations = Vec::new();
+    check_ids(command, &mut violations);
+    let (attributes, clipped) = attributes(command, placement, &mut violations);
+    let market = market(command, serving, &mut violations);
+    candidates(command, &mut violations);
+    let slots = command.slots.unwrap_or(placement.slots);
+    if slots == 0 || slots > placement.slots {
+        let description = format!("is {slots}, must be from 1 to {}, the slots of the placement", placement.slots);
+        violations.push(Violation::new("slots", description));
+    }
+    if !violations.is_empty() {
+        return Err(ServiceError::Invalid { violations });
+    }
+    let request = RankRequest {
+        market,
+        platform: command.platform.clone(),
+        attributes,
+        candidates: command.candidates.iter().map(|offer_id| offer_id.as_str().into()).collect(),
+        slots,
+        include_tail: command.include_tail,
+    };
+    Ok(ValidRank { request, clipped })
+}
+
+fn check_ids(command: &RankCommand, violations: &mut Vec<Violation>) {
+    length("user_id", &command.user_id, 1, USER_ID_BYTES_MAX, violations);
+    length("unit_id", &command.unit_id, 0, USER_ID_BYTES_MAX, violations);
+    length("request_id", &command.request_id, 0, CALLER_ID_BYTES_MAX, violations);
+    if !command.platform.is_empty() && !is_resource_id(&command.platform) {
+        violations.push(Violation::new("platform", resource_id_rule(&command.platform)));
+    }
+}
+
+/// Notes a text whose length in bytes is outside its bounds.
+pub fn length(field: &str, text: &str, min: usize, max: usize, violations: &mut Vec<Violation>) {
+    if text.len() < min {
+        violations.push(Violation::new(field, format!("is empty, must have {min} to {max} bytes")));
+    } else if text.len() > max {
+        violations.push(Violation::new(field, format!("has {} bytes, must have at most {max}", text.len())));
+    }
+}
+
+/// Whether a text is fit to name an offer, placement, metric or platform.
+#[must_use]
+pub fn is_resource_id(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    let outer = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let bytes = text.as_bytes();
+    bytes.len() <= RESOURCE_ID_BYTES_MAX
+        && outer(bytes.first())
+        && outer(bytes.last())
+        && bytes.iter().all(|&byte| inner(byte))
+}
+
+/// What is wrong with a text that [`is_resource_id`] refuses. Quotes at most its first bytes, escaped.
+#[must_use]
+pub fn resource_id_rule(text: &str) -> String {
+    let start: String = text.chars().take(RESOURCE_ID_BYTES_MAX).collect();
+    format!(
+        "is {start:?}, must be 1 to {RESOURCE_ID_BYTES_MAX} characters of a-z, 0-9, \"-\" and \"_\", starting and ending with a letter or digit"
+    )
+}
+
+fn attributes(
+    command: &RankCommand,
+    placement: &Placement,
+    violations: &mut Vec<Violation>,
+) -> (Vec<AttributeValue>, bool) {
+    let schema = &placement.context.attributes;
+    let known: BTreeSet<&str> = schema.iter().map(|attribute| &*attribute.name).collect();
+    let accepted = || known.iter().copied().collect::<Vec<_>>().join(", ");
+    for name in command.attributes.keys().filter(|name| !known.contains(name.as_str())) {
+        let start: String = name.chars().take(RESOURCE_ID_BYTES_MAX).collect();
+        let description = format!("is not an attribute of placement {}, which has: {}", placement.id, accepted());
+        violations.push(Violation::new(&format!("attributes.{}", start.escape_debug()), description));
+    }
+    let mut clipped = false;
+    let mut values = Vec::with_capacity(schema.len());
+    for attribute in schema {
+        match attribute_value(attribute, command.attributes.get(&*attribute.name)) {
+            Ok((value, outside)) => {
+                clipped |= outside;
+                values.push(value);
+            }
+            Err(description) => violations.push(Violation::new(&format!("attributes.{}", attribute.name), description)),
+        }
+    }
+    (values, clipped)
+}
+
+fn attribute_value(attribute: &Attribute, given: Option<&GivenValue>) -> Result<(AttributeValue, bool), String> {
+    match (given, &attribute.default) {
+        (Some(GivenValue::Value(value)), _) => attribute.check(value.clone()).map_err(|error| error.to_string()),
+        (Some(GivenValue::Other(noun)), _) => Err(format!("is {noun}, must be {}", attribute.kind.noun())),
+        (None, Some(default)) => Ok((default.clone(), false)),
+        (None, None) => Err(format!("is missing, must be {}; it has no default", attribute.kind.noun())),
+    }
+}
+
+fn market(command: &RankCommand, serving: &Serving, violations: &mut Vec<Violation>) -> Option<Arc<str>> {
+    let catalog = &serving.catalog;
+    if command.market.is_empty() && (catalog.default_market.is_some() || catalog.markets.is_empty()) {
+        return catalog.default_market.clone();
+    }
+    if let Some((id, _)) = catalog.markets.get_key_value(command.market.as_str()) {
+        return Some(id.clone());
+    }
+    let start: String = command.market.chars().take(RESOURCE_ID_BYTES_MAX).collect();
+    let accepted = catalog.markets.keys().map(|id| &**id).collect::<Vec<_>>().join(", ");
+    violations.push(Violation::new("market", format!("is {start:?}, must be a market of the catalog: {accepted}")));
+    None
+}
+
+fn candidates(command: &RankCommand, violations: &mut Vec<Violation>) {
+    let count = command.candidates.len();
+    if count > ARMS_MAX {
+        violations
+            .push(Violation::new("candidate_offer_ids", format!("has {count} entries, must have at most {ARMS_MAX}")));
+        return;
+    }
+    let mut seen = BTreeSet::new();
+    for (index, offer_id) in command.candidates.iter().enumerate() {
+        let field = format!("candidate_offer_ids[{index}]");
+        if !is_resource_id(offer_id) {
+            violations.push(Violation::new(&field, resource_id_rule(offer_id)));
+        } else if !seen.insert(offer_id) {
+            violations.push(Violation::new(&field, format!("repeats \"{offer_id}\"; name every candidate once")));
+        }
+    }
+}

@@ -1,1 +1,0 @@
-//! The embedded backend: one SQLite file.
