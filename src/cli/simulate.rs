@@ -35,8 +35,8 @@ shown is expected to earn, compared with
 Where the placement compares offers by value, rewards are counted in money. A regret below 0 means: better than that. \
 Context lets a policy beat the best fixed lead.
 
-Calls carry ids and are repeated while the server is away, so a simulation survives restarts of the server. The same \
-seed asks the same questions under the same ids: within 24 hours the server repeats its answers and learns nothing new.";
+Calls carry ids and are repeated while the server is away, so a simulation survives restarts of the server. Every run \
+has ids of its own: the same users may come again, and meet a server that has learned from them.";
 
 /// Let synthetic users with known preferences come to a running server, and show how it learns
 #[derive(Debug, clap::Args)]
@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(long, value_name = "ID", default_value = "paywall")]
     placement: String,
     /// Market id from the catalog; default: the catalog's default market
-    #[arg(long, value_name = "ID", default_value = "")]
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     market: String,
     /// Where the offers are shown
     #[arg(long, value_name = "NAME", default_value = "web")]
