@@ -10,7 +10,7 @@ mod truth;
 
 use super::client::{ClientError, TargetArgs};
 use crate::clock::{Clock as _, SystemClock};
-use crate::proto::{Catalog, GetCatalogRequest, Placement, catalog_service_client::CatalogServiceClient};
+use crate::proto::{Catalog, GetCatalogRequest, LearningMode, Placement, catalog_service_client::CatalogServiceClient};
 use drive::{Simulation, Visit};
 use retry::Retry;
 use std::{io::Write, sync::Arc, time::Instant};
@@ -142,6 +142,7 @@ fn summarise(
     let best_fixed = summary::best_fixed(visits, offer_ids.len())?;
     let parts = summary::parts(visits, best_fixed);
     let last = parts.last().cloned().unwrap_or_default();
+    let learning = simulation.placement.learning.as_ref();
     let mut counts = summary::counts(visits);
     counts.rank_retries = simulation.ranks.count();
     counts.report_retries = simulation.reports.count();
@@ -157,5 +158,6 @@ fn summarise(
         counts,
         acknowledged: summary::acknowledged(visits, &offer_ids),
         elapsed_s: begun.elapsed().as_secs_f64(),
+        learns_at_maturity: learning.is_some_and(|learning| learning.mode() == LearningMode::AtMaturity),
     })
 }
