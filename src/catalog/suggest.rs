@@ -21,8 +21,8 @@ fn closest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&
     let folded = word.to_lowercase();
     names
         .into_iter()
-        .take(CANDIDATES_MAX)
         .filter(|name| name.len().abs_diff(word.len()) <= distance_max)
+        .take(CANDIDATES_MAX)
         .map(|name| (osa_distance(&folded, &name.to_lowercase()), name))
         .filter(|&(distance, _)| distance <= distance_max)
         .min()

@@ -198,11 +198,11 @@ pub enum Objective {
 /// A weighted sum of a slot's outcome totals, clipped, and divided by a unit inside the posterior.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reward {
-    /// What is summed.
+    /// What is summed, sorted by metric, each metric once.
     pub terms: Vec<RewardTerm>,
-    /// Smallest reward; minus infinity where none is declared.
+    /// Smallest reward; minus infinity where none is declared, at least 0 for a Beta posterior.
     pub min: f64,
-    /// Largest reward; plus infinity where none is declared.
+    /// Largest reward; plus infinity where none is declared, at most 1 for a Beta posterior.
     pub max: f64,
     /// The reward that counts as 1 inside the posterior, above 0.
     pub unit: f64,
@@ -217,7 +217,8 @@ pub struct RewardTerm {
     pub weight: f64,
     /// Any positive total counts as 1.
     pub indicator: bool,
-    /// Whether the metric is money, so that the reward is in the reward currency.
+    /// Whether it is an amount of money, so that the reward is in the reward currency: the metric is money, and the
+    /// term no indicator. Either all terms of a reward are or none.
     pub money: bool,
 }
 

@@ -5,12 +5,12 @@
 
 use super::{
     bounds,
-    catalog::{Arm, OfferKind, Price, Selection},
+    catalog::{Arm, OfferKind, Price},
     context::AttributeValue,
     eligibility::{self, Exclusion},
     instant::Instant,
     objective,
-    pmf::{distribution::ScoreDistribution, serving::ThompsonGrid},
+    pmf::{curve::ScoreCurve, distribution::ScoreDistribution, serving::ThompsonGrid},
     policy::{self, Choice},
     slate,
     snapshot::{Features, PlacementSnapshot},
@@ -159,19 +159,16 @@ fn draw_slots(
 ) -> Vec<SlotDraw> {
     let mut draws: Vec<SlotDraw> = Vec::new();
     let mut remaining = vec![true; arms.len()];
-    let mut scored = Scored::new(snapshot, eligible, arms, &lead);
+    let mut scored = score(snapshot, eligible, arms, &lead);
+    let mut grid = ThompsonGrid::new(scored.iter().copied().zip(curves(snapshot, eligible)));
     for slot in 1..=request.slots.min(arms.len() as u32) {
         if slot > 1 && snapshot.placement.slot_feature_count() > 0 {
-            scored = Scored::new(snapshot, eligible, arms, &Features::of_slot(&snapshot.placement, context, slot));
+            scored = score(snapshot, eligible, arms, &Features::of_slot(&snapshot.placement, context, slot));
+            grid = ThompsonGrid::new(scored.iter().copied().zip(curves(snapshot, eligible)));
         }
-        let choice = Choice {
-            placement_arms: eligible,
-            scores: &scored.scores,
-            remaining: &remaining,
-            grid: scored.grid.as_ref(),
-        };
-        let policy_pmf = policy::pmf(&snapshot.placement.policy.selection, &choice);
-        let draw = draw_slot(arms, &scored.scores, &remaining, &policy_pmf, slate::uniform(seed, slot));
+        let choice = Choice { placement_arms: eligible, scores: &scored, remaining: &remaining };
+        let policy_pmf = policy::pmf(&snapshot.placement.policy.selection, &choice, &mut grid);
+        let draw = draw_slot(arms, &scored, &remaining, &policy_pmf, slate::uniform(seed, slot));
         let drawn = draw.arms[draw.drawn].arm;
         draws.push(draw);
         remaining[drawn] = false;
@@ -183,22 +180,20 @@ fn draw_slots(
 }
 
 /// Scores of the eligible arms in one slot, in units of the objective.
-struct Scored {
-    scores: Vec<ScoreDistribution>,
-    grid: Option<ThompsonGrid>,
+fn score(
+    snapshot: &PlacementSnapshot,
+    eligible: &[usize],
+    arms: &[EligibleArm],
+    features: &Features,
+) -> Vec<ScoreDistribution> {
+    let score = |(&index, arm): (&usize, &EligibleArm)| {
+        snapshot.beliefs[index].score(features).scaled_by(objective::score_scale(&snapshot.placement, arm.worth))
+    };
+    eligible.iter().zip(arms).map(score).collect()
 }
 
-impl Scored {
-    fn new(snapshot: &PlacementSnapshot, eligible: &[usize], arms: &[EligibleArm], features: &Features) -> Self {
-        let score = |(&index, arm): (&usize, &EligibleArm)| {
-            snapshot.beliefs[index].score(features).scaled_by(objective::score_scale(&snapshot.placement, arm.worth))
-        };
-        let scores: Vec<ScoreDistribution> = eligible.iter().zip(arms).map(score).collect();
-        let curves = || eligible.iter().map(|&index| snapshot.beliefs[index].curve());
-        let grid = (snapshot.placement.policy.selection == Selection::Thompson && !scores.is_empty())
-            .then(|| ThompsonGrid::new(&scores.iter().copied().zip(curves()).collect::<Vec<_>>()));
-        Self { scores, grid }
-    }
+fn curves<'a>(snapshot: &'a PlacementSnapshot, eligible: &'a [usize]) -> impl Iterator<Item = &'a ScoreCurve> {
+    eligible.iter().map(|&index| snapshot.beliefs[index].curve())
 }
 
 fn draw_slot(

@@ -16,19 +16,18 @@ pub struct Choice<'a> {
     pub scores: &'a [ScoreDistribution],
     /// Which arms are not drawn yet; at least one.
     pub remaining: &'a [bool],
-    /// The scores prepared for Thompson sampling; `None` for selections that need none.
-    pub grid: Option<&'a ThompsonGrid>,
 }
 
 /// The probability of every eligible arm: 0 for those already drawn, summing to 1.
+///
+/// `grid` holds the same scores, prepared for Thompson sampling; other selections leave it alone.
 #[must_use]
-pub fn pmf(selection: &Selection, choice: &Choice<'_>) -> Vec<f64> {
-    match (selection, choice.grid) {
-        (Selection::Thompson, Some(grid)) => grid.pmf(choice.remaining),
-        // Without a grid nothing is known of the scores.
-        (Selection::Uniform | Selection::Thompson, _) => share_evenly(choice.remaining),
-        (Selection::Fixed(order), _) => first_of(order, choice),
-        (Selection::EpsilonGreedy(epsilon), _) => epsilon_greedy(*epsilon, choice),
+pub fn pmf(selection: &Selection, choice: &Choice<'_>, grid: &mut ThompsonGrid<'_>) -> Vec<f64> {
+    match selection {
+        Selection::Thompson => grid.pmf(choice.remaining),
+        Selection::Uniform => share_evenly(choice.remaining),
+        Selection::Fixed(order) => first_of(order, choice),
+        Selection::EpsilonGreedy(epsilon) => epsilon_greedy(*epsilon, choice),
     }
 }
 
@@ -59,7 +58,8 @@ mod tests {
         let scores: Vec<_> =
             means.iter().map(|&mean| ScoreDistribution::Normal { mean, standard_deviation: 1.0 }).collect();
         let placement_arms: Vec<usize> = (0..means.len()).collect();
-        pmf(selection, &Choice { placement_arms: &placement_arms, scores: &scores, remaining, grid: None })
+        let choice = Choice { placement_arms: &placement_arms, scores: &scores, remaining };
+        pmf(selection, &choice, &mut ThompsonGrid::new([]))
     }
 
     #[test]

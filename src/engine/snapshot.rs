@@ -4,7 +4,7 @@ use super::{
     catalog::{Catalog, Placement, PosteriorKind},
     learn::{PartitionStatistics, pooled_moments},
     math::cholesky::NotPositiveDefinite,
-    pmf::{distribution::ScoreDistribution, serving::ScoreCurve},
+    pmf::{curve::ScoreCurve, distribution::ScoreDistribution},
     posterior::{
         beta::BetaPosterior,
         linear::{FeatureProduct, LinearPosterior},
@@ -76,7 +76,7 @@ impl PlacementSnapshot {
         for arm in &placement.arms {
             let moments = pooled_moments(&placement, partitions, &arm.offer.id);
             beliefs.push(match &placement.policy.posterior {
-                PosteriorKind::Beta => Belief::beta(BetaPosterior::new(arm.beta_prior, &moments)),
+                PosteriorKind::Beta => Belief::beta(BetaPosterior::derive(arm.beta_prior, &moments)),
                 PosteriorKind::Linear(prior) => Belief::linear(LinearPosterior::derive::<f64>(*prior, &moments)?),
             });
         }
@@ -86,12 +86,14 @@ impl PlacementSnapshot {
 
 impl Belief {
     fn beta(posterior: BetaPosterior) -> Self {
-        let curve = ScoreCurve::beta(posterior.alpha, posterior.beta);
+        let BetaPosterior { alpha, beta } = posterior;
+        let curve = ScoreCurve::of(&ScoreDistribution::Beta { alpha, beta, scale: 1.0 });
         Self { posterior: Posterior::Beta(posterior), curve }
     }
 
     fn linear(posterior: LinearPosterior) -> Self {
-        let curve = ScoreCurve::student_t(posterior.degrees_of_freedom());
+        let degrees_of_freedom = posterior.degrees_of_freedom();
+        let curve = ScoreCurve::of(&ScoreDistribution::StudentT { degrees_of_freedom, location: 0.0, scale: 1.0 });
         Self { posterior: Posterior::Linear(Box::new(posterior)), curve }
     }
 

@@ -66,7 +66,7 @@ fn leading(snapshot: &PlacementSnapshot, moments: &[Moment]) -> Vec<f64> {
         let (scores, comparable) = scores(snapshot, &features, moment.market.as_deref());
         if comparable.contains(&true) {
             let curves = snapshot.beliefs.iter().map(Belief::curve);
-            let grid = ThompsonGrid::new(&scores.into_iter().zip(curves).collect::<Vec<_>>());
+            let mut grid = ThompsonGrid::new(scores.into_iter().zip(curves));
             sum.iter_mut().zip(grid.pmf(&comparable)).for_each(|(sum, probability)| *sum += probability);
         }
     }

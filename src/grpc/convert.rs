@@ -28,8 +28,13 @@ use prost_types::value::Kind;
 /// A Rank as the service takes it.
 #[must_use]
 pub fn rank_command(request: proto::RankRequest) -> RankCommand {
-    // How much is explained changes the answer's looks, not the decision: it is no part of the body.
-    let body = proto::RankRequest { explain: false, ..request.clone() }.encode_to_vec();
+    // How much is explained changes the answer's looks, not the decision: it is no part of the body. A request that
+    // cannot be repeated needs no body.
+    let body = if request.request_id.is_empty() {
+        Vec::new()
+    } else {
+        proto::RankRequest { explain: false, ..request.clone() }.encode_to_vec()
+    };
     RankCommand {
         placement: request.placement,
         user_id: request.user_id,

@@ -28,7 +28,7 @@ pub enum LogRecord {
     /// A Rank was answered.
     Decision(Box<DecisionRecord>),
     /// Something was reported on a decision, or its windows closed.
-    Ledger(LedgerRecord),
+    Ledger(Box<LedgerRecord>),
 }
 
 /// Everything needed to decide the same request again.
@@ -169,7 +169,7 @@ impl LogRecord {
         }
         match record.event {
             Some(Event::Decision(decision)) => Ok(Self::Decision(Box::new(decode_decision(decision)?))),
-            Some(Event::Ledger(entry)) => Ok(Self::Ledger(decode_ledger_entry(entry)?)),
+            Some(Event::Ledger(entry)) => Ok(Self::Ledger(Box::new(decode_ledger_entry(entry)?))),
             None => Err(DecodeError::Field { what: "log record", field: "event" }),
         }
     }

@@ -33,7 +33,7 @@ pub fn encode_arm(arm: &ArmStatistics) -> Vec<u8> {
         shown: arm.shown,
         totals: arm.totals.iter().map(|(metric, sum)| (metric.clone(), exact(sum))).collect(),
         landmark: arm.landmark,
-        features: arm.moments.dimension() as u32,
+        features: arm.moments.features() as u32,
         moments: arm.moments.to_parts(),
     }
     .encode_to_vec()

@@ -1,5 +1,5 @@
 //! The wire format, generated from `proto/`.
-#![expect(missing_docs, reason = "generated; documented in the proto files")]
+#![expect(clippy::allow_attributes, reason = "generated; documented in the proto files")]
 
 tonic::include_proto!("offer_ranker.v1");
 

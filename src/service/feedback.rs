@@ -216,7 +216,7 @@ impl Service {
             let (result, after) = result_of(judgement);
             results.push(result);
             if let Some(after) = after {
-                records.push(LogRecord::Ledger(change(id, &ledger, &after, cause, now)).encode());
+                records.push(LogRecord::Ledger(Box::new(change(id, &ledger, &after, cause, now))).encode());
                 ledger = after;
             }
         }
@@ -237,7 +237,7 @@ impl Service {
             let (Ok(id), stored) = (DecisionId::from_bytes(stored.0), stored.1) else { continue };
             let ledger = decode_ledger(&stored.ledger, stored.offset)?;
             if let Some(after) = ledger.close(now) {
-                let record = LogRecord::Ledger(change(id, &ledger, &after, Cause::Closed, now)).encode();
+                let record = LogRecord::Ledger(Box::new(change(id, &ledger, &after, Cause::Closed, now))).encode();
                 changes.push(advance(id, stored.sequence, &after, vec![record]));
             }
         }

@@ -1,6 +1,6 @@
 //! What a placement has learned, for people.
 
-use super::{Result, Service, learner, serving::ServedPlacement};
+use super::{Result, Service, learner, serving::ServedPlacement, validate};
 use crate::{
     engine::{
         context::{Attribute, AttributeKind, AttributeValue},
@@ -52,6 +52,7 @@ impl Service {
     /// # Errors
     /// Where there is no such placement, and where the store is away.
     pub async fn placement(&self, placement: &str) -> Result<PlacementReport> {
+        validate::placement_id(placement)?;
         let served = self.serving().placement(placement)?.clone();
         let ends: BTreeMap<_, _> = self.store.log_ends().await?.into_iter().collect();
         let partitions = served.snapshot.version.offsets.len() as u16;
@@ -77,18 +78,18 @@ impl Service {
 
     /// The contexts of the latest decisions.
     async fn recent_moments(&self, served: &ServedPlacement, log_ends: &[u64]) -> Result<Vec<Moment>> {
-        let mut decisions: Vec<Box<DecisionRecord>> = Vec::new();
+        let mut decisions: Vec<DecisionRecord> = Vec::new();
         for (partition, end) in (0..).zip(log_ends) {
             let from = end.saturating_sub(RECORDS_READ);
             for bytes in self.store.read_log(served.log(partition), from, RECORDS_READ as usize).await? {
                 if let LogRecord::Decision(decision) = LogRecord::decode(&bytes)? {
-                    decisions.push(decision);
+                    decisions.push(*decision);
                 }
             }
         }
         decisions.sort_by_key(|decision| (decision.decided_at, decision.id));
         let placement = &served.snapshot.placement;
-        let moment = |decision: &Box<DecisionRecord>| {
+        let moment = |decision: &DecisionRecord| {
             Some(Moment { context: learner::context(placement, decision)?, market: decision.market.clone() })
         };
         Ok(decisions.iter().rev().filter_map(moment).take(CONTEXTS_MAX).collect())

@@ -49,6 +49,7 @@ impl Service {
     /// # Errors
     /// For requests that are wrong, an unknown placement, a reused request id, and a store that is away.
     pub async fn rank(&self, command: RankCommand) -> Result<Answer> {
+        validate::placement_id(&command.placement)?;
         let serving = self.serving();
         let served = serving.placement(&command.placement)?;
         let valid = validate::rank(&command, &serving, &served.snapshot.placement)?;

@@ -41,7 +41,7 @@ pub struct RankCommand {
     pub request_id: String,
     /// Whether the eligible rest is wanted.
     pub include_tail: bool,
-    /// Canonical bytes of everything that makes the request what it is.
+    /// Canonical bytes of everything that makes the request what it is; looked at only with a request id.
     pub body: Vec<u8>,
 }
 
@@ -90,6 +90,17 @@ pub fn rank(command: &RankCommand, serving: &Serving, placement: &Placement) -> 
         include_tail: command.include_tail,
     };
     Ok(ValidRank { request, clipped })
+}
+
+/// Checks that a text can be a placement's id at all.
+///
+/// # Errors
+/// Says what an id looks like.
+pub fn placement_id(placement: &str) -> Result<()> {
+    if is_resource_id(placement) {
+        return Ok(());
+    }
+    Err(ServiceError::Invalid { violations: vec![Violation::new("placement", resource_id_rule(placement))] })
 }
 
 fn check_ids(command: &RankCommand, violations: &mut Vec<Violation>) {

@@ -2,7 +2,7 @@
 
 use crate::catalog::{
     path::Path,
-    problem::{Violation, quoted},
+    problem::{PROBLEMS_MAX, Violation, quoted},
     suggest::did_you_mean,
 };
 use std::{collections::BTreeMap, fmt};
@@ -27,9 +27,9 @@ impl Findings {
         self.violations
     }
 
-    /// Whether nothing is wrong so far.
-    pub(super) fn is_empty(&self) -> bool {
-        self.violations.is_empty()
+    /// How much is wrong so far.
+    pub(super) fn count(&self) -> usize {
+        self.violations.len()
     }
 
     /// Checks that an id is well formed and not given before.
@@ -89,12 +89,17 @@ impl Findings {
         path: &Path,
         id: &str,
         noun: &str,
-        known: impl IntoIterator<Item = &'a str>,
+        known: impl Iterator<Item = &'a str> + Clone,
     ) {
+        /// Most ids that a message lists.
+        const LISTED_MAX: usize = 12;
         // Beyond the limit nobody reads it, and looking for something similar is not free.
-        let read = self.violations.len() < crate::catalog::problem::PROBLEMS_MAX;
-        let suggestion = if read { did_you_mean(id, known) } else { String::new() };
-        self.refuse(path, format!("is {}, which is no {noun}{suggestion}", quoted(id)));
+        let read = self.violations.len() < PROBLEMS_MAX;
+        let mut accepted = if read { did_you_mean(id, known.clone()) } else { String::new() };
+        if accepted.is_empty() && (1..=LISTED_MAX).contains(&known.clone().take(LISTED_MAX + 1).count()) {
+            accepted = format!("; there are: {}", known.collect::<Vec<_>>().join(", "));
+        }
+        self.refuse(path, format!("is {}, which is no {noun}{accepted}", quoted(id)));
     }
 
     /// Notes an enum number that this version has no name for.

@@ -32,7 +32,7 @@ pub fn validate(declared: &proto::Catalog) -> Result<(Catalog, Vec<Warning>), Ve
     let metrics = reward::metrics(declared, &mut findings);
     let offers = offers::offers(declared, &markets, &currencies, &mut findings);
     let placements = placements::placements(declared, &offers, &metrics, &mut findings);
-    let (true, Some(reward_currency)) = (findings.is_empty(), currencies.reward) else {
+    let (0, Some(reward_currency)) = (findings.count(), currencies.reward) else {
         let mut violations = findings.into_violations();
         if let Some(description) = left_out(&mut violations) {
             violations.push(Violation { field: String::new(), description });

@@ -92,9 +92,9 @@ fn placement(
     check_offers(&path.field("offers"), &declared.offers, offers, findings);
     let slots = slots(&path.field("slots"), declared, &arm_ids, findings);
     let policy = policy::policy(&path.field("policy"), declared.policy.as_ref(), &arm_ids, findings);
-    let reward = reward::reward(&path.field("reward"), declared.reward.as_ref(), metrics, findings);
-    if let Some(reward) = &reward {
-        policy::check_reward_of_beta(&policy.policy, reward, path, findings);
+    let mut reward = reward::reward(&path.field("reward"), declared.reward.as_ref(), metrics, findings);
+    if let Some(reward) = &mut reward {
+        policy::fit_reward_to_beta(&policy.policy, reward, path, findings);
         check_worth(&declared.id, &policy.policy.objective, &reward.reward, &arm_ids, offers, findings);
     }
     let floors = floors(&path.field("bounds"), declared.bounds.as_ref(), &arm_ids, findings);

@@ -116,8 +116,15 @@ fn linear_prior(path: &Path, declared: &proto::LinearPosterior, findings: &mut F
     LinearPrior { precision, a: parameter("a", declared.a), b: parameter("b", declared.b) }
 }
 
-/// Checks that a Beta posterior gets rewards that it is a belief about.
-pub(super) fn check_reward_of_beta(policy: &Policy, reward: &reward::Draft, placement: &Path, findings: &mut Findings) {
+/// Checks that a Beta posterior gets rewards that it is a belief about, and makes sure of it.
+pub(super) fn fit_reward_to_beta(
+    policy: &Policy,
+    reward: &mut reward::Draft,
+    placement: &Path,
+    findings: &mut Findings,
+) {
+    /// How far weights may sum above 1: 0.1 + 0.2 + 0.7 does not make 1 in binary.
+    const SUM_TOLERANCE: f64 = 1e-9;
     if policy.posterior != PosteriorKind::Beta {
         return;
     }
@@ -128,7 +135,7 @@ pub(super) fn check_reward_of_beta(policy: &Policy, reward: &reward::Draft, plac
         findings.refuse(&path.field("unit"), description);
     }
     if let Some((lower, upper)) = reward.range
-        && (lower < 0.0 || upper > 1.0)
+        && (lower < 0.0 || upper > 1.0 + SUM_TOLERANCE)
     {
         let description = format!(
             "goes from {} to {}, but the placement's Beta posterior (the default one) is for rewards from 0 to 1: \
@@ -139,6 +146,9 @@ pub(super) fn check_reward_of_beta(policy: &Policy, reward: &reward::Draft, plac
         );
         findings.refuse(&path, description);
     }
+    // What rounding adds to a sum of weights must not become a negative count of failures.
+    reward.reward.min = reward.reward.min.max(0.0);
+    reward.reward.max = reward.reward.max.min(1.0);
 }
 
 fn spoken(bound: f64) -> String {

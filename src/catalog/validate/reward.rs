@@ -56,7 +56,7 @@ fn metric_kind(path: &Path, number: i32, findings: &mut Findings) -> Option<Metr
 pub(super) struct Draft {
     /// As the engine has it.
     pub(super) reward: Reward,
-    /// Smallest and largest value after clipping; `None` where a term is refused.
+    /// Smallest and largest value after clipping; `None` where terms or clipping are refused.
     pub(super) range: Option<(f64, f64)>,
 }
 
@@ -72,15 +72,16 @@ pub(super) fn reward(
         findings.refuse(&path, "is missing: say which metrics the placement learns from, at least one");
         return None;
     };
+    let count_before = findings.count();
     let terms = terms(&path.field("terms"), &declared.terms, metrics, findings);
-    let complete = terms.len() == declared.terms.len();
     let (min, max) = clip(path, declared, findings);
+    let sound = findings.count() == count_before && terms.len() == declared.terms.len();
     let unit = declared.unit.unwrap_or(1.0);
     findings.check_range(&path.field("unit"), unit, UNIT_MIN, MAGNITUDE_MAX);
     // Addition rounds, so the order of the terms would show in the last bits: theirs is by metric.
     let (mut terms, ranges): (Vec<_>, Vec<_>) = terms.into_iter().unzip();
     terms.sort_by(|a: &RewardTerm, b: &RewardTerm| a.metric.cmp(&b.metric));
-    let range = complete.then(|| clipped_sum(&ranges, min, max));
+    let range = sound.then(|| clipped_sum(&ranges, min, max));
     if let Some((lower, upper)) = range
         && lower >= upper
     {
@@ -148,8 +149,8 @@ fn term_range(kind: MetricKind, indicator: bool, weight: f64) -> (f64, f64) {
         (MetricKind::Count, false) => (0.0, f64::INFINITY),
         (MetricKind::Money | MetricKind::Number, false) => (f64::NEG_INFINITY, f64::INFINITY),
     };
-    // 0 times infinity is NaN; a weight of 0 is refused and its range does not matter.
-    let ends = if weight.abs() > 0.0 { (lower * weight, upper * weight) } else { (0.0, 0.0) };
+    // A weight of 0 makes NaN of infinities; it is refused, and then nobody looks at the range.
+    let ends = (lower * weight, upper * weight);
     (f64::min(ends.0, ends.1), f64::max(ends.0, ends.1))
 }
 

@@ -46,9 +46,11 @@ pub(super) fn read(text: &str, plain: bool, kind: &Kind) -> Result<Value, String
 
 /// Reads an instant as RFC 3339 has it.
 pub(super) fn timestamp(text: &str) -> Result<Timestamp, String> {
-    // The parser also takes dates alone; whether a day starts in Stockholm or in New York must not be guessed.
-    let with_time = text.len() > 10 && text.is_char_boundary(10) && text[10..].starts_with(['T', 't']);
-    text.parse().ok().filter(|_| with_time).ok_or_else(|| {
+    // The parser also takes dates alone, and times without offset; whether a day starts in Stockholm or in New York
+    // must not be guessed.
+    let time = text.get(10..).unwrap_or_default();
+    let complete = time.starts_with(['T', 't']) && (time.ends_with(['Z', 'z']) || time.contains(['+', '-']));
+    text.parse().ok().filter(|_| complete).ok_or_else(|| {
         format!("is {}, must be an instant with its offset, such as 2026-11-27T00:00:00+01:00", quoted(text))
     })
 }

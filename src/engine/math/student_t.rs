@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn one_and_two_degrees_of_freedom_have_closed_forms() {
-        for t in [1e-9, 0.1, 1.0, 30.0, 1e5, 1e200] {
+        for t in [1e-9, 0.1, 1.0, 30.0, 1e5, 1e150] {
             let cauchy = libm::atan(1.0 / t) / core::f64::consts::PI;
             assert!((sf(1.0, t) / cauchy - 1.0).abs() < 1e-13, "{t}");
             let root = libm::sqrt(2.0 + t.min(1e100) * t.min(1e100));

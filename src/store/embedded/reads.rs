@@ -1,6 +1,6 @@
 //! The verbs that read, as SQL on one connection whose transaction the caller has opened.
 
-use super::rows::{corrupt, decision_key, hex, limit, name, number};
+use super::rows::{corrupt, fixed, hex, limit, name, number};
 use crate::{
     engine::instant::Instant,
     store::{DecisionKey, LogId, Result, StoredCatalog, StoredDecision, StoredStatistics},
@@ -71,7 +71,7 @@ pub(super) fn due(connection: &Connection, log: LogId, now: Instant, most: usize
     let mut keys = Vec::new();
     while let Some(row) = found.next()? {
         let bytes = row.get_ref(0)?.as_blob().map_err(|error| corrupt("decisions", name(log), error))?;
-        keys.push(decision_key(bytes, "decisions", hex(bytes))?);
+        keys.push(fixed(bytes, "decisions", hex(bytes))?);
     }
     Ok(keys)
 }

@@ -1,6 +1,6 @@
 //! Between Rust's types and what a row holds; names table and key where a row cannot be what was written.
 
-use crate::store::{DecisionKey, LogId, Result, StoreError};
+use crate::store::{LogId, Result, StoreError};
 use data_encoding::HEXLOWER;
 use rusqlite::{Error, ErrorCode};
 use std::fmt::Display;
@@ -62,9 +62,4 @@ pub(super) fn hex(key: &[u8]) -> String {
 /// A log's name for people.
 pub(super) fn name(log: LogId) -> String {
     format!("placement {} partition {}", log.placement, log.partition)
-}
-
-/// A decision's id as it was stored under another key.
-pub(super) fn decision_key(bytes: &[u8], table: &str, key: impl Display) -> Result<DecisionKey> {
-    fixed(bytes, table, key)
 }

@@ -25,15 +25,18 @@ pub(super) struct Writer {
 
 enum Message {
     Command(Box<dyn Command>),
-    Close(oneshot::Sender<Result<()>>),
+    Close(Closing),
 }
+
+/// Who asked to close, and waits for it.
+type Closing = oneshot::Sender<Result<()>>;
 
 /// A verb with its arguments and the caller who waits for it, whatever the type of its result.
 trait Command: Send {
     /// Does it inside the batch's transaction; `false` if it failed and is to be undone.
     fn run(&mut self, writing: &mut Writing<'_>) -> bool;
-    /// Tells the caller how it went, now that the batch is on the disk or has failed.
-    fn acknowledge(self: Box<Self>, batch: Result<(), &str>);
+    /// Tells the caller how it went, now that the batch is on the disk, or why the batch is not.
+    fn acknowledge(self: Box<Self>, failure: Option<&str>);
 }
 
 struct Verb<F, T> {
@@ -52,13 +55,12 @@ where
         self.outcome.insert(work(writing)).is_ok()
     }
 
-    fn acknowledge(self: Box<Self>, batch: Result<(), &str>) {
-        let answer = match (self.outcome, batch) {
+    fn acknowledge(self: Box<Self>, failure: Option<&str>) {
+        let answer = match (self.outcome, failure) {
             (Some(Err(own)), _) => Err(own),
-            (Some(Ok(outcome)), Ok(())) => Ok(outcome),
-            // Even a refusal counts for nothing here: it may have been refused for what is now undone.
-            (_, Err(reason)) => Err(StoreError::Unavailable { reason: reason.to_owned() }),
-            (None, Ok(())) => unreachable!("invariant: a batch is committed after all its commands ran"),
+            // Even a conflict counts for nothing here: it may have been one with what is now undone.
+            (_, Some(reason)) => Err(StoreError::Unavailable { reason: reason.to_owned() }),
+            (outcome, None) => outcome.expect("invariant: a batch is committed after all its commands ran"),
         };
         // A caller that has gone needs no answer.
         let _ = self.caller.send(answer);
@@ -136,10 +138,7 @@ fn serve(mut connection: Connection, mut messages: mpsc::Receiver<Message>) {
 }
 
 /// What waits in the queue, up to a batch; and who asked to close after it.
-fn gather(
-    first: Message,
-    messages: &mut mpsc::Receiver<Message>,
-) -> (Vec<Box<dyn Command>>, Option<oneshot::Sender<Result<()>>>) {
+fn gather(first: Message, messages: &mut mpsc::Receiver<Message>) -> (Vec<Box<dyn Command>>, Option<Closing>) {
     let mut batch = Vec::new();
     let mut next = Some(first);
     while let Some(message) = next {
@@ -153,13 +152,13 @@ fn gather(
 }
 
 fn commit(connection: &mut Connection, ends: &mut LogEnds, mut batch: Vec<Box<dyn Command>>) {
-    let result = run(connection, ends, &mut batch).map_err(|error| {
+    let failure = run(connection, ends, &mut batch).err().map(|error| {
         // The cache may be ahead of what is stored now.
         ends.clear();
         format!("the batch was not committed: {error}")
     });
     for command in batch {
-        command.acknowledge(result.as_ref().map(|()| ()).map_err(String::as_str));
+        command.acknowledge(failure.as_deref());
     }
 }
 
@@ -182,4 +181,115 @@ fn finish(connection: Connection) -> Result<()> {
     // Under a reader of another process this folds in what it can; the rest waits in the WAL for the next start.
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     connection.close().map_err(|(_, error)| error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc as blocking;
+    use tokio::task::JoinSet;
+
+    /// A writer on a database in memory, in which a row of `child` without its `parent` lets the commit fail, but not
+    /// the insert.
+    fn writer() -> Writer {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE parent (id INTEGER PRIMARY KEY);
+                 CREATE TABLE child (id INTEGER PRIMARY KEY, parent INTEGER NOT NULL
+                     REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+                 INSERT INTO parent VALUES (1);",
+            )
+            .unwrap();
+        Writer::start(connection).unwrap()
+    }
+
+    fn insert(writing: &Writing<'_>, id: i64, parent: i64) -> Result<()> {
+        writing.connection.execute("INSERT INTO child VALUES (?1, ?2)", (id, parent))?;
+        Ok(())
+    }
+
+    async fn children(writer: &Writer) -> Vec<i64> {
+        let all = |writing: &mut Writing<'_>| {
+            let mut statement = writing.connection.prepare("SELECT id FROM child ORDER BY id")?;
+            Ok(statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<_>>>()?)
+        };
+        writer.write(all).await.unwrap()
+    }
+
+    /// Queues `children` (ids and parents) behind a command that holds the thread until all of them wait: one batch.
+    async fn in_one_batch(writer: &std::sync::Arc<Writer>, children: Vec<(i64, i64)>) -> Vec<(i64, Result<()>)> {
+        let (release, held) = blocking::channel::<()>();
+        let mut calls = JoinSet::new();
+        let holder = std::sync::Arc::clone(writer);
+        let (started, has_started) = oneshot::channel();
+        calls.spawn(async move {
+            let hold = move |_: &mut Writing<'_>| {
+                started.send(()).unwrap();
+                held.recv().unwrap();
+                Ok(())
+            };
+            (0, holder.write(hold).await)
+        });
+        has_started.await.unwrap();
+        for (id, parent) in children {
+            let writer = std::sync::Arc::clone(writer);
+            calls.spawn(async move { (id, writer.write(move |writing| insert(writing, id, parent)).await) });
+        }
+        // One thread runs these tests: when it comes back here every call has queued its command.
+        tokio::task::yield_now().await;
+        release.send(()).unwrap();
+        let mut answers = calls.join_all().await;
+        answers.retain(|(id, _)| *id != 0);
+        answers.sort_by_key(|(id, _)| *id);
+        answers
+    }
+
+    #[tokio::test]
+    async fn failed_commit_fails_every_command_of_its_batch_and_no_other() {
+        let writer = std::sync::Arc::new(writer());
+        for (id, answer) in in_one_batch(&writer, vec![(1, 1), (2, 404), (3, 1)]).await {
+            let error = answer.expect_err("the batch was not committed");
+            assert!(error.is_transient() && error.to_string().contains("not committed"), "{id}: {error}");
+        }
+        assert_eq!(children(&writer).await, [0; 0]);
+        assert!(in_one_batch(&writer, vec![(4, 1), (5, 1)]).await.iter().all(|(_, answer)| answer.is_ok()));
+        assert_eq!(children(&writer).await, [4, 5]);
+    }
+
+    #[tokio::test]
+    async fn failed_command_is_undone_alone() {
+        let writer = std::sync::Arc::new(writer());
+        writer.write(|writing| insert(writing, 2, 1)).await.unwrap();
+        let answers = in_one_batch(&writer, vec![(1, 1), (2, 1), (3, 1)]).await;
+        assert_eq!(answers.iter().map(|(_, answer)| answer.is_ok()).collect::<Vec<_>>(), [true, false, true]);
+        let half = |writing: &mut Writing<'_>| insert(writing, 7, 1).and_then(|()| insert(writing, 7, 1));
+        assert!(matches!(writer.write(half).await, Err(StoreError::Corrupt { .. })));
+        assert_eq!(children(&writer).await, [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn panic_of_the_writer_is_an_error_for_callers_and_not_a_hang() {
+        let writer = writer();
+        let panics = |_: &mut Writing<'_>| -> Result<()> { panic!("of this test") };
+        for error in [writer.write(panics).await.unwrap_err(), writer.write(|_| Ok(())).await.unwrap_err()] {
+            assert!(matches!(&error, StoreError::Unavailable { reason } if reason.contains("stopped")), "{error}");
+        }
+        writer.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn close_comes_after_what_was_queued_before_it() {
+        let writer = std::sync::Arc::new(writer());
+        let (release, held) = blocking::channel::<()>();
+        let (first, second, closer) = (writer.clone(), writer.clone(), writer.clone());
+        let mut calls = JoinSet::new();
+        calls.spawn(async move { first.write(move |_| held.recv().map_err(|_| stopped())).await });
+        calls.spawn(async move { second.write(|writing| insert(writing, 1, 1)).await });
+        calls.spawn(async move { closer.close().await });
+        tokio::task::yield_now().await;
+        release.send(()).unwrap();
+        assert!(calls.join_all().await.iter().all(Result::is_ok));
+        assert!(writer.write(|_| Ok(())).await.is_err());
+    }
 }

@@ -1,0 +1,125 @@
+//! One mistake at a time in an otherwise valid catalog.
+
+mod deciding;
+mod placing;
+mod reading;
+mod selling;
+
+use super::{patched, problems, valid};
+use offer_ranker::catalog::{Problem, Problems, Severity};
+
+/// One mistake: what to replace by what, the field that is reported, a piece of the reported line, and a piece of the
+/// description.
+type Case = (&'static str, &'static str, &'static str, &'static str, &'static str);
+
+fn assert_cases(cases: &[Case], found: impl Fn(&str) -> Vec<Problem>) {
+    let mut failures = Vec::new();
+    for &(from, to, field, line, description) in cases {
+        let text = patched(from, to);
+        let found = found(&text);
+        let line_of = |problem: &Problem| problem.location.and_then(|at| text.lines().nth(at.line - 1)).unwrap_or("");
+        let expected = found.iter().any(|problem| {
+            problem.field == field && line_of(problem).contains(line) && problem.description.contains(description)
+        });
+        // One mistake is one problem: what only follows from it is noise.
+        if !expected || found.len() != 1 {
+            let shown = Problems { file: "a.yaml".to_owned(), problems: found };
+            failures.push(format!("{from:?} -> {to:?}\n  expected {field}: ...{description}...\n  found {shown}"));
+        }
+    }
+    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), cases.len(), failures.join("\n"));
+}
+
+#[test]
+fn what_cannot_be_read_is_reported_at_its_line() {
+    assert_cases(reading::FIELDS, problems);
+    assert_cases(reading::TYPES, problems);
+}
+
+#[test]
+fn money_that_does_not_add_up_is_refused() {
+    assert_cases(selling::MONEY, problems);
+}
+
+#[test]
+fn offers_that_make_no_sense_are_refused() {
+    assert_cases(selling::OFFERS, problems);
+}
+
+#[test]
+fn placements_that_cannot_work_are_refused() {
+    assert_cases(placing::PLACEMENTS, problems);
+    assert_cases(placing::CONTEXT, problems);
+}
+
+#[test]
+fn policies_and_rewards_that_do_not_fit_are_refused() {
+    assert_cases(deciding::POLICIES_AND_REWARDS, problems);
+}
+
+#[test]
+fn what_is_allowed_but_odd_is_a_warning() {
+    assert_cases(deciding::ODDITIES, |text| {
+        let warnings = valid(text).warnings.problems;
+        assert!(warnings.iter().all(|warning| warning.severity == Severity::Warning));
+        warnings
+    });
+}
+
+#[test]
+fn comparing_by_value_needs_a_value_for_every_arm() {
+    let found = problems(&patched("objective: REWARD", "objective: VALUE"));
+    let fields: Vec<_> = found.iter().map(|problem| problem.field.as_str()).collect();
+    // The trials declare what they are worth, the others have a price above 0; `none` has neither.
+    assert_eq!(fields, ["offers[0].value"]);
+    assert!(found[0].description.contains("\"paywall\" compares offers by VALUE"), "{found:?}");
+    let with_value = patched("kind: NONE", "kind: NONE\n    value: { currency_code: EUR, amount_minor: 300 }");
+    assert_eq!(problems(&with_value.replacen("objective: REWARD", "objective: VALUE", 1)), []);
+    let without_value = patched("    value: { currency_code: EUR, amount_minor: 900 }\n", "");
+    let found = problems(&without_value.replacen("objective: REWARD", "objective: VALUE", 1));
+    assert_eq!(found[1].field, "offers[1].value", "a free trial is worth nothing by its price");
+}
+
+#[test]
+fn weights_that_sum_to_one_in_decimals_fit_a_beta_posterior() {
+    let metrics = "metrics:\n  - { id: a, kind: COUNT }\n  - { id: b, kind: COUNT }\n  - { id: c, kind: COUNT }\n";
+    let term = |metric, weight| format!("- {{ metric: {metric}, indicator: true, weight: {weight} }}");
+    // In this order they sum to 1.0000000000000002.
+    let terms = [term("a", 0.33), term("b", 0.56), term("c", 0.11)].join("\n        ");
+    let text = patched("metrics:\n", metrics).replacen("- { metric: revenue, indicator: true }", &terms, 1);
+    assert_eq!(valid(&text).catalog.placements["checkout_upsell"].reward.max, 1.0);
+}
+
+#[test]
+fn a_reward_in_money_is_worth_itself() {
+    let text = patched("objective: REWARD", "objective: VALUE").replacen(
+        "metric: conversion, indicator: true",
+        "metric: revenue",
+        1,
+    );
+    assert_eq!(problems(&text), []);
+}
+
+#[test]
+fn two_ways_to_show_nothing_are_refused() {
+    let two = "  - id: none\n    kind: NONE\n  - { id: nothing, kind: NONE }\n";
+    let text =
+        patched("  - id: none\n    kind: NONE\n", two).replacen("      - none\n", "      - none\n      - nothing\n", 1);
+    let found = problems(&text);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].field, "placements[0].offers[1]");
+    assert!(found[0].description.contains("there is one way to show nothing"));
+}
+
+#[test]
+fn too_many_attributes_or_features_are_refused() {
+    let attribute = |index: usize| format!("- {{ name: x{index}, boolean: {{}} }}");
+    let list = |entries: Vec<String>| format!("attributes:\n        {}\n", entries.join("\n        "));
+    let many = patched("attributes:\n", &list((0..60).map(attribute).collect()));
+    assert!(problems(&many)[0].description.contains("has 67 entries, must have at most 64"));
+    let words = (0..128).map(|index| format!("w{index}")).collect::<Vec<_>>().join(", ");
+    let category = |name: &str| format!("- {{ name: {name}, category: {{ values: [{words}] }} }}");
+    let found = problems(&patched("attributes:\n", &list(vec![category("a"), category("b")])));
+    assert_eq!((found.len(), found[0].field.as_str()), (1, "placements[0].context"));
+    assert!(found[0].description.contains("makes 271 features (1 intercept, 270 of attributes"), "{found:?}");
+}

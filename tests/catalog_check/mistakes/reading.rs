@@ -1,0 +1,88 @@
+//! Files that cannot be read as a catalog: fields and types.
+
+use super::Case;
+
+pub(super) const FIELDS: &[Case] = &[
+    ("plan: standard\n", "plam: standard\n", "offers[1].plam", "plam", "did you mean \"plan\"?"),
+    ("plan: standard\n", "colour: red\n    plan: standard\n", "offers[1].colour", "colour", "it has: id, kind"),
+    ("default_market: SE", "default_marker: SE", "default_marker", "default_marker", "mean \"default_market\"?"),
+    ("plan: premium\n", "plan: premium\n    plan: premium\n", "offers[2].plan", "plan", "is given twice; the first"),
+    ("{ id: SE, c", "{ id: SE, currencyCode: SEK, c", "markets[0].currency_code", "SE,", "as currencyCode and as"),
+    (
+        "DE: { price: { currency_code: EUR, amount_minor: 0 }",
+        "US: { price: { currency_code: EUR, amount_minor: 0 }",
+        "offers[1].prices.US",
+        "US: { price: { currency_code: EUR",
+        "is given twice",
+    ),
+    (
+        "      thompson: {}\n",
+        "      thompson: {}\n      uniform: {}\n",
+        "placements[0].policy.uniform",
+        "uniform",
+        "cannot stand beside thompson in line",
+    ),
+    (
+        "boolean: { default: false }",
+        "boolean: { default: false }\n          number: { min: 0, max: 1 }",
+        "placements[0].context.attributes[3].number",
+        "number",
+        "at most one type of number, category, boolean",
+    ),
+    ("plan: standard\n", "plan: &plan standard\n", "offers[1].plan", "plan", "has an anchor"),
+    ("plan: standard\n", "plan: !!str standard\n", "offers[1].plan", "plan", "has a tag"),
+    ("plan: standard\n", "plan: standard\n    ? [a]\n    : b\n", "offers[1]", "? [a]", "is not a plain name"),
+];
+
+pub(super) const TYPES: &[Case] = &[
+    (
+        "amount_minor: 900 }",
+        "amount_minor: abc }",
+        "offers[1].value.amount_minor",
+        "value",
+        "is \"abc\", must be a whole number",
+    ),
+    ("amount_minor: 900 }", "amount_minor: 9.5 }", "offers[1].value.amount_minor", "value", "is 9.5, must be a whole"),
+    (
+        "amount_minor: 900 }",
+        "amount_minor: 9223372036854775808 }",
+        "offers[1].value.amount_minor",
+        "value",
+        "must be from -9223372036854775808",
+    ),
+    ("slots: 3", "slots: -1", "placements[0].slots", "slots: -1", "is -1, must be from 0 to 4294967295"),
+    ("slots: 3", "slots: 4294967296", "placements[0].slots", "slots", "is 4294967296, must be from 0 to"),
+    ("slots: 3", "slots: [3]", "placements[0].slots", "slots", "is a list, must be a single value"),
+    ("plan: standard\n", "plan: 42\n", "offers[1].plan", "plan: 42", "put it in quotes, \"42\""),
+    ("plan: standard\n", "plan: true\n", "offers[1].plan", "plan: true", "is true, a boolean, must be a string"),
+    ("plan: standard\n", "plan: { a: b }\n", "offers[1].plan", "plan", "is a mapping, must be a single value"),
+    ("paused: true", "paused: yes", "offers[12].paused", "paused: yes", "is \"yes\", must be true or false"),
+    ("paused: true", "paused: \"true\"", "offers[12].paused", "paused", "is \"true\", must be true or false"),
+    ("paused: true", "paused: 1", "offers[12].paused", "paused", "is 1, must be true or false"),
+    ("floor: 0.02", "floor: .nan", "placements[0].bounds.floor", "floor", "is .nan, must be a finite number"),
+    ("floor: 0.02", "floor: -.inf", "placements[0].bounds.floor", "floor", "is -.inf, must be a finite number"),
+    ("floor: 0.02", "floor: 1e999", "placements[0].bounds.floor", "floor", "is 1e999, must be a finite number"),
+    ("floor: 0.02", "floor: 2%", "placements[0].bounds.floor", "floor", "is \"2%\", must be a number"),
+    ("tags: [acquisition]", "tags: acquisition", "offers[1].tags", "tags", "is \"acquisition\", must be a list"),
+    ("tags: [acquisition]", "tags: [7]", "offers[1].tags[0]", "tags", "is 7, a number, must be a string"),
+    ("rates: { SEK: 0.0885, USD: 0.92 }", "rates: [1]", "rates", "rates", "is a list, must be a mapping"),
+    ("thompson: {}", "thompson:", "placements[0].policy.thompson", "thompson", "{} for a message of defaults"),
+    ("thompson: {}", "thompson: true", "placements[0].policy.thompson", "thompson", "is true, must be a mapping"),
+    ("kind: TRIAL", "kind: ~", "offers[1].kind", "kind", "is empty"),
+    ("kind: TRIAL", "kind: TRAIL", "offers[1].kind", "kind", "STANDARD, NONE (did you mean \"TRIAL\"?)"),
+    ("kind: TRIAL", "kind: 1", "offers[1].kind", "kind", "is 1, must be one of: TRIAL"),
+    (
+        "starts_at: 2026-11-27T00:00:00+01:00",
+        "starts_at: 2026-11-27",
+        "offers[6].validity.starts_at",
+        "starts_at",
+        "must be an instant with its offset",
+    ),
+    (
+        "starts_at: 2026-11-27T00:00:00+01:00",
+        "starts_at: {}",
+        "offers[6].validity.starts_at",
+        "starts_at",
+        "is a mapping, must be an instant",
+    ),
+];

@@ -1,0 +1,150 @@
+//! What the tests of stores have in common: the backends, and values to store.
+
+#![allow(dead_code, clippy::allow_attributes, reason = "every test binary uses its own part of this")]
+
+use offer_ranker::{
+    engine::instant::Instant,
+    store::{
+        AppendOutcome, DecisionAppend, DecisionKey, LedgerAdvance, LogId, RequestMark, StatisticsCommit, Store,
+        StoredCatalog, embedded::EmbeddedStore,
+    },
+};
+use std::{path::PathBuf, sync::Arc};
+use tempfile::TempDir;
+
+/// A place where a store can be opened, closed by dropping it, and opened again.
+#[async_trait::async_trait]
+pub(crate) trait Backend: Send + Sync {
+    /// Opens the store; the same one every time.
+    async fn open(&self) -> Arc<dyn Store>;
+}
+
+/// The embedded backend in a directory of its own.
+pub(crate) struct Embedded {
+    directory: TempDir,
+}
+
+impl Embedded {
+    pub(crate) fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("store.db")
+    }
+
+    pub(crate) fn open_embedded(&self) -> EmbeddedStore {
+        EmbeddedStore::open(self.path(), [7; 48]).unwrap()
+    }
+}
+
+#[async_trait::async_trait]
+impl Backend for Embedded {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(self.open_embedded())
+    }
+}
+
+pub(crate) fn log(placement: u16, partition: u16) -> LogId {
+    LogId { placement, partition }
+}
+
+pub(crate) fn at(ms: i64) -> Instant {
+    Instant::from_ms(ms)
+}
+
+/// The `n`-th decision of a log; ids of one log sort by `n`.
+pub(crate) fn key(log: LogId, n: u64) -> DecisionKey {
+    let mut key = [0; 20];
+    key[0] = 1;
+    key[1..3].copy_from_slice(&log.placement.to_be_bytes());
+    key[3..5].copy_from_slice(&log.partition.to_be_bytes());
+    key[12..].copy_from_slice(&n.to_be_bytes());
+    key
+}
+
+/// What the record of the `n`-th decision says.
+pub(crate) fn record(n: u64) -> Vec<u8> {
+    format!("decision {n}").into_bytes()
+}
+
+/// An append of the `n`-th decision of a log, without a mark.
+pub(crate) fn append(log: LogId, n: u64) -> DecisionAppend {
+    DecisionAppend {
+        log,
+        decision: key(log, n),
+        record: record(n),
+        ledger: format!("ledger {n}").into_bytes(),
+        closes_at: at(1_000),
+        request: None,
+    }
+}
+
+/// The mark of a request, set at `marked_at` for 100 ms.
+pub(crate) fn mark(request: u8, body: u8, marked_at: i64) -> RequestMark {
+    RequestMark {
+        key: [request; 32],
+        fingerprint: [body; 32],
+        marked_at: at(marked_at),
+        expires_at: at(marked_at + 100),
+    }
+}
+
+/// A change of the `n`-th decision that appends one record for each of `steps`.
+pub(crate) fn advance(log: LogId, n: u64, from_sequence: u32, steps: &[&str]) -> LedgerAdvance {
+    LedgerAdvance {
+        log,
+        decision: key(log, n),
+        from_sequence,
+        ledger: format!("ledger {n} after {}", steps.join(", ")).into_bytes(),
+        records: steps.iter().map(|step| step.as_bytes().to_vec()).collect(),
+        closed: false,
+    }
+}
+
+/// A commit of the model `m`, with arms as names and contents.
+pub(crate) fn commit(log: LogId, token: u64, offsets: (u64, u64), arms: &[(&str, &str)]) -> StatisticsCommit {
+    StatisticsCommit {
+        model_id: "m".to_owned(),
+        log,
+        from_offset: offsets.0,
+        offset: offsets.1,
+        token,
+        shared: format!("shared at {}", offsets.1).into_bytes(),
+        arms: self::arms(arms),
+    }
+}
+
+pub(crate) fn arms(arms: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
+    arms.iter().map(|(name, content)| ((*name).to_owned(), content.as_bytes().to_vec())).collect()
+}
+
+pub(crate) fn catalog(revision: u64, reason: &str) -> StoredCatalog {
+    StoredCatalog {
+        revision,
+        applied_at: at(-5),
+        reason: reason.to_owned(),
+        catalog: vec![0, 1, 255],
+        placement_numbers: vec![("paywall".to_owned(), 2), ("checkout".to_owned(), 1)],
+    }
+}
+
+/// The offset at which an append stands; panics if it was told of another decision.
+pub(crate) fn offset(outcome: AppendOutcome) -> u64 {
+    match outcome {
+        AppendOutcome::Appended { offset } => offset,
+        repeated @ AppendOutcome::Repeated { .. } => panic!("appended, not {repeated:?}"),
+    }
+}
+
+/// The whole of a log, read a few records at a time.
+pub(crate) async fn whole_log(store: &dyn Store, log: LogId) -> Vec<Vec<u8>> {
+    let mut records = Vec::new();
+    loop {
+        let page = store.read_log(log, records.len() as u64, 7).await.unwrap();
+        if page.is_empty() {
+            return records;
+        }
+        records.extend(page.iter().map(|record| record.to_vec()));
+    }
+}

@@ -1,0 +1,512 @@
+//! The promises of `src/store/mod.rs`, one test each, kept by every backend.
+//!
+//! A new backend inherits the suite by implementing `fixtures::Backend` and adding one line at the foot of this file.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
+#[path = "common/store.rs"]
+mod fixtures;
+#[path = "common/store_model.rs"]
+mod model;
+
+use fixtures::{Backend, advance, append, arms, at, catalog, commit, key, log, mark, offset, record, whole_log};
+use offer_ranker::store::{
+    AdvanceOutcome::{Advanced, Conflict},
+    AppendOutcome,
+    CommitOutcome::{Committed, Fenced},
+    RECORD_BYTES_MAX, Store, StoreError, StoredStatistics,
+};
+use std::{collections::BTreeSet, sync::Arc};
+use tokio::task::JoinSet;
+
+/// Calls `verb` with 0 to 63 at once, and returns the answers.
+async fn at_once<T, F>(store: &Arc<dyn Store>, verb: impl Fn(Arc<dyn Store>, u64) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let calls: JoinSet<T> = (0..64).map(|n| verb(Arc::clone(store), n)).collect();
+    calls.join_all().await
+}
+
+async fn identity_is_made_once(backend: &dyn Backend) {
+    let first = backend.open().await.identity().clone();
+    let again = backend.open().await.identity().clone();
+    assert_eq!((first.epoch, first.hash_key), (again.epoch, again.hash_key));
+}
+
+async fn decision_is_stored_with_its_record_and_ledger(backend: &dyn Backend) {
+    let store = backend.open().await;
+    assert_eq!(offset(store.append_decision(append(log(1, 0), 5)).await.unwrap()), 0);
+    let found = store.decisions(&[key(log(1, 0), 5)]).await.unwrap().remove(0).unwrap();
+    assert_eq!((found.offset, found.sequence), (0, 0));
+    assert_eq!((found.record.to_vec(), found.ledger), (record(5), b"ledger 5".to_vec()));
+}
+
+async fn decisions_come_in_the_order_asked_for_with_none_for_strangers(backend: &dyn Backend) {
+    let store = backend.open().await;
+    for n in 0..3 {
+        store.append_decision(append(log(1, 0), n)).await.unwrap();
+    }
+    let asked = [2, 9, 0, 2].map(|n| key(log(1, 0), n));
+    let found = store.decisions(&asked).await.unwrap();
+    let records: Vec<_> = found.iter().map(|found| found.as_ref().map(|found| found.record.to_vec())).collect();
+    assert_eq!(records, [Some(record(2)), None, Some(record(0)), Some(record(2))]);
+    assert_eq!(store.decisions(&[]).await.unwrap(), []);
+}
+
+async fn same_append_again_is_answered_with_the_same_offset(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let mut marked = append(log(1, 0), 1);
+    marked.request = Some(mark(1, 1, 0));
+    for _ in 0..2 {
+        assert_eq!(offset(store.append_decision(append(log(1, 0), 0)).await.unwrap()), 0);
+        assert_eq!(offset(store.append_decision(marked.clone()).await.unwrap()), 1);
+    }
+    // Nor does it undo what has happened to the decision since.
+    store.advance_ledgers(vec![advance(log(1, 0), 0, 0, &["a"])]).await.unwrap();
+    assert_eq!(offset(store.append_decision(append(log(1, 0), 0)).await.unwrap()), 0);
+    assert_eq!(store.decisions(&[key(log(1, 0), 0)]).await.unwrap()[0].as_ref().unwrap().sequence, 1);
+    assert_eq!(whole_log(&*store, log(1, 0)).await.len(), 3);
+}
+
+async fn one_request_is_answered_once_however_many_ask(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let answers = at_once(&store, |store, n| async move {
+        let mut append = append(log(1, 0), n);
+        append.request = Some(mark(1, u8::try_from(n).unwrap(), 0));
+        (n, store.append_decision(append).await.unwrap())
+    })
+    .await;
+    let (appended, repeated): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|(_, outcome)| matches!(outcome, AppendOutcome::Appended { .. }));
+    let [(winner, AppendOutcome::Appended { offset: 0 })] = appended[..] else { panic!("one, at 0: {appended:?}") };
+    let fingerprint = [u8::try_from(winner).unwrap(); 32];
+    let expected = AppendOutcome::Repeated { decision: key(log(1, 0), winner), fingerprint };
+    assert_eq!(repeated.len(), 63);
+    assert!(repeated.iter().all(|(_, outcome)| *outcome == expected));
+    assert_eq!(store.log_ends().await.unwrap(), [(log(1, 0), 1)]);
+    let losers: Vec<_> = repeated.iter().map(|(n, _)| key(log(1, 0), *n)).collect();
+    assert!(store.decisions(&losers).await.unwrap().iter().all(Option::is_none), "a repeated append wrote something");
+    assert_eq!(store.due(log(1, 0), at(1_000), 100).await.unwrap(), [key(log(1, 0), winner)]);
+}
+
+async fn mark_counts_until_it_expires_and_is_then_replaced(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let marked = |n, body, marked_at| {
+        let mut append = append(log(1, 0), n);
+        append.request = Some(mark(1, body, marked_at));
+        store.append_decision(append)
+    };
+    let told_of = |n, body| AppendOutcome::Repeated { decision: key(log(1, 0), n), fingerprint: [body; 32] };
+    assert_eq!(offset(marked(0, 10, 0).await.unwrap()), 0);
+    assert_eq!(marked(1, 11, 99).await.unwrap(), told_of(0, 10));
+    assert_eq!(offset(marked(2, 12, 100).await.unwrap()), 1);
+    assert_eq!(marked(3, 13, 199).await.unwrap(), told_of(2, 12));
+}
+
+async fn different_requests_do_not_meet(backend: &dyn Backend) {
+    let store = backend.open().await;
+    for n in 0..3 {
+        let mut append = append(log(1, 0), n);
+        append.request = Some(mark(u8::try_from(n).unwrap(), 0, 0));
+        assert_eq!(offset(store.append_decision(append).await.unwrap()), n);
+    }
+}
+
+async fn forgotten_marks_are_the_expired_ones(backend: &dyn Backend) {
+    let store = backend.open().await;
+    for n in 0..10 {
+        let mut append = append(log(1, 0), n);
+        append.request = Some(mark(u8::try_from(n).unwrap(), 0, i64::try_from(n).unwrap() * 10));
+        store.append_decision(append).await.unwrap();
+    }
+    assert_eq!(store.forget_requests(at(99)).await.unwrap(), 0);
+    assert_eq!(store.forget_requests(at(120)).await.unwrap(), 3);
+    assert_eq!(store.forget_requests(at(120)).await.unwrap(), 0);
+    // A mark that is not forgotten still stands; one that is does not, not even at a moment when it would have.
+    let mut append = append(log(1, 0), 20);
+    append.request = Some(mark(3, 0, 100));
+    assert!(matches!(store.append_decision(append.clone()).await.unwrap(), AppendOutcome::Repeated { .. }));
+    append.request = Some(mark(2, 0, 50));
+    assert_eq!(offset(store.append_decision(append).await.unwrap()), 10);
+}
+
+async fn offsets_are_contiguous_in_every_log(backend: &dyn Backend) {
+    let store = backend.open().await;
+    // Two placements and two partitions, whose numbers do not fit into one byte.
+    let logs = [log(1, 0), log(1, 300), log(65_535, 0), log(2, 65_535)];
+    let answers = at_once(&store, |store, n| async move {
+        let log = logs[usize::try_from(n % 4).unwrap()];
+        (log, n, offset(store.append_decision(append(log, n)).await.unwrap()))
+    })
+    .await;
+    assert_eq!(
+        store.log_ends().await.unwrap(),
+        [(log(1, 0), 16), (log(1, 300), 16), (log(2, 65_535), 16), (log(65_535, 0), 16)]
+    );
+    for log in logs {
+        let mine: Vec<_> = answers.iter().filter(|(of, ..)| *of == log).collect();
+        assert_eq!(mine.iter().map(|(.., offset)| *offset).collect::<BTreeSet<_>>(), (0..16).collect());
+        let records = whole_log(&*store, log).await;
+        for (_, n, offset) in mine {
+            assert_eq!(records[usize::try_from(*offset).unwrap()], record(*n));
+        }
+    }
+}
+
+async fn read_log_pages_and_ends_empty(backend: &dyn Backend) {
+    let store = backend.open().await;
+    for n in 0..5 {
+        store.append_decision(append(log(1, 1), n)).await.unwrap();
+    }
+    let page = async |offset, limit| -> Vec<Vec<u8>> {
+        store.read_log(log(1, 1), offset, limit).await.unwrap().iter().map(|record| record.to_vec()).collect()
+    };
+    assert_eq!(page(0, 2).await, [record(0), record(1)]);
+    assert_eq!(page(3, 10).await, [record(3), record(4)]);
+    assert_eq!(page(4, usize::MAX).await, [record(4)]);
+    for (offset, limit) in [(5, 10), (6, 10), (u64::MAX, 10), (0, 0)] {
+        assert!(page(offset, limit).await.is_empty(), "from {offset}, at most {limit}");
+    }
+    assert!(store.read_log(log(1, 0), 0, 10).await.unwrap().is_empty(), "a log that has no records");
+}
+
+async fn advance_writes_ledger_and_records_together(backend: &dyn Backend) {
+    let store = backend.open().await;
+    store.append_decision(append(log(1, 0), 0)).await.unwrap();
+    let change = advance(log(1, 0), 0, 0, &["a", "b"]);
+    assert_eq!(store.advance_ledgers(vec![change.clone()]).await.unwrap(), [Advanced]);
+    let found = store.decisions(&[key(log(1, 0), 0)]).await.unwrap().remove(0).unwrap();
+    assert_eq!((found.offset, found.sequence, found.ledger), (0, 2, b"ledger 0 after a, b".to_vec()));
+    assert_eq!(whole_log(&*store, log(1, 0)).await, [record(0), b"a".to_vec(), b"b".to_vec()]);
+    // Sent again it comes too late, and writes nothing twice.
+    assert_eq!(store.advance_ledgers(vec![change]).await.unwrap(), [Conflict]);
+    assert_eq!(store.log_ends().await.unwrap(), [(log(1, 0), 3)]);
+}
+
+async fn one_of_many_changes_from_one_sequence_wins(backend: &dyn Backend) {
+    let store = backend.open().await;
+    store.append_decision(append(log(1, 0), 0)).await.unwrap();
+    let answers = at_once(&store, |store, n| async move {
+        let step = format!("step {n}");
+        (step.clone(), store.advance_ledgers(vec![advance(log(1, 0), 0, 0, &[&step])]).await.unwrap())
+    })
+    .await;
+    let winners: Vec<_> = answers.iter().filter(|(_, outcome)| *outcome == [Advanced]).collect();
+    assert_eq!(winners.len(), 1);
+    assert_eq!(whole_log(&*store, log(1, 0)).await, [record(0), winners[0].0.clone().into_bytes()]);
+}
+
+async fn changes_of_one_call_stand_each_by_itself_in_order(backend: &dyn Backend) {
+    let store = backend.open().await;
+    for n in 0..2 {
+        store.append_decision(append(log(1, 0), n)).await.unwrap();
+    }
+    let changes = vec![
+        advance(log(1, 0), 0, 0, &["a"]),
+        advance(log(1, 0), 7, 0, &["no such decision"]),
+        advance(log(1, 0), 1, 3, &["a sequence that is not there yet"]),
+        advance(log(1, 0), 0, 1, &["b"]),
+        advance(log(1, 0), 0, 1, &["too late"]),
+        advance(log(1, 0), 1, 0, &["c"]),
+    ];
+    let outcomes = store.advance_ledgers(changes).await.unwrap();
+    assert_eq!(outcomes, [Advanced, Conflict, Conflict, Advanced, Conflict, Advanced]);
+    let records = whole_log(&*store, log(1, 0)).await;
+    assert_eq!(records[2..], [b"a".to_vec(), b"b".to_vec(), b"c".to_vec()]);
+    assert_eq!(store.advance_ledgers(vec![]).await.unwrap(), []);
+}
+
+async fn change_in_another_log_is_a_conflict(backend: &dyn Backend) {
+    let store = backend.open().await;
+    store.append_decision(append(log(1, 0), 0)).await.unwrap();
+    let mut change = advance(log(1, 0), 0, 0, &["astray"]);
+    change.log = log(1, 1);
+    assert_eq!(store.advance_ledgers(vec![change]).await.unwrap(), [Conflict]);
+    assert_eq!(store.log_ends().await.unwrap(), [(log(1, 0), 1)]);
+}
+
+async fn due_are_the_open_decisions_whose_windows_are_over(backend: &dyn Backend) {
+    let store = backend.open().await;
+    // Two with one closing time, in the wrong order of ids; one in another log; one before 1970.
+    for (n, closes_at) in [(0, 30), (2, 20), (1, 20), (3, 40), (4, -10)] {
+        let mut append = append(log(1, 0), n);
+        append.closes_at = at(closes_at);
+        store.append_decision(append).await.unwrap();
+    }
+    store.append_decision(append(log(1, 1), 0)).await.unwrap();
+    let due = async |now, limit| store.due(log(1, 0), at(now), limit).await.unwrap();
+    let keys = |numbers: &[u64]| numbers.iter().map(|n| key(log(1, 0), *n)).collect::<Vec<_>>();
+    assert_eq!(due(30, 10).await, keys(&[4, 1, 2, 0]));
+    assert_eq!(due(29, 10).await, keys(&[4, 1, 2]));
+    assert_eq!(due(1_000, 2).await, keys(&[4, 1]));
+    assert_eq!(due(1_000, 0).await, keys(&[]));
+    assert_eq!(due(-11, 10).await, keys(&[]));
+
+    let mut closing = advance(log(1, 0), 1, 0, &["closed"]);
+    closing.closed = true;
+    store.advance_ledgers(vec![closing, advance(log(1, 0), 4, 0, &["an outcome"])]).await.unwrap();
+    assert_eq!(due(1_000, 10).await, keys(&[4, 2, 0, 3]));
+    // A revision after closing leaves it closed.
+    let mut revision = advance(log(1, 0), 1, 1, &["revised"]);
+    revision.closed = true;
+    assert_eq!(store.advance_ledgers(vec![revision]).await.unwrap(), [Advanced]);
+    assert_eq!(due(1_000, 10).await, keys(&[4, 2, 0, 3]));
+}
+
+async fn statistics_are_replaced_arm_by_arm(backend: &dyn Backend) {
+    let store = backend.open().await;
+    assert_eq!(store.statistics("m", log(1, 0)).await.unwrap(), StoredStatistics::default());
+    let first = commit(log(1, 0), 3, (0, 10), &[("b", "b1"), ("a", "a1"), ("a\0", "nul"), ("é", "accent")]);
+    assert_eq!(store.commit_statistics(first).await.unwrap(), Committed);
+    let second = commit(log(1, 0), 3, (10, 12), &[("b", "b2"), ("c", "c2")]);
+    assert_eq!(store.commit_statistics(second).await.unwrap(), Committed);
+    let expected = StoredStatistics {
+        offset: 12,
+        token: 3,
+        shared: b"shared at 12".to_vec(),
+        arms: arms(&[("a", "a1"), ("a\0", "nul"), ("b", "b2"), ("c", "c2"), ("é", "accent")]),
+    };
+    assert_eq!(store.statistics("m", log(1, 0)).await.unwrap(), expected);
+}
+
+async fn statistics_of_models_and_logs_do_not_mix(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let mut other = commit(log(1, 0), 0, (0, 5), &[("a", "of another model")]);
+    other.model_id = "n".to_owned();
+    for commit in [
+        commit(log(1, 0), 0, (0, 10), &[("a", "1 0")]),
+        commit(log(1, 1), 0, (0, 20), &[("a", "1 1")]),
+        commit(log(2, 0), 0, (0, 30), &[("a", "2 0")]),
+        other,
+    ] {
+        assert_eq!(store.commit_statistics(commit).await.unwrap(), Committed);
+    }
+    let found = store.statistics("m", log(1, 1)).await.unwrap();
+    assert_eq!((found.offset, found.arms), (20, arms(&[("a", "1 1")])));
+    assert_eq!(store.statistics("n", log(1, 0)).await.unwrap().offset, 5);
+}
+
+async fn commit_from_another_offset_is_fenced(backend: &dyn Backend) {
+    let store = backend.open().await;
+    for from in [1, u64::MAX] {
+        assert_eq!(store.commit_statistics(commit(log(1, 0), 0, (from, from), &[])).await.unwrap(), Fenced);
+    }
+    let first = commit(log(1, 0), 0, (0, 10), &[("a", "once")]);
+    assert_eq!(store.commit_statistics(first.clone()).await.unwrap(), Committed);
+    assert_eq!(store.commit_statistics(first).await.unwrap(), Fenced);
+    let wrong = commit(log(1, 0), 0, (9, 11), &[("a", "wrong"), ("b", "wrong")]);
+    assert_eq!(store.commit_statistics(wrong).await.unwrap(), Fenced);
+    let found = store.statistics("m", log(1, 0)).await.unwrap();
+    assert_eq!((found.offset, found.arms), (10, arms(&[("a", "once")])));
+}
+
+async fn one_of_many_commits_from_one_offset_wins(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let answers = at_once(&store, |store, n| async move {
+        let content = n.to_string();
+        (n, store.commit_statistics(commit(log(1, 0), 1, (0, n + 1), &[("a", &content)])).await.unwrap())
+    })
+    .await;
+    let winners: Vec<_> = answers.iter().filter(|(_, outcome)| *outcome == Committed).collect();
+    assert_eq!(winners.len(), 1);
+    let found = store.statistics("m", log(1, 0)).await.unwrap();
+    let winner = winners[0].0;
+    assert_eq!((found.offset, found.arms), (winner + 1, arms(&[("a", &winner.to_string())])));
+}
+
+async fn take_over_fences_every_earlier_learner(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let old = store.take_over(log(1, 0)).await.unwrap();
+    assert!(old > 0, "a learner that never took over has token 0");
+    let young = store.take_over(log(1, 0)).await.unwrap();
+    assert!(young > old);
+    assert_eq!(store.commit_statistics(commit(log(1, 0), old, (0, 10), &[])).await.unwrap(), Fenced);
+    assert_eq!(store.commit_statistics(commit(log(1, 0), young, (0, 10), &[])).await.unwrap(), Committed);
+    // The fence is the log's: it holds for models that the younger learner has never written.
+    let mut other = commit(log(1, 0), old, (0, 10), &[]);
+    other.model_id = "n".to_owned();
+    assert_eq!(store.commit_statistics(other).await.unwrap(), Fenced);
+    // And another log's learner is somebody else.
+    assert_eq!(store.commit_statistics(commit(log(1, 1), old, (0, 10), &[])).await.unwrap(), Committed);
+}
+
+async fn take_over_is_above_every_token_that_wrote(backend: &dyn Backend) {
+    let store = backend.open().await;
+    assert_eq!(store.commit_statistics(commit(log(1, 0), 41, (0, 1), &[])).await.unwrap(), Committed);
+    assert_eq!(store.commit_statistics(commit(log(1, 0), 40, (1, 2), &[])).await.unwrap(), Fenced);
+    assert!(store.take_over(log(1, 0)).await.unwrap() > 41);
+    let tokens = at_once(&store, |store, _| async move { store.take_over(log(1, 0)).await.unwrap() }).await;
+    assert_eq!(tokens.iter().collect::<BTreeSet<_>>().len(), 64, "every learner has a token of its own");
+}
+
+async fn catalogs_are_numbered_without_gaps(backend: &dyn Backend) {
+    let store = backend.open().await;
+    assert_eq!(store.catalog(None).await.unwrap(), None);
+    for (revision, accepted) in
+        [(0, false), (2, false), (u64::MAX, false), (1, true), (1, false), (3, false), (2, true)]
+    {
+        let outcome = store.append_catalog(catalog(revision, &format!("reason {revision}"))).await.unwrap();
+        assert_eq!(outcome, accepted, "revision {revision}");
+    }
+    assert_eq!(store.catalog(None).await.unwrap(), Some(catalog(2, "reason 2")));
+    assert_eq!(store.catalog(Some(1)).await.unwrap(), Some(catalog(1, "reason 1")));
+    for absent in [0, 3, u64::MAX] {
+        assert_eq!(store.catalog(Some(absent)).await.unwrap(), None);
+    }
+}
+
+async fn one_of_many_catalogs_with_one_revision_wins(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let answers =
+        at_once(
+            &store,
+            |store, n| async move { (n, store.append_catalog(catalog(1, &format!("by {n}"))).await.unwrap()) },
+        )
+        .await;
+    let winners: Vec<_> = answers.iter().filter(|(_, accepted)| *accepted).collect();
+    assert_eq!(winners.len(), 1);
+    assert_eq!(store.catalog(None).await.unwrap(), Some(catalog(1, &format!("by {}", winners[0].0))));
+}
+
+async fn reader_never_sees_half_a_change(backend: &dyn Backend) {
+    let store = backend.open().await;
+    store.append_decision(append(log(1, 0), 0)).await.unwrap();
+    let writer = Arc::clone(&store);
+    let writing = async move {
+        for sequence in 0..100 {
+            let change = advance(log(1, 0), 0, sequence, &["step"]);
+            assert_eq!(writer.advance_ledgers(vec![change]).await.unwrap(), [Advanced]);
+            let commit = commit(log(1, 0), 0, (sequence.into(), u64::from(sequence) + 1), &[("a", "x")]);
+            assert_eq!(writer.commit_statistics(commit).await.unwrap(), Committed);
+        }
+    };
+    let reading = async {
+        let mut seen = 0;
+        while seen < 100 {
+            let decision = store.decisions(&[key(log(1, 0), 0)]).await.unwrap().remove(0).unwrap();
+            let end = store.log_ends().await.unwrap()[0].1;
+            let statistics = store.statistics("m", log(1, 0)).await.unwrap();
+            assert!(u64::from(decision.sequence) < end, "a ledger without its record");
+            assert!(u64::from(decision.sequence) >= seen, "a change was taken back");
+            assert!(
+                statistics.offset == 0 || statistics.shared == format!("shared at {}", statistics.offset).as_bytes()
+            );
+            seen = decision.sequence.into();
+        }
+    };
+    tokio::join!(writing, reading);
+}
+
+async fn everything_is_still_there_when_opened_again(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let mut marked = append(log(1, 0), 0);
+    marked.request = Some(mark(1, 1, 0));
+    store.append_decision(marked).await.unwrap();
+    store.append_decision(append(log(1, 0), 1)).await.unwrap();
+    let mut closing = advance(log(1, 0), 0, 0, &["closed"]);
+    closing.closed = true;
+    store.advance_ledgers(vec![closing]).await.unwrap();
+    let token = store.take_over(log(1, 0)).await.unwrap();
+    store.commit_statistics(commit(log(1, 0), token, (0, 3), &[("a", "x")])).await.unwrap();
+    store.append_catalog(catalog(1, "first")).await.unwrap();
+    drop(store);
+
+    let store = backend.open().await;
+    assert_eq!(whole_log(&*store, log(1, 0)).await, [record(0), record(1), b"closed".to_vec()]);
+    let found = store.decisions(&[key(log(1, 0), 0)]).await.unwrap().remove(0).unwrap();
+    assert_eq!((found.offset, found.sequence, found.ledger), (0, 1, b"ledger 0 after closed".to_vec()));
+    assert_eq!(store.due(log(1, 0), at(1_000), 10).await.unwrap(), [key(log(1, 0), 1)]);
+    let mut again = append(log(1, 0), 2);
+    again.request = Some(mark(1, 2, 50));
+    assert!(matches!(store.append_decision(again).await.unwrap(), AppendOutcome::Repeated { .. }));
+    assert_eq!(offset(store.append_decision(append(log(1, 0), 3)).await.unwrap()), 3);
+    assert_eq!(store.statistics("m", log(1, 0)).await.unwrap().offset, 3);
+    assert_eq!(store.commit_statistics(commit(log(1, 0), token - 1, (3, 4), &[])).await.unwrap(), Fenced);
+    assert!(store.take_over(log(1, 0)).await.unwrap() > token);
+    assert_eq!(store.catalog(None).await.unwrap(), Some(catalog(1, "first")));
+}
+
+async fn what_cannot_be_stored_is_refused_and_nothing_written(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let mut large = append(log(1, 0), 0);
+    large.record = vec![0; RECORD_BYTES_MAX + 1];
+    let refused = store.append_decision(large.clone()).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Refused { reason } if reason.contains("4194305")), "{refused}");
+    large.record.pop();
+    assert_eq!(offset(store.append_decision(large).await.unwrap()), 0);
+
+    // One bad change spoils its whole call before anything of it is written.
+    let changes = vec![advance(log(1, 0), 0, 0, &["good"]), advance(log(1, 0), 0, 1, &[])];
+    let refused = store.advance_ledgers(changes).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { .. }) && !refused.is_transient(), "{refused}");
+    assert_eq!(store.log_ends().await.unwrap(), [(log(1, 0), 1)]);
+}
+
+async fn large_records_are_read_in_answers_that_fit_into_memory(backend: &dyn Backend) {
+    let store = backend.open().await;
+    for n in 0..10 {
+        let mut append = append(log(1, 0), n);
+        append.record = vec![u8::try_from(n).unwrap(); RECORD_BYTES_MAX];
+        store.append_decision(append).await.unwrap();
+    }
+    let first = store.read_log(log(1, 0), 0, 100).await.unwrap();
+    assert!((1..10).contains(&first.len()), "{} records of 4 MiB in one answer", first.len());
+    let records = whole_log(&*store, log(1, 0)).await;
+    assert_eq!(records.iter().map(|record| record[0]).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+}
+
+/// Runs every promise against a backend.
+macro_rules! contract {
+    ($backend:ident, $factory:expr) => {
+        contract! { @against $backend, $factory,
+            identity_is_made_once
+            decision_is_stored_with_its_record_and_ledger
+            decisions_come_in_the_order_asked_for_with_none_for_strangers
+            same_append_again_is_answered_with_the_same_offset
+            one_request_is_answered_once_however_many_ask
+            mark_counts_until_it_expires_and_is_then_replaced
+            different_requests_do_not_meet
+            forgotten_marks_are_the_expired_ones
+            offsets_are_contiguous_in_every_log
+            read_log_pages_and_ends_empty
+            advance_writes_ledger_and_records_together
+            one_of_many_changes_from_one_sequence_wins
+            changes_of_one_call_stand_each_by_itself_in_order
+            change_in_another_log_is_a_conflict
+            due_are_the_open_decisions_whose_windows_are_over
+            statistics_are_replaced_arm_by_arm
+            statistics_of_models_and_logs_do_not_mix
+            commit_from_another_offset_is_fenced
+            one_of_many_commits_from_one_offset_wins
+            take_over_fences_every_earlier_learner
+            take_over_is_above_every_token_that_wrote
+            catalogs_are_numbered_without_gaps
+            one_of_many_catalogs_with_one_revision_wins
+            reader_never_sees_half_a_change
+            everything_is_still_there_when_opened_again
+            what_cannot_be_stored_is_refused_and_nothing_written
+            large_records_are_read_in_answers_that_fit_into_memory
+        }
+    };
+    (@against $backend:ident, $factory:expr, $($promise:ident)*) => {
+        mod $backend {
+            use super::fixtures;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $promise() {
+                    super::$promise(&$factory).await;
+                }
+            )*
+
+            #[test]
+            fn random_verbs_agree_with_the_model() {
+                super::model::agrees(|| Box::new($factory));
+            }
+        }
+    };
+}
+
+contract!(embedded, fixtures::Embedded::new());
