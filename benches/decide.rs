@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench decide`
 
-#[path = "../tests/support/scene.rs"]
+#[path = "../tests/proofs/scene.rs"]
 mod scene;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};

@@ -8,15 +8,9 @@
 //!
 //! Not proved here: survival of power loss, since a killed process leaves what it wrote to the kernel.
 //!
-//! 5 kills by default; 50 with
-//!
-//! ```sh
-//! OFFER_RANKER_PROOFS=all cargo test --test crash
-//! ```
+//! 5 kills by default, 50 where everything is asked for.
 
-#[path = "support/proofs.rs"]
-mod proofs;
-
+use crate::scale;
 use offer_ranker::{
     proto::{GetPlacementRequest, GetPlacementResponse, catalog_service_client::CatalogServiceClient},
     store::{Store as _, embedded::EmbeddedStore},
@@ -131,7 +125,8 @@ impl Site {
     }
 
     fn audit(&self) -> Value {
-        let (printed, success) = Process::spawn(Command::new(BINARY).args(["audit", "--json", "--store", &self.address()])).finish();
+        let (printed, success) =
+            Process::spawn(Command::new(BINARY).args(["audit", "--json", "--store", &self.address()])).finish();
         let report: Value = serde_json::from_str(&printed).unwrap();
         assert!(success && report["equal"] == true, "{printed}");
         report
@@ -163,7 +158,16 @@ impl Simulations {
         let seed = (self.summaries.len() + 1).to_string();
         let users = USERS.to_string();
         let process = Process::spawn(Command::new(BINARY).args([
-            "simulate", "--json", "--target", &self.url, "--users", &users, "--seed", &seed, "--retry-for-s", "600",
+            "simulate",
+            "--json",
+            "--target",
+            &self.url,
+            "--users",
+            &users,
+            "--seed",
+            &seed,
+            "--retry-for-s",
+            "600",
         ]));
         self.running = Some(std::thread::spawn(move || process.finish()));
     }
@@ -191,7 +195,9 @@ impl Simulations {
     /// Acknowledged outcomes by offer: how many, and what they add up to. Each conversion counts 1.
     fn acknowledged(&self) -> BTreeMap<String, (u64, f64)> {
         let mut offers: BTreeMap<String, (u64, f64)> = BTreeMap::new();
-        for (offer_id, metrics) in self.summaries.iter().flat_map(|summary| summary["acknowledged"].as_object().unwrap()) {
+        for (offer_id, metrics) in
+            self.summaries.iter().flat_map(|summary| summary["acknowledged"].as_object().unwrap())
+        {
             assert_eq!(metrics.as_object().unwrap().keys().collect::<Vec<_>>(), ["conversion"]);
             let total = offers.entry(offer_id.clone()).or_default();
             total.0 += metrics["conversion"]["count"].as_u64().unwrap();
@@ -226,7 +232,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
     let mut rng = ChaCha8Rng::seed_from_u64(50);
     let mut server = site.serve();
     simulations.begin();
-    for _ in 0..proofs::tenth_of(50) {
+    for _ in 0..scale::tenth_of(50) {
         let moment = next_moment(&mut rng);
         if let Moment::After(records) = moment {
             let enough = site.records().await + records;

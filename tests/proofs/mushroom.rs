@@ -8,17 +8,12 @@
 //!
 //! The data stands beside the checkout and is not part of it; without it the test says so and passes.
 //!
-//! By default 5,000 steps; the 50,000 of the paper with
-//!
-//! ```sh
-//! OFFER_RANKER_PROOFS=all cargo test --release --test mushroom
-//! ```
+//! 5,000 steps by default, the 50,000 of the paper where everything is asked for.
 
-#[path = "support/proofs.rs"]
-mod proofs;
-#[path = "support/scene.rs"]
-mod scene;
-
+use crate::{
+    scale,
+    scene::{self, NOW},
+};
 use flate2::read::GzDecoder;
 use offer_ranker::engine::{
     catalog::{Catalog, Placement},
@@ -30,7 +25,6 @@ use offer_ranker::engine::{
 };
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use scene::NOW;
 use std::{collections::BTreeSet, fs::File, path::Path, sync::Arc};
 
 const STEPS_FULL: u64 = 50_000;
@@ -175,10 +169,11 @@ fn linear_thompson_reaches_three_percent_of_uniforms_regret_on_mushrooms() {
         return;
     };
     assert_eq!((mushrooms.rows.len(), mushrooms.columns.len()), (8124, 22));
-    let steps = proofs::tenth_of(STEPS_FULL);
+    let steps = scale::tenth_of(STEPS_FULL);
     for seed in 1..=3 {
         let (regret, late) = run(&mushrooms, seed, steps);
-        let told = format!("seed {seed}: {:.4} of {steps} steps, {:.4} of the last tenth", regret.share(), late.share());
+        let told =
+            format!("seed {seed}: {:.4} of {steps} steps, {:.4} of the last tenth", regret.share(), late.share());
         report(&told);
         // Most regret is paid at the start: even a tenth of the run may not spend what the whole run is allowed.
         let allowed = REGRET_SHARE_MAX * regret.uniform * (STEPS_FULL / steps) as f64;

@@ -1,10 +1,7 @@
 //! Through the service, on a real store: however often it refreshes and restarts, the same log leaves the same
 //! statistics, byte for byte; the audit says so, and says what differs where somebody tampered with the file.
 
-#[path = "support/house.rs"]
-mod house;
-
-use house::{Habit, House, LOG, Posterior};
+use crate::house::{self, Habit, House, LOG, Posterior};
 use offer_ranker::{
     log::{
         ledger_codec::{decode_ledger, encode_ledger},

@@ -6,17 +6,12 @@
 //! decision, 1{drawn} - p is summed for every arm and slot. The same statistics must reject propensities that are
 //! wrong in the ways that are easy to get wrong, or they would prove nothing.
 //!
-//! A seeded tenth runs by default; all 1,000,000 draws of every proof run with
-//!
-//! ```sh
-//! OFFER_RANKER_PROOFS=all cargo test --release --test draws
-//! ```
+//! 100,000 decisions each by default, 1,000,000 where everything is asked for.
 
-#[path = "support/proofs.rs"]
-mod proofs;
-#[path = "support/scene.rs"]
-mod scene;
-
+use crate::{
+    scale,
+    scene::{self, NOW},
+};
 use offer_ranker::engine::{
     decide::{Decision, RankRequest, SlotDraw, decide},
     slate,
@@ -24,7 +19,6 @@ use offer_ranker::engine::{
 };
 use rand::{RngExt as _, SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
-use scene::NOW;
 use statrs::distribution::{ChiSquared, ContinuousCDF as _, Normal};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -165,7 +159,7 @@ fn logged(_: &[usize], slot: &SlotDraw) -> Vec<f64> {
 
 fn assert_frequencies_are_as_logged(policy: &str, seed: u64) {
     let (snapshot, request) = scene(policy, seed);
-    let tally = tally(&snapshot, &request, proofs::tenth_of(1_000_000));
+    let tally = tally(&snapshot, &request, scale::tenth_of(1_000_000));
     for slot in 1..=3 {
         let p = p_value(&tally, slot, logged);
         assert!(p > FALSE_ALARM / COMPARISONS, "slot {slot}: p = {p:e}");
@@ -219,7 +213,7 @@ fn frequencies_are_the_logged_probabilities_of_a_fixed_order_with_floors() {
 #[test]
 fn propensities_that_are_wrong_in_likely_ways_are_rejected() {
     let (snapshot, request) = scene(BETA, 1);
-    let tally = tally(&snapshot, &request, proofs::tenth_of(1_000_000));
+    let tally = tally(&snapshot, &request, scale::tenth_of(1_000_000));
     let lead = &tally[&Vec::new()].slot;
     let rejected = |name: &str, p: f64| assert!(p < FALSE_ALARM / COMPARISONS, "{name} passes with p = {p:e}");
 
@@ -228,9 +222,8 @@ fn propensities_that_are_wrong_in_likely_ways_are_rejected() {
     rejected("the policy before its bounds", p_value(&tally, 1, unbounded));
 
     // Slot 2 as slot 1 without what was drawn there, which is not the probability of being best of the rest.
-    let renormalised = |_: &[usize], slot: &SlotDraw| {
-        normalised(slot.arms.iter().map(|arm| lead.arms[arm.arm].probability).collect())
-    };
+    let renormalised =
+        |_: &[usize], slot: &SlotDraw| normalised(slot.arms.iter().map(|arm| lead.arms[arm.arm].probability).collect());
     rejected("slot 1 renormalised", p_value(&tally, 2, renormalised));
 
     // The probability of slot 2 whatever stands above it.
@@ -287,7 +280,7 @@ fn critical_z() -> f64 {
 #[test]
 fn frequencies_are_the_logged_probabilities_where_every_decision_has_its_own() {
     for policy in [BETA, LINEAR] {
-        let pooled = pooled(policy, proofs::tenth_of(1_000_000) / 2, |draw, index| draw.arms[index].probability);
+        let pooled = pooled(policy, scale::tenth_of(1_000_000) / 2, |draw, index| draw.arms[index].probability);
         assert_eq!(pooled.len(), 3 * OFFERS.len());
         let z = largest_z(&pooled);
         assert!(z < critical_z(), "{z} standard deviations: {pooled:?}");
@@ -296,7 +289,7 @@ fn frequencies_are_the_logged_probabilities_where_every_decision_has_its_own() {
 
 #[test]
 fn probabilities_that_did_not_act_are_rejected_where_every_decision_has_its_own() {
-    let pooled = pooled(LINEAR, proofs::tenth_of(1_000_000) / 2, |draw, index| draw.arms[index].policy_probability);
+    let pooled = pooled(LINEAR, scale::tenth_of(1_000_000) / 2, |draw, index| draw.arms[index].policy_probability);
     let z = largest_z(&pooled);
     assert!(z > critical_z(), "the policy before its bounds passes with {z} standard deviations");
 }

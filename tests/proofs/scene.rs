@@ -57,11 +57,8 @@ pub(crate) fn attributes(placement: &Placement, rng: &mut ChaCha8Rng) -> Vec<Att
 
 /// What one slot adds up to that was shown, with one outcome of one metric.
 pub(crate) fn shown(offer_id: &Arc<str>, metric: &str, value: f64) -> LedgerState {
-    let slot = SlotState {
-        offer_id: offer_id.clone(),
-        shown: true,
-        totals: BTreeMap::from([(metric.to_owned(), value)]),
-    };
+    let slot =
+        SlotState { offer_id: offer_id.clone(), shown: true, totals: BTreeMap::from([(metric.to_owned(), value)]) };
     LedgerState { slots: vec![slot], ..LedgerState::default() }
 }
 

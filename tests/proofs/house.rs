@@ -3,7 +3,7 @@
 
 use offer_ranker::{
     catalog,
-    clock::{Clock as _, ManualClock},
+    clock::ManualClock,
     engine::{context::AttributeValue, instant::Instant},
     proto,
     service::{
