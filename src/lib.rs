@@ -1,4 +1,38 @@
-//! Offer Ranker: ranks candidate offers for one user at one placement, and can prove afterwards what it did.
+//! Offer Ranker ranks the offers of a subscription business for one user at one placement, learns from what users do,
+//! and can prove afterwards what it did.
+//!
+//! # The tour
+//!
+//! [`engine`] is pure: [`engine::decide::decide`] turns a snapshot, a request, a time and a seed into a decision. It
+//! computes the probability of every eligible offer first, applies every bound to those probabilities, and draws from
+//! exactly those. [`engine::ledger`] judges what clients report afterwards, and [`engine::learn`] folds it into
+//! sufficient statistics, from which [`engine::posterior`] derives what is believed next.
+//!
+//! [`log`] has the records of the one append-only log, [`store`] keeps them, [`service`] puts engine and store
+//! together into use cases, [`grpc`] is the door, [`cli`] the command line. [`catalog`] reads what experimenters
+//! write. [`clock`] is the only place that tells time and draws entropy.
+//!
+//! # A catalog is checked as a whole
+//!
+//! ```
+//! let problems = offer_ranker::catalog::check("tiny.yaml", "reward_currency: EURO\nofers: []\n").unwrap_err();
+//! let said = problems.to_string();
+//! assert!(said.starts_with("tiny.yaml:1:18: reward_currency: "));
+//! assert!(said.contains("tiny.yaml:2:1: ofers: "));
+//! ```
+//!
+//! # The probabilities come first
+//!
+//! ```
+//! use offer_ranker::engine::{bounds, pmf::{distribution::ScoreDistribution, serving::thompson_pmf}, slate};
+//!
+//! let conversion = |alpha, beta| ScoreDistribution::Beta { alpha, beta, scale: 1.0 };
+//! let policy = thompson_pmf(&[conversion(12.0, 88.0), conversion(15.0, 85.0), conversion(9.0, 91.0)]);
+//! let bounded = bounds::project(&policy, &[0.1, 0.1, 0.1]);
+//! let drawn = slate::draw(&bounded, slate::uniform(42, 1));
+//! println!("arm {drawn}, drawn with probability {}", bounded[drawn]);
+//! # assert!((bounded.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+//! ```
 
 pub mod catalog;
 pub mod cli;

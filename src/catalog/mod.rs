@@ -58,7 +58,7 @@ pub fn check(file: &str, text: &str) -> Result<Loaded, Problems> {
         }
         checked => {
             let violations = checked.err().unwrap_or_default().into_iter();
-            let own = violations.filter(|violation| !follows(&violation.field, &problems, &locations));
+            let own = violations.filter(|violation| !follows(violation, &problems, &locations));
             let own: Vec<_> = own.map(|violation| Problem::from_violation(violation, &locations)).collect();
             problems.extend(own);
             problems.extend(unread.map(|description| Problem::of_file(None, description)));
@@ -69,13 +69,13 @@ pub fn check(file: &str, text: &str) -> Result<Loaded, Problems> {
 
 /// Whether a violation only follows from what could not be read: a misspelt field is missing, too, but saying so
 /// would hide the one mistake that there is.
-fn follows(field: &str, unread: &[Problem], locations: &Locations) -> bool {
+fn follows(Violation { field, dangling, .. }: &Violation, unread: &[Problem], locations: &Locations) -> bool {
     unread.iter().any(|problem| {
         let unread = problem.field.as_str();
         let related = path::contains(unread, field) || path::contains(field, unread);
         let missing_beside = !locations.contains(field) && path::contains(path::parent(unread), field);
         // Whatever refers to an id that could not be read, or to a whole entry, seems to refer to nothing.
-        let refers = unread.ends_with(".id") || !unread.contains('.');
+        let refers = *dangling && (unread.ends_with(".id") || !unread.contains('.'));
         related || missing_beside || refers
     })
 }

@@ -58,13 +58,16 @@ pub struct Violation {
     pub field: String,
     /// What is wrong, what is accepted, and what to do; continues the field path as a sentence.
     pub description: String,
+    /// Whether it is a reference to something that the catalog lacks: where a part of a file could not be read, that
+    /// part may be what it refers to.
+    pub dangling: bool,
 }
 
 impl Violation {
     /// A rule broken at a field.
     #[must_use]
     pub fn new(field: &str, description: impl Into<String>) -> Self {
-        Self { field: field.to_owned(), description: description.into() }
+        Self { field: field.to_owned(), description: description.into(), dangling: false }
     }
 }
 
@@ -107,7 +110,7 @@ impl Problem {
 
     /// A violation, found in the file.
     pub(super) fn from_violation(violation: Violation, locations: &Locations) -> Self {
-        let Violation { field, description } = violation;
+        let Violation { field, description, .. } = violation;
         Self { location: locations.find(&field), severity: Severity::Error, field, description }
     }
 

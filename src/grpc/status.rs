@@ -54,6 +54,7 @@ fn classify(error: &ServiceError) -> (Code, &'static str) {
         ServiceError::DecisionNotFound { .. } => (Code::NotFound, "DECISION_NOT_FOUND"),
         ServiceError::RevisionNotFound { .. } => (Code::NotFound, "REVISION_NOT_FOUND"),
         ServiceError::EtagMismatch { .. } => (Code::Aborted, "ETAG_MISMATCH"),
+        ServiceError::NoCatalog => (Code::Unavailable, "NO_CATALOG"),
         ServiceError::Store(error) if error.is_transient() => (Code::Unavailable, "STORE_UNAVAILABLE"),
         ServiceError::Store(_) | ServiceError::Decode(_) | ServiceError::Inconsistent { .. } => {
             (Code::Internal, "INTERNAL")
@@ -75,7 +76,7 @@ fn summary(violations: &[Violation]) -> String {
 fn field_violations(violations: &[Violation]) -> Vec<FieldViolation> {
     let mut fields = Vec::new();
     let mut bytes = 0;
-    for (index, Violation { field, description }) in violations.iter().enumerate() {
+    for (index, Violation { field, description, .. }) in violations.iter().enumerate() {
         bytes += field.len() + description.len() + 8;
         if bytes > DETAILS_BYTES_MAX {
             let more =
@@ -119,6 +120,7 @@ mod tests {
             (ServiceError::DecisionNotFound { decision_id: text() }, Code::NotFound, "DECISION_NOT_FOUND"),
             (ServiceError::RevisionNotFound { revision: 2, newest: 1 }, Code::NotFound, "REVISION_NOT_FOUND"),
             (ServiceError::EtagMismatch { given: text(), current: text() }, Code::Aborted, "ETAG_MISMATCH"),
+            (ServiceError::NoCatalog, Code::Unavailable, "NO_CATALOG"),
             (StoreError::Unavailable { reason: text() }.into(), Code::Unavailable, "STORE_UNAVAILABLE"),
             (StoreError::Corrupt { reason: text() }.into(), Code::Internal, "INTERNAL"),
             (DecodeError::Version { version: 9 }.into(), Code::Internal, "INTERNAL"),

@@ -65,9 +65,7 @@ type Followed = BTreeMap<DecisionId, Ledger>;
 /// # Errors
 /// Where the store is away or holds what does not decode.
 pub async fn audit(store: &dyn Store, mut progress: impl FnMut(u64) + Send) -> Result<AuditReport> {
-    let stored = store.catalog(None).await?.ok_or_else(|| ServiceError::Inconsistent {
-        reason: "the store has no catalog, so there is nothing to audit".to_owned(),
-    })?;
+    let stored = store.catalog(None).await?.ok_or(ServiceError::NoCatalog)?;
     let (_, engine) = decode(&stored)?;
     let numbers: BTreeMap<u16, &str> =
         stored.placement_numbers.iter().map(|(id, number)| (*number, id.as_str())).collect();

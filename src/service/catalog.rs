@@ -85,10 +85,7 @@ impl Service {
         let stored = match (store.catalog(None).await?, seed) {
             (Some(stored), _) => stored,
             (None, Some((catalog, reason))) => plant(&*store, catalog, reason, now).await?,
-            (None, None) => {
-                let reason = "the store has no catalog yet; start once with --catalog FILE".to_owned();
-                return Err(ServiceError::Inconsistent { reason });
-            }
+            (None, None) => return Err(ServiceError::NoCatalog),
         };
         let mut learner = Learner::default();
         let serving = serve(&*store, &mut learner, stored, None).await?;

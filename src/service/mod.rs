@@ -103,6 +103,9 @@ pub enum ServiceError {
         /// Of the catalog that serves.
         current: String,
     },
+    /// A store that was never given a catalog.
+    #[error("the store has no catalog yet; start once with --catalog FILE")]
+    NoCatalog,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

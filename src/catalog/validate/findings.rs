@@ -19,7 +19,7 @@ pub(super) type Seen<'a> = BTreeMap<&'a str, Path>;
 impl Findings {
     /// Notes what is wrong with a field, as a sentence that the field path begins.
     pub(super) fn refuse(&mut self, path: &Path, description: impl Into<String>) {
-        self.violations.push(Violation { field: path.to_string(), description: description.into() });
+        self.violations.push(Violation::new(&path.to_string(), description));
     }
 
     /// What is wrong, in the order of the checks.
@@ -99,7 +99,8 @@ impl Findings {
         if accepted.is_empty() && (1..=LISTED_MAX).contains(&known.clone().take(LISTED_MAX + 1).count()) {
             accepted = format!("; there are: {}", known.collect::<Vec<_>>().join(", "));
         }
-        self.refuse(path, format!("is {}, which is no {noun}{accepted}", quoted(id)));
+        let description = format!("is {}, which is no {noun}{accepted}", quoted(id));
+        self.violations.push(Violation { dangling: true, ..Violation::new(&path.to_string(), description) });
     }
 
     /// Notes an enum number that this version has no name for.

@@ -35,7 +35,7 @@ pub fn validate(declared: &proto::Catalog) -> Result<(Catalog, Vec<Warning>), Ve
     let (0, Some(reward_currency)) = (findings.count(), currencies.reward) else {
         let mut violations = findings.into_violations();
         if let Some(description) = left_out(&mut violations) {
-            violations.push(Violation { field: String::new(), description });
+            violations.push(Violation::new("", description));
         }
         return Err(violations);
     };

@@ -19,16 +19,16 @@ use std::sync::LazyLock;
 const BEYOND: f64 = 1e-17;
 /// The logit that ends a segment for densities that are finite there: e^-40 of its width.
 const EDGE: f64 = 40.0;
-/// Largest difference between a panel and its halves, and between its sum and the known total's growth.
+/// Largest difference between a panel and its halves, and between its sum and the known total's growth: some of it
+/// for every panel, some for the rounding of scores that scale with the growth.
 const PANEL_ERROR: f64 = 1e-13;
+const GROWTH_ERROR: f64 = 1e-11;
 /// Growth of the total that need not be resolved at all.
 const NEGLIGIBLE: f64 = 1e-16;
 /// Panels whose total grows more are halved before they are evaluated.
 const WORTH_TRYING: f64 = 0.5;
-/// Ends bisection where doubles end: from 1e30 to 1e-30 it takes 200 steps.
-const DEPTH_MAX: usize = 250;
-/// Ends it too where rounding keeps halves from agreeing.
-const GROWTH_MIN: f64 = 1e-9;
+/// Ends halving where rounding keeps halves from agreeing; a hundred arms of very different scales need a few hundred.
+const PANELS_MAX: usize = 20_000;
 
 static RULE: LazyLock<GaussLegendre<16>> = LazyLock::new(GaussLegendre::new);
 
@@ -74,11 +74,11 @@ pub fn integrate(
     total: impl Fn(&[f64]) -> f64,
     integrand: impl Fn(&[f64], &[f64], &mut [f64]),
 ) -> Vec<f64> {
-    let mut quadrature = Quadrature { arms, total, integrand, sums: vec![0.0; terms] };
+    let mut quadrature = Quadrature { arms, total, integrand, sums: vec![0.0; terms], panels: 0 };
     for segment in &cut(arms) {
         let ends = [segment.from, segment.to];
         let totals = ends.map(|coordinate| quadrature.total_at(segment, coordinate));
-        quadrature.refine(segment, ends, totals, None, 0);
+        quadrature.refine(segment, ends, totals, None);
     }
     quadrature.sums
 }
@@ -131,6 +131,7 @@ struct Quadrature<'a, T, I> {
     total: T,
     integrand: I,
     sums: Vec<f64>,
+    panels: usize,
 }
 
 impl<T: Fn(&[f64]) -> f64, I: Fn(&[f64], &[f64], &mut [f64])> Quadrature<'_, T, I> {
@@ -141,31 +142,31 @@ impl<T: Fn(&[f64]) -> f64, I: Fn(&[f64], &[f64], &mut [f64])> Quadrature<'_, T, 
     }
 
     /// Adds the integrals over a panel, whose estimate may be known, halving it until halves agree with the whole.
-    fn refine(&mut self, segment: &Segment, ends: [f64; 2], totals: [f64; 2], whole: Option<Vec<f64>>, depth: usize) {
+    fn refine(&mut self, segment: &Segment, ends: [f64; 2], totals: [f64; 2], whole: Option<Vec<f64>>) {
         let [from, to] = ends;
         let growth = totals[1] - totals[0];
         let middle = from + 0.5 * (to - from);
         if growth <= NEGLIGIBLE || middle <= from || middle >= to {
             return;
         }
-        let total = self.total_at(segment, middle);
         let mut estimates = [None, None];
         if growth <= WORTH_TRYING {
+            self.panels += 1;
             let whole = whole.unwrap_or_else(|| self.estimate(segment, from, to));
             let [left, right] = [self.estimate(segment, from, middle), self.estimate(segment, middle, to)];
             let halves: Vec<f64> = left.iter().zip(&right).map(|(left, right)| left + right).collect();
             let apart = whole.iter().zip(&halves).map(|(whole, halves)| (whole - halves).abs()).fold(0.0, f64::max);
             let missed = (halves.iter().sum::<f64>() - growth).abs();
-            if apart.max(missed) <= PANEL_ERROR || growth <= GROWTH_MIN && depth >= DEPTH_MAX / 5 || depth >= DEPTH_MAX
-            {
+            if apart.max(missed) <= PANEL_ERROR + GROWTH_ERROR * growth || self.panels >= PANELS_MAX {
                 self.sums.iter_mut().zip(&halves).for_each(|(sum, part)| *sum += part);
                 return;
             }
             estimates = [Some(left), Some(right)];
         }
+        let total = self.total_at(segment, middle);
         let [left, right] = estimates;
-        self.refine(segment, [from, middle], [totals[0], total], left, depth + 1);
-        self.refine(segment, [middle, to], [total, totals[1]], right, depth + 1);
+        self.refine(segment, [from, middle], [totals[0], total], left);
+        self.refine(segment, [middle, to], [total, totals[1]], right);
     }
 
     fn estimate(&self, segment: &Segment, from: f64, to: f64) -> Vec<f64> {
