@@ -224,10 +224,13 @@ pub fn pooled_moments(placement: &Placement, partitions: &[PartitionStatistics],
     let mut pooled = Moments::new(placement.feature_count());
     let latest = partitions.iter().filter_map(|partition| partition.latest_decided_at).max();
     for arm in partitions.iter().filter_map(|partition| partition.arms.get(offer_id)) {
-        match (placement.learning.half_life_ms, latest) {
+        match (placement.learning.half_life_ms.and_then(|ms| i64::try_from(ms).ok()), latest) {
             (Some(half_life_ms), Some(latest)) => {
-                let age_ms = latest.as_ms() - arm.landmark * half_life_ms as i64;
-                pooled.merge(&arm.moments.scaled(libm::exp2(-(age_ms as f64 / half_life_ms as f64))));
+                // Whole half-lives apart here too, so that an arm at an older landmark fades to the same bits.
+                let whole = latest.as_ms().div_euclid(half_life_ms) - arm.landmark;
+                let rest_ms = latest.as_ms().rem_euclid(half_life_ms);
+                let rest = libm::exp2(-(rest_ms as f64 / half_life_ms as f64));
+                pooled.merge(&arm.moments.scaled(half_to_the(whole)).scaled(rest));
             }
             _ => pooled.merge(&arm.moments),
         }

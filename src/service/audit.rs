@@ -7,8 +7,17 @@
 use super::{Result, ServiceError, catalog::decode, learner::fold, rank::decode_decision};
 use crate::{
     catalog::model_id,
-    engine::{catalog::Placement, learn::PartitionStatistics, ledger::LedgerState},
-    log::{decision_id::DecisionId, ledger_codec::decode_ledger, record::LogRecord, statistics_codec},
+    engine::{
+        catalog::Placement,
+        learn::PartitionStatistics,
+        ledger::{Ledger, Windows},
+    },
+    log::{
+        decision_id::DecisionId,
+        ledger_codec::decode_ledger,
+        record::{Cause, LogRecord},
+        statistics_codec,
+    },
     store::{LogId, Store},
 };
 use std::collections::BTreeMap;
@@ -48,11 +57,8 @@ pub struct PartitionAudit {
     pub differences: Vec<String>,
 }
 
-/// Where a decision stands after the records read so far.
-struct Followed {
-    sequence: u32,
-    state: LedgerState,
-}
+/// The ledger of every decision after the records read so far, by what caused each change.
+type Followed = BTreeMap<DecisionId, Ledger>;
 
 /// Audits every placement of the newest catalog; `progress` is told of each batch of records read.
 ///
@@ -104,7 +110,7 @@ async fn audit_partition(
         audit.differences.push(difference);
     }
     let mut recomputed = PartitionStatistics::default();
-    let mut followed = BTreeMap::new();
+    let mut followed = Followed::new();
     let mut offset = 0;
     while offset < end {
         let records = store.read_log(log, offset, BATCH).await?;
@@ -128,13 +134,15 @@ async fn audit_partition(
     Ok(audit)
 }
 
-/// Every change of a ledger must start where the one before it ended.
-fn follow(followed: &mut BTreeMap<DecisionId, Followed>, record: &LogRecord, offset: u64, audit: &mut PartitionAudit) {
+/// Every change of a ledger must start where the one before it ended, and end where its cause leads.
+fn follow(followed: &mut Followed, record: &LogRecord, offset: u64, audit: &mut PartitionAudit) {
     match record {
         LogRecord::Decision(decision) => {
             audit.decisions += 1;
-            let first = Followed { sequence: 0, state: decision.first_state() };
-            if followed.insert(decision.id, first).is_some() {
+            // Windows decide what is accepted, not what it adds up to; they are told by the stored ledger alone.
+            let now = decision.decided_at;
+            let windows = Windows { decided_at: now, attribution_ends_at: now, closes_at: now, revisions_end_at: now };
+            if followed.insert(decision.id, decision.first_ledger(offset, windows)).is_some() {
                 audit
                     .differences
                     .push(format!("decision {} stands in the log twice, again at offset {offset}", decision.id));
@@ -143,22 +151,36 @@ fn follow(followed: &mut BTreeMap<DecisionId, Followed>, record: &LogRecord, off
         LogRecord::Ledger(entry) => {
             audit.ledger_changes += 1;
             let id = entry.decision;
-            let Some(before) = followed.get_mut(&id) else {
+            let Some(ledger) = followed.get_mut(&id) else {
                 audit
                     .differences
                     .push(format!("offset {offset} changes decision {id}, which is not in the log before it"));
                 return;
             };
-            if entry.sequence != before.sequence + 1 || entry.before != before.state {
-                let expected = before.sequence + 1;
+            let before = ledger.state();
+            apply(ledger, &entry.cause);
+            let expected = ledger.sequence;
+            if entry.sequence != expected || entry.before != before {
                 let difference = format!(
                     "offset {offset} is change {} of decision {id} and does not continue change {expected}",
                     entry.sequence
                 );
                 audit.differences.push(difference);
             }
-            *before = Followed { sequence: entry.sequence, state: entry.after.clone() };
+            if entry.after != ledger.state() {
+                let difference = format!("offset {offset} changes decision {id} to what its cause does not lead to");
+                audit.differences.push(difference);
+            }
         }
+    }
+}
+
+fn apply(ledger: &mut Ledger, cause: &Cause) {
+    ledger.sequence += 1;
+    match cause {
+        Cause::Outcome(id, outcome) => drop(ledger.outcomes.insert(id.clone(), outcome.clone())),
+        Cause::Exposure(slots) => ledger.exposed.get_or_insert_default().extend(slots),
+        Cause::Closed => ledger.closed = true,
     }
 }
 
@@ -178,7 +200,7 @@ fn compare(recomputed: &PartitionStatistics, committed: &PartitionStatistics, di
 async fn compare_ledgers(
     store: &dyn Store,
     log: LogId,
-    followed: &BTreeMap<DecisionId, Followed>,
+    followed: &Followed,
     differences: &mut Vec<String>,
 ) -> Result<()> {
     let ids: Vec<&DecisionId> = followed.keys().collect();
@@ -190,8 +212,8 @@ async fn compare_ledgers(
                 continue;
             };
             let (record, ledger) = (decode_decision(&stored, log)?, decode_ledger(&stored.ledger, stored.offset)?);
-            let end = &followed[id];
-            if record.id != **id || ledger.sequence != end.sequence || ledger.state() != end.state {
+            let expected = Ledger { windows: ledger.windows, ..followed[id].clone() };
+            if record.id != **id || stored.sequence != expected.sequence || ledger != expected {
                 differences.push(format!("the ledger of decision {id} is not what the log adds up to"));
             }
         }

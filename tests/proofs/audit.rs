@@ -1,0 +1,269 @@
+//! Through the service, on a real store: however often it refreshes and restarts, the same log leaves the same
+//! statistics, byte for byte; the audit says so, and says what differs where somebody tampered with the file.
+
+use crate::house::{self, Habit, House, LOG, Posterior};
+use offer_ranker::{
+    log::{
+        ledger_codec::{decode_ledger, encode_ledger},
+        record::LogRecord,
+    },
+    service::audit::{AuditReport, audit},
+    store::{Store as _, embedded::EmbeddedStore},
+};
+use rstest::rstest;
+use rusqlite::Connection;
+use std::path::Path;
+
+async fn audited(path: &Path) -> AuditReport {
+    let store = EmbeddedStore::open_read_only(path).unwrap();
+    let report = audit(&store, |_| {}).await.unwrap();
+    store.close().await.unwrap();
+    report
+}
+
+/// Everything that an audit finds in the only log.
+async fn differences(path: &Path) -> Vec<String> {
+    let mut report = audited(path).await;
+    assert_eq!(report.partitions.len(), 1);
+    let differences = report.partitions.remove(0).differences;
+    assert_eq!(report.equal, differences.is_empty());
+    differences
+}
+
+#[rstest]
+#[case::beta_at_once(Posterior::Beta, "IMMEDIATE", "LEAD")]
+#[case::beta_at_maturity_from_all_slots(Posterior::Beta, "AT_MATURITY", "ALL")]
+#[case::linear_at_once_from_all_slots(Posterior::Linear, "IMMEDIATE", "ALL")]
+#[case::linear_at_maturity(Posterior::Linear, "AT_MATURITY", "LEAD")]
+#[tokio::test]
+async fn refreshing_often_or_once_or_after_restarts_gives_the_same_bytes(
+    #[case] posterior: Posterior,
+    #[case] mode: &str,
+    #[case] slots: &str,
+) {
+    let learning = format!("{{ mode: {mode}, slots: {slots}, half_life_s: 600 }}");
+    let catalog = house::catalog("uniform: {}", posterior, &learning);
+    let mut found = Vec::new();
+    for habit in [Habit::RefreshAlways, Habit::RefreshAtTheEnd, Habit::RestartOften] {
+        let mut house = House::open(&catalog).await;
+        house.live(habit, 120).await;
+        let statistics = house.statistics().await;
+        assert!(statistics.offset > 120, "{habit:?}: windows have closed and closed events are folded");
+        house.close().await;
+        let report = audited(&house.path()).await;
+        assert!(report.equal, "{habit:?}: {report:?}");
+        assert_eq!(report.partitions[0].records, report.partitions[0].folded);
+        found.push((statistics.offset, statistics.shared, statistics.arms));
+    }
+    assert_eq!(found[0], found[1]);
+    assert_eq!(found[0], found[2]);
+}
+
+#[tokio::test]
+async fn statistics_lost_are_folded_again_to_the_same_bytes() {
+    let catalog = house::catalog("thompson: {}", Posterior::Linear, "{ half_life_s: 600 }");
+    let mut house = House::open(&catalog).await;
+    house.live(Habit::RefreshAlways, 120).await;
+    let before = house.statistics().await;
+    house.close().await;
+    execute(&house.path(), "DELETE FROM statistics; DELETE FROM statistics_arms;");
+    house.reopen().await;
+    let after = house.statistics().await;
+    assert_eq!((after.offset, after.shared, after.arms), (before.offset, before.shared, before.arms));
+}
+
+#[tokio::test]
+async fn records_not_learned_yet_are_no_difference() {
+    let mut house = House::open(&house::catalog("thompson: {}", Posterior::Beta, "{}")).await;
+    house.live(Habit::RefreshAlways, 40).await;
+    house.rank(1000).await;
+    let report = audited(&house.path()).await;
+    assert!(report.equal);
+    assert_eq!(report.partitions[0].folded + 1, report.partitions[0].records);
+}
+
+/// A closed store with a history, and the statistics of everything in it.
+async fn lived() -> House {
+    let mut house = House::open(&house::catalog("thompson: {}", Posterior::Linear, "{ slots: ALL }")).await;
+    house.live(Habit::RefreshAlways, 60).await;
+    house.close().await;
+    assert_eq!(differences(&house.path()).await, Vec::<String>::new());
+    house
+}
+
+fn execute(path: &Path, sql: &str) {
+    Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+/// Changes one blob of the file.
+fn tamper(path: &Path, table: &str, column: &str, condition: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    let connection = Connection::open(path).unwrap();
+    let select = format!("SELECT {column} FROM {table} WHERE {condition}");
+    let mut bytes: Vec<u8> = connection.query_row(&select, [], |row| row.get(0)).unwrap();
+    change(&mut bytes);
+    let update = format!("UPDATE {table} SET {column} = ?1 WHERE {condition}");
+    assert_eq!(connection.execute(&update, [&bytes]).unwrap(), 1);
+}
+
+#[tokio::test]
+async fn one_flipped_bit_of_an_arms_statistics_is_found() {
+    let house = lived().await;
+    tamper(&house.path(), "statistics_arms", "statistics", "arm = 'monthly'", |bytes| {
+        // The row ends with a sum of products: the lowest byte of its last double.
+        let last = bytes.len() - 8;
+        bytes[last] ^= 1;
+    });
+    assert_eq!(differences(&house.path()).await, ["statistics of monthly are not those of the log"]);
+}
+
+#[tokio::test]
+async fn statistics_of_an_arm_that_are_missing_are_found() {
+    let house = lived().await;
+    execute(&house.path(), "DELETE FROM statistics_arms WHERE arm = 'monthly'");
+    assert_eq!(differences(&house.path()).await, ["statistics of monthly are not those of the log"]);
+}
+
+#[tokio::test]
+async fn another_latest_decision_time_is_found() {
+    let house = lived().await;
+    // The row is one varint field: the first byte names it, the second is its lowest.
+    tamper(&house.path(), "statistics", "shared", "true", |bytes| bytes[1] ^= 1);
+    assert_eq!(differences(&house.path()).await, ["the latest decision time of the statistics is not the log's"]);
+}
+
+/// The offset of the first record that an outcome with slot totals made, and its decision.
+async fn outcome_record(house: &House) -> (u64, String) {
+    let store = EmbeddedStore::open_read_only(house.path()).unwrap();
+    let records = store.read_log(LOG, 0, usize::MAX).await.unwrap();
+    for (offset, bytes) in (0..).zip(records) {
+        if let LogRecord::Ledger(entry) = LogRecord::decode(&bytes).unwrap()
+            && entry.after.slots[0].totals.contains_key("conversion")
+        {
+            return (offset, entry.decision.to_string());
+        }
+    }
+    panic!("nobody converted");
+}
+
+#[tokio::test]
+async fn an_outcome_changed_in_the_log_is_found_in_chain_ledger_and_statistics() {
+    let house = lived().await;
+    let (offset, decision) = outcome_record(&house).await;
+    tamper(&house.path(), "log", "record", &format!("offset = {offset}"), |bytes| {
+        let LogRecord::Ledger(mut entry) = LogRecord::decode(bytes).unwrap() else { panic!("no ledger record") };
+        *entry.after.slots[0].totals.get_mut("conversion").unwrap() += 1.0;
+        *bytes = LogRecord::Ledger(entry).encode();
+    });
+    let differences = differences(&house.path()).await;
+    assert!(differences.iter().any(|difference| difference.contains(&decision)), "{differences:?}");
+    assert!(differences.iter().any(|difference| difference.starts_with("statistics of ")), "{differences:?}");
+}
+
+#[tokio::test]
+async fn a_ledger_that_forgot_an_outcome_is_found() {
+    let house = lived().await;
+    let (_, decision) = outcome_record(&house).await;
+    let id: offer_ranker::log::decision_id::DecisionId = decision.parse().unwrap();
+    let hex = data_encoding::HEXLOWER.encode(id.as_bytes());
+    tamper(&house.path(), "decisions", "ledger", &format!("id = x'{hex}'"), |bytes| {
+        let mut ledger = decode_ledger(bytes, 0).unwrap();
+        let original = ledger.outcomes.iter().find(|(_, outcome)| outcome.revises.is_none()).unwrap().0.clone();
+        ledger.outcomes.remove(&original);
+        *bytes = encode_ledger(&ledger);
+    });
+    assert_eq!(
+        differences(&house.path()).await,
+        [format!("the ledger of decision {decision} is not what the log adds up to")]
+    );
+}
+
+#[tokio::test]
+async fn a_ledger_stored_under_another_sequence_is_found() {
+    let house = lived().await;
+    let (_, decision) = outcome_record(&house).await;
+    let id: offer_ranker::log::decision_id::DecisionId = decision.parse().unwrap();
+    let hex = data_encoding::HEXLOWER.encode(id.as_bytes());
+    execute(&house.path(), &format!("UPDATE decisions SET sequence = sequence + 1 WHERE id = x'{hex}'"));
+    assert_eq!(
+        differences(&house.path()).await,
+        [format!("the ledger of decision {decision} is not what the log adds up to")]
+    );
+}
+
+#[tokio::test]
+async fn a_log_that_lost_its_end_is_found() {
+    let house = lived().await;
+    let before = audited(&house.path()).await.partitions[0].records;
+    execute(&house.path(), "DELETE FROM log WHERE offset = (SELECT max(offset) FROM log)");
+    let differences = differences(&house.path()).await;
+    assert_eq!(differences[0], format!("statistics cover {before} records, the log has {}", before - 1));
+    assert!(differences.iter().any(|difference| difference.contains("is not what the log adds up to")));
+}
+
+#[tokio::test]
+async fn a_decision_that_cannot_be_found_by_its_id_is_found() {
+    let house = lived().await;
+    let (_, decision) = outcome_record(&house).await;
+    let id: offer_ranker::log::decision_id::DecisionId = decision.parse().unwrap();
+    let hex = data_encoding::HEXLOWER.encode(id.as_bytes());
+    execute(&house.path(), &format!("DELETE FROM decisions WHERE id = x'{hex}'"));
+    assert_eq!(
+        differences(&house.path()).await,
+        [format!("decision {decision} is in the log, but cannot be found by its id")]
+    );
+}
+
+#[tokio::test]
+async fn a_record_that_stands_in_the_log_twice_is_found() {
+    let house = lived().await;
+    execute(
+        &house.path(),
+        "INSERT INTO log SELECT placement, partition, (SELECT max(offset) + 1 FROM log), record FROM log WHERE offset = 0",
+    );
+    let differences = differences(&house.path()).await;
+    assert!(differences[0].contains("stands in the log twice"), "{differences:?}");
+}
+
+#[tokio::test]
+async fn a_record_that_does_not_decode_fails_the_audit() {
+    let house = lived().await;
+    tamper(&house.path(), "log", "record", "offset = 3", |bytes| bytes.truncate(bytes.len() / 2));
+    let store = EmbeddedStore::open_read_only(house.path()).unwrap();
+    assert!(audit(&store, |_| {}).await.is_err());
+}
+
+#[rstest]
+#[case(Posterior::Beta)]
+#[case(Posterior::Linear)]
+#[tokio::test]
+async fn the_better_arm_comes_to_lead(#[case] posterior: Posterior) {
+    let mut house = House::open(&house::catalog("thompson: {}", posterior, "{}")).await;
+    let mut leads = Vec::new();
+    for user in 0..600 {
+        let answer = house.rank(user).await;
+        let lead = answer.record.decision.drawn(&answer.record.decision.slots[0]).offer_id.clone();
+        let rate = match &*lead {
+            "annual" => 0.5,
+            "monthly" => 0.25,
+            _ => 0.1,
+        };
+        if house.chance(rate) {
+            house.convert(&answer.record.id.to_string(), &lead).await;
+        }
+        leads.push(lead);
+        if user % 20 == 0 {
+            house.refresh().await;
+        }
+    }
+    house.refresh().await;
+    let report = house.service().placement("paywall").await.unwrap();
+    let arm = |id: &str| report.arms.iter().find(|arm| *arm.offer_id == *id).unwrap();
+    // The arms lie five standard deviations apart after 600 decisions, most of them for the better one.
+    assert!(arm("annual").standing.probability_of_leading > 0.95, "{:?}", report.arms);
+    assert!(arm("annual").standing.lower < 0.5 && arm("annual").standing.upper > 0.5, "{:?}", report.arms);
+    let shown: u64 = report.arms.iter().map(|arm| arm.shown).sum();
+    assert_eq!(shown, 600);
+    assert_eq!(report.log_ends, report.served.snapshot.version.offsets);
+    let late = leads[400..].iter().filter(|lead| &***lead == "annual").count();
+    assert!(late > 150, "{late} of the last 200 users were shown the better offer first");
+}

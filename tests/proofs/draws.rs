@@ -1,0 +1,358 @@
+//! The logged probabilities are the drawing frequencies.
+//!
+//! Everything goes through `engine::decide`, on posteriors that have learned something, with floors in force and with
+//! a `none` arm that ends slates. Where the probabilities are the same for every seed they are compared with counts by
+//! Pearson's chi-square, slot 2 and 3 apart for everything that can stand above them; where they vary from decision to
+//! decision, 1{drawn} - p is summed for every arm and slot. The same statistics must reject propensities that are
+//! wrong in the ways that are easy to get wrong, or they would prove nothing.
+//!
+//! 100,000 decisions each by default, 1,000,000 where everything is asked for.
+
+use crate::{
+    scale,
+    scene::{self, NOW},
+};
+use offer_ranker::engine::{
+    decide::{Decision, RankRequest, SlotDraw, decide},
+    slate,
+    snapshot::PlacementSnapshot,
+};
+use rand::{RngExt as _, SeedableRng as _, seq::SliceRandom as _};
+use rand_chacha::ChaCha8Rng;
+use statrs::distribution::{ChiSquared, ContinuousCDF as _, Normal};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The probability that anything in this file fails although every propensity is exact. The seeds are fixed, so this
+/// was a chance taken once, when they were chosen.
+const FALSE_ALARM: f64 = 1e-6;
+/// At least as many comparisons as all tests of this file make together (Bonferroni).
+const COMPARISONS: f64 = 200.0;
+/// Smallest expected count of a cell of Pearson's statistic (Cochran, 1954); rarer arms are counted together.
+const EXPECTED_MIN: f64 = 5.0;
+
+const BETA: &str = "thompson: {}";
+const LINEAR: &str = "thompson: {}\n      linear: { precision: 1, a: 2, b: 0.2 }";
+const VALUE: &str = "thompson: {}\n      objective: VALUE";
+const EPSILON_GREEDY: &str = "epsilon_greedy: { epsilon: 0.3 }";
+const UNIFORM: &str = "uniform: {}";
+const FIXED: &str = "fixed: { order: [monthly, none, trial] }";
+
+const OFFERS: [(&str, u32); 6] =
+    [("annual", 89_900), ("family", 19_900), ("monthly", 11_900), ("none", 0), ("student", 5_900), ("trial", 100)];
+
+/// A placement of three slots and six arms, `none` among them, which must have a floor of its own.
+fn catalog(policy: &str, order: &[usize]) -> String {
+    let ids = order.iter().map(|&index| OFFERS[index].0).collect::<Vec<_>>().join(", ");
+    let offers: String = order.iter().map(|&index| offer(OFFERS[index].0, OFFERS[index].1)).collect();
+    format!(
+        "
+reward_currency: SEK
+markets: [{{ id: SE, currency_code: SEK }}]
+default_market: SE
+metrics: [{{ id: conversion, kind: COUNT }}]
+offers:
+{offers}
+placements:
+  - id: paywall
+    slots: 3
+    offers: [{ids}]
+    context:
+      attributes:
+        - name: tenure_days
+          number: {{ min: 0, max: 1000, scaling: LOG }}
+        - name: channel
+          category: {{ values: [organic, email, paid] }}
+        - name: is_weekend
+          boolean: {{}}
+    policy:
+      {policy}
+    reward: {{ terms: [{{ metric: conversion, indicator: true }}] }}
+    bounds: {{ floor: 0.03, floors: {{ none: 0.08 }} }}
+"
+    )
+}
+
+fn offer(id: &str, amount_minor: u32) -> String {
+    match id {
+        "none" => "  - { id: none, kind: NONE, value: { currency_code: SEK, amount_minor: 4000 } }\n".to_owned(),
+        _ => format!(
+            "  - {{ id: {id}, kind: STANDARD, plan: standard, \
+             prices: {{ SE: {{ price: {{ currency_code: SEK, amount_minor: {amount_minor} }} }} }} }}\n"
+        ),
+    }
+}
+
+/// A snapshot that has learned from about 30 slots of every arm, and a request.
+fn scene(policy: &str, seed: u64) -> (PlacementSnapshot, RankRequest) {
+    let (catalog, placement) = scene::placement(&catalog(policy, &[0, 1, 2, 3, 4, 5]));
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let learned = scene::learned(&placement, 30, &mut rng);
+    let request = scene::request(&placement, scene::attributes(&placement, &mut rng));
+    (scene::snapshot(&catalog, &learned), request)
+}
+
+/// Draws of one slot below one prefix of draws.
+struct Group {
+    slot: SlotDraw,
+    counts: Vec<u64>,
+}
+
+/// Draws by what was drawn above them, which is nothing for slot 1.
+type Tally = BTreeMap<Vec<usize>, Group>;
+
+/// Decides once for every seed, and checks that the same draws above always give the same probabilities.
+fn tally(snapshot: &PlacementSnapshot, request: &RankRequest, decisions: u64) -> Tally {
+    let mut tally = Tally::new();
+    for seed in 0..decisions {
+        let decision = decide(snapshot, request, NOW, seed);
+        let mut prefix = Vec::new();
+        for slot in &decision.slots {
+            let group = tally
+                .entry(prefix.clone())
+                .or_insert_with(|| Group { slot: slot.clone(), counts: vec![0; slot.arms.len()] });
+            assert_eq!(slot.arms, group.slot.arms, "below {prefix:?} with seed {seed}");
+            group.counts[slot.drawn] += 1;
+            prefix.push(slot.arms[slot.drawn].arm);
+        }
+        assert_slate_is_whole(&decision, request);
+    }
+    tally
+}
+
+/// A slate ends where showing nothing was drawn, or is as long as asked for.
+fn assert_slate_is_whole(decision: &Decision, request: &RankRequest) {
+    let ends = |slot: &SlotDraw| decision.drawn(slot).ends_slate;
+    let (last, above) = decision.slots.split_last().unwrap();
+    assert!(!above.iter().any(ends));
+    assert!(ends(last) || decision.slots.len() == request.slots as usize);
+}
+
+/// The chance of counts as far from `expectation` as these or further, over all groups of one slot.
+fn p_value(tally: &Tally, slot: usize, expectation: impl Fn(&[usize], &SlotDraw) -> Vec<f64>) -> f64 {
+    let mut statistic = 0.0;
+    let mut freedom = 0_usize;
+    for (prefix, group) in tally.iter().filter(|(prefix, _)| prefix.len() + 1 == slot) {
+        let total = group.counts.iter().sum::<u64>() as f64;
+        let expected = expectation(prefix, &group.slot).into_iter().map(|probability| probability * total);
+        let cells = pool(expected.zip(group.counts.iter().map(|&count| count as f64)).collect());
+        statistic += cells.iter().map(|(expected, count)| (count - expected).powi(2) / expected).sum::<f64>();
+        freedom += cells.len() - 1;
+    }
+    assert!(freedom > 0, "slot {slot} is never left to chance");
+    ChiSquared::new(freedom as f64).unwrap().sf(statistic)
+}
+
+/// Adds the smallest cells together until every cell is large enough, or only one is left.
+fn pool(mut cells: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    cells.sort_by(|a, b| b.0.total_cmp(&a.0));
+    while cells.len() > 1 && cells.last().is_some_and(|last| last.0 < EXPECTED_MIN) {
+        let (expected, count) = cells.pop().unwrap();
+        let last = cells.last_mut().unwrap();
+        *last = (last.0 + expected, last.1 + count);
+    }
+    cells
+}
+
+fn logged(_: &[usize], slot: &SlotDraw) -> Vec<f64> {
+    slot.arms.iter().map(|arm| arm.probability).collect()
+}
+
+fn assert_frequencies_are_as_logged(policy: &str, seed: u64) {
+    let (snapshot, request) = scene(policy, seed);
+    let tally = tally(&snapshot, &request, scale::tenth_of(1_000_000));
+    for slot in 1..=3 {
+        let p = p_value(&tally, slot, logged);
+        assert!(p > FALSE_ALARM / COMPARISONS, "slot {slot}: p = {p:e}");
+    }
+    for group in tally.values() {
+        assert_floors_hold(&group.slot, &snapshot);
+    }
+}
+
+/// Floors bind in every slot: what is drawn above only frees probability.
+fn assert_floors_hold(slot: &SlotDraw, snapshot: &PlacementSnapshot) {
+    let sum: f64 = slot.arms.iter().map(|arm| arm.probability).sum();
+    // At most 6 additions and divisions of numbers below 1: far below 1e-14 of rounding.
+    assert!((sum - 1.0).abs() < 1e-14, "{sum}");
+    for arm in &slot.arms {
+        let floor = snapshot.placement.arms[arm.arm].floor;
+        assert!(floor > 0.0 && arm.probability >= floor - 1e-14, "{arm:?}");
+    }
+}
+
+#[test]
+fn frequencies_are_the_logged_probabilities_of_beta_thompson() {
+    assert_frequencies_are_as_logged(BETA, 1);
+}
+
+#[test]
+fn frequencies_are_the_logged_probabilities_of_linear_thompson() {
+    assert_frequencies_are_as_logged(LINEAR, 2);
+}
+
+#[test]
+fn frequencies_are_the_logged_probabilities_of_thompson_by_value() {
+    assert_frequencies_are_as_logged(VALUE, 3);
+}
+
+#[test]
+fn frequencies_are_the_logged_probabilities_of_epsilon_greedy() {
+    assert_frequencies_are_as_logged(EPSILON_GREEDY, 4);
+}
+
+#[test]
+fn frequencies_are_the_logged_probabilities_of_uniform() {
+    assert_frequencies_are_as_logged(UNIFORM, 5);
+}
+
+#[test]
+fn frequencies_are_the_logged_probabilities_of_a_fixed_order_with_floors() {
+    assert_frequencies_are_as_logged(FIXED, 6);
+}
+
+#[test]
+fn propensities_that_are_wrong_in_likely_ways_are_rejected() {
+    let (snapshot, request) = scene(BETA, 1);
+    let tally = tally(&snapshot, &request, scale::tenth_of(1_000_000));
+    let lead = &tally[&Vec::new()].slot;
+    let rejected = |name: &str, p: f64| assert!(p < FALSE_ALARM / COMPARISONS, "{name} passes with p = {p:e}");
+
+    // The probabilities of the policy, without the floors that acted.
+    let unbounded = |_: &[usize], slot: &SlotDraw| slot.arms.iter().map(|arm| arm.policy_probability).collect();
+    rejected("the policy before its bounds", p_value(&tally, 1, unbounded));
+
+    // Slot 2 as slot 1 without what was drawn there, which is not the probability of being best of the rest.
+    let renormalised =
+        |_: &[usize], slot: &SlotDraw| normalised(slot.arms.iter().map(|arm| lead.arms[arm.arm].probability).collect());
+    rejected("slot 1 renormalised", p_value(&tally, 2, renormalised));
+
+    // The probability of slot 2 whatever stands above it.
+    let mut marginal = [0.0; OFFERS.len()];
+    for (above, group) in tally.iter().filter(|(prefix, _)| prefix.len() == 1) {
+        group.slot.arms.iter().for_each(|arm| marginal[arm.arm] += lead.arms[above[0]].probability * arm.probability);
+    }
+    let marginal = |_: &[usize], slot: &SlotDraw| normalised(slot.arms.iter().map(|arm| marginal[arm.arm]).collect());
+    rejected("the marginal of slot 2", p_value(&tally, 2, marginal));
+}
+
+fn normalised(weights: Vec<f64>) -> Vec<f64> {
+    let sum: f64 = weights.iter().sum();
+    weights.into_iter().map(|weight| weight / sum).collect()
+}
+
+/// Sums of 1{drawn} - p and of its variance p (1 - p), by slot and arm.
+type Pooled = BTreeMap<(usize, Arc<str>), (f64, f64)>;
+
+/// Decides about ever other users, with some of the offers as candidates.
+fn pooled(policy: &str, decisions: u64, propensity: impl Fn(&SlotDraw, usize) -> f64) -> Pooled {
+    let (snapshot, mut request) = scene(policy, 7);
+    let mut rng = ChaCha8Rng::seed_from_u64(8);
+    let mut pooled = Pooled::new();
+    for _ in 0..decisions {
+        request.attributes = scene::attributes(&snapshot.placement, &mut rng);
+        let mut offers = OFFERS.map(|(id, _)| Arc::from(id));
+        offers.shuffle(&mut rng);
+        request.candidates = offers[..rng.random_range(2..=offers.len())].to_vec();
+        let decision = decide(&snapshot, &request, NOW, rng.random());
+        for (slot, draw) in (1..).zip(&decision.slots) {
+            for (index, arm) in draw.arms.iter().enumerate() {
+                let p = propensity(draw, index);
+                let sums = pooled.entry((slot, decision.arms[arm.arm].offer_id.clone())).or_default();
+                sums.0 += f64::from(u8::from(index == draw.drawn)) - p;
+                sums.1 += p * (1.0 - p);
+            }
+        }
+    }
+    pooled
+}
+
+/// The largest of all sums, in standard deviations. Given what was drawn before, every term has mean 0, so the sum is
+/// a martingale and close to normal at tens of thousands of terms (Brown, 1971).
+fn largest_z(pooled: &Pooled) -> f64 {
+    pooled.values().map(|(sum, variance)| (sum / variance.sqrt()).abs()).fold(0.0, f64::max)
+}
+
+/// What a sum stays below, both sides: 6.4 standard deviations.
+fn critical_z() -> f64 {
+    Normal::standard().inverse_cdf(1.0 - FALSE_ALARM / COMPARISONS / 2.0)
+}
+
+#[test]
+fn frequencies_are_the_logged_probabilities_where_every_decision_has_its_own() {
+    for policy in [BETA, LINEAR] {
+        let pooled = pooled(policy, scale::tenth_of(1_000_000) / 2, |draw, index| draw.arms[index].probability);
+        assert_eq!(pooled.len(), 3 * OFFERS.len());
+        let z = largest_z(&pooled);
+        assert!(z < critical_z(), "{z} standard deviations: {pooled:?}");
+    }
+}
+
+#[test]
+fn probabilities_that_did_not_act_are_rejected_where_every_decision_has_its_own() {
+    let pooled = pooled(LINEAR, scale::tenth_of(1_000_000) / 2, |draw, index| draw.arms[index].policy_probability);
+    let z = largest_z(&pooled);
+    assert!(z > critical_z(), "the policy before its bounds passes with {z} standard deviations");
+}
+
+#[test]
+fn same_inputs_give_the_same_decision() {
+    for policy in [BETA, LINEAR, VALUE, EPSILON_GREEDY, UNIFORM, FIXED] {
+        let (snapshot, mut request) = scene(policy, 9);
+        let (again, _) = scene(policy, 9);
+        request.include_tail = true;
+        for seed in 0..200 {
+            let decision = decide(&snapshot, &request, NOW, seed);
+            assert_eq!(decide(&again, &request, NOW, seed), decision);
+            let mut longer = request.clone();
+            longer.slots = 1;
+            assert_eq!(decide(&snapshot, &longer, NOW, seed).slots[..], decision.slots[..1], "fewer slots");
+        }
+    }
+}
+
+#[test]
+fn the_order_of_offers_in_the_file_changes_nothing() {
+    let mut rng = ChaCha8Rng::seed_from_u64(10);
+    for policy in [BETA, LINEAR, VALUE, EPSILON_GREEDY, UNIFORM] {
+        let (snapshot, request) = scene(policy, 11);
+        let mut order = [0, 1, 2, 3, 4, 5];
+        order.shuffle(&mut rng);
+        let (permuted, placement) = scene::placement(&catalog(policy, &order));
+        // The placement lists its arms by offer id again, so the same seed teaches the same arms the same.
+        let learned = scene::learned(&placement, 30, &mut ChaCha8Rng::seed_from_u64(11));
+        let permuted = scene::snapshot(&permuted, &learned);
+        let mut candidates = order.map(|index| Arc::from(OFFERS[index].0));
+        for seed in 0..200 {
+            let decision = decide(&snapshot, &request, NOW, seed);
+            assert_eq!(decide(&permuted, &request, NOW, seed), decision);
+            candidates.shuffle(&mut rng);
+            let named = RankRequest { candidates: candidates.to_vec(), ..request.clone() };
+            assert_eq!(decide(&permuted, &named, NOW, seed), decision);
+        }
+    }
+}
+
+/// Computed with an implementation of ChaCha in Python, written for this test from RFC 8439, that gives the block of
+/// its section 2.3.2 with 20 rounds and, with 12 rounds, test case 1 for 256-bit keys of draft-strombergson-chacha-
+/// test-vectors. The key is the seed in eight little-endian bytes and "offer-ranker/streams/v1" with its closing
+/// nought; words 12 and 13 (the counter) are 0, words 14 and 15 are the slot; the numbers are the first two words of
+/// the block as one little-endian number, shifted right by 11 bits.
+#[test]
+fn golden_uniform_numbers_agree_with_an_independent_chacha() {
+    for (seed, slot, bits) in [
+        (0, 1, 0x3_26a9_bb6d_7463_u64),
+        (0, 2, 0x3_9887_5c02_e85b),
+        (0, 3, 0x4_423e_347c_2c3d),
+        (0, 10, 0x17_1d9b_469d_4887),
+        (1, 1, 0x9_6dcf_6b07_69dc),
+        (1, 2, 0x12_3ed1_b247_5f3a),
+        (7, 3, 0x1b_50a9_c075_d00d),
+        (0x0123_4567_89ab_cdef, 1, 0x8_d59a_236f_0bac),
+        (0x0123_4567_89ab_cdef, 2, 0x1d_93b3_8123_8b61),
+        (u64::MAX, 1, 0x1d_5b33_b11e_ff3b),
+        (u64::MAX, 10, 0x13_b1d5_1609_9181),
+    ] {
+        let expected = bits as f64 / (1_u64 << 53) as f64;
+        assert_eq!(slate::uniform(seed, slot).to_bits(), expected.to_bits(), "seed {seed}, slot {slot}");
+    }
+}

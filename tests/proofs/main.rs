@@ -1,0 +1,18 @@
+//! The long proofs: what must hold of everything the service draws, learns and remembers.
+//!
+//! A seeded tenth of each runs by default, which takes a minute or two; everything runs with
+//!
+//! ```sh
+//! OFFER_RANKER_PROOFS=all cargo test --release --test proofs
+//! ```
+//!
+//! Seeds are fixed: a proof that passes once passes always, and one that fails is never tried again until it passes.
+
+mod audit;
+mod crash;
+mod draws;
+mod house;
+mod learning;
+mod mushroom;
+mod scale;
+mod scene;
