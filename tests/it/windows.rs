@@ -6,6 +6,7 @@ use offer_ranker::{
     log::record::{Cause, LogRecord},
     proto::{self, FeedbackCode, LearningMode, Outcome},
 };
+use tokio::task::JoinSet;
 
 /// Attribution window and grace of `banner` and `upsell`.
 const CLOSES_S: u32 = HOUR_S + 600;
@@ -65,10 +66,13 @@ async fn a_backlog_of_windows_closes_within_a_few_refreshes() {
     let mut catalog = shop();
     placement_mut(&mut catalog, "banner").partitions = Some(1);
     let server = TestServer::start_with(catalog).await;
-    // One more than a refresh closes of one log.
+    // One more than a refresh closes of one log; all at once, so that they share their trips to the disk.
+    let mut calls = JoinSet::new();
     for user in 0..1001 {
-        server.rank(request("banner", &format!("user-{user}"))).await;
+        let mut client = server.ranking.clone();
+        calls.spawn(async move { client.rank(request("banner", &format!("user-{user}"))).await });
     }
+    assert!(calls.join_all().await.iter().all(Result::is_ok));
     server.clock.advance_s(CLOSES_S);
     server.refresh().await;
     server.refresh().await;
