@@ -114,12 +114,17 @@ impl ClientError {
     }
 }
 
-/// A status for people: code, message, and every field violation on a line of its own.
+/// A status for people: its code, and every field violation on a line of its own, or else its message.
 #[must_use]
 pub fn describe(status: &Status) -> String {
-    let mut text = format!("{}: {}", code_name(status.code()), status.message());
-    for violation in status.get_details_bad_request().into_iter().flat_map(|request| request.field_violations) {
-        // Writing to a String cannot fail.
+    let mut text = code_name(status.code());
+    let violations = status.get_details_bad_request().map(|request| request.field_violations).unwrap_or_default();
+    // Writing to a String cannot fail.
+    if violations.is_empty() {
+        let _ = write!(text, ": {}", status.message());
+    }
+    // A message beside violations repeats them, for clients that cannot read details.
+    for violation in violations {
         let _ = write!(text, "\n  {}: {}", violation.field, violation.description);
     }
     text
@@ -214,11 +219,10 @@ mod tests {
         let mut details = ErrorDetails::new();
         details.add_bad_request_violation("user_id", "is empty");
         details.add_bad_request_violation("slots", "is 11, must be from 1 to 3");
-        let status = Status::with_error_details(Code::InvalidArgument, "2 fields are wrong", details);
-        assert_eq!(
-            describe(&status),
-            "INVALID_ARGUMENT: 2 fields are wrong\n  user_id: is empty\n  slots: is 11, must be from 1 to 3"
-        );
+        let message = "user_id: is empty; slots: is 11, must be from 1 to 3";
+        let status = Status::with_error_details(Code::InvalidArgument, message, details);
+        assert_eq!(describe(&status), "INVALID_ARGUMENT\n  user_id: is empty\n  slots: is 11, must be from 1 to 3");
+        assert_eq!(describe(&Status::not_found("no such placement")), "NOT_FOUND: no such placement");
     }
 
     #[test]

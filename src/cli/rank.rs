@@ -19,10 +19,10 @@ pub struct Args {
     /// The user whose outcomes would be reported
     user: String,
     /// Market id from the catalog; default: the catalog's default market
-    #[arg(long, value_name = "ID", default_value = "")]
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     market: String,
     /// Where the offers would be shown
-    #[arg(long, value_name = "NAME", default_value = "")]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     platform: String,
     /// What is known of user and moment; a value that is a JSON number, boolean or string counts as that, any other
     /// as a string
@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     slots: Option<u32>,
     /// Makes a repeated call return the first answer, for 24 hours
-    #[arg(long, value_name = "ID", default_value = "")]
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     request_id: String,
     /// Show the probabilities and beliefs behind the answer
     #[arg(long)]

@@ -10,7 +10,7 @@ mod truth;
 
 use super::client::{ClientError, TargetArgs};
 use crate::clock::{Clock as _, SystemClock};
-use crate::proto::{Catalog, GetCatalogRequest, Placement, catalog_service_client::CatalogServiceClient};
+use crate::proto::{Catalog, GetCatalogRequest, LearningMode, Placement, catalog_service_client::CatalogServiceClient};
 use drive::{Simulation, Visit};
 use retry::Retry;
 use std::{io::Write, sync::Arc, time::Instant};
@@ -35,8 +35,8 @@ shown is expected to earn, compared with
 Where the placement compares offers by value, rewards are counted in money. A regret below 0 means: better than that. \
 Context lets a policy beat the best fixed lead.
 
-Calls carry ids and are repeated while the server is away, so a simulation survives restarts of the server. The same \
-seed asks the same questions under the same ids: within 24 hours the server repeats its answers and learns nothing new.";
+Calls carry ids and are repeated while the server is away, so a simulation survives restarts of the server. Every run \
+has ids of its own: the same users may come again, and meet a server that has learned from them.";
 
 /// Let synthetic users with known preferences come to a running server, and show how it learns
 #[derive(Debug, clap::Args)]
@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(long, value_name = "ID", default_value = "paywall")]
     placement: String,
     /// Market id from the catalog; default: the catalog's default market
-    #[arg(long, value_name = "ID", default_value = "")]
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     market: String,
     /// Where the offers are shown
     #[arg(long, value_name = "NAME", default_value = "web")]
@@ -142,6 +142,7 @@ fn summarise(
     let best_fixed = summary::best_fixed(visits, offer_ids.len())?;
     let parts = summary::parts(visits, best_fixed);
     let last = parts.last().cloned().unwrap_or_default();
+    let learning = simulation.placement.learning.as_ref();
     let mut counts = summary::counts(visits);
     counts.rank_retries = simulation.ranks.count();
     counts.report_retries = simulation.reports.count();
@@ -157,5 +158,6 @@ fn summarise(
         counts,
         acknowledged: summary::acknowledged(visits, &offer_ids),
         elapsed_s: begun.elapsed().as_secs_f64(),
+        learns_at_maturity: learning.is_some_and(|learning| learning.mode() == LearningMode::AtMaturity),
     })
 }

@@ -232,11 +232,11 @@ impl Ledger {
             return Some(format!("revises_outcome_id is \"{id}\", the outcome itself; name the outcome it replaces"));
         }
         if now.plus_ms(CLOCK_SKEW_MAX_MS) < outcome.occurred_at {
-            let ahead_s = (outcome.occurred_at.as_ms() - now.as_ms()) / 1000;
+            let ahead_s = seconds_between(now, outcome.occurred_at);
             return Some(format!("occurred_at is {ahead_s} s in the future; at most 300 s are accepted"));
         }
         if outcome.occurred_at.plus_ms(CLOCK_SKEW_MAX_MS) < self.windows.decided_at {
-            let before_s = (self.windows.decided_at.as_ms() - outcome.occurred_at.as_ms()) / 1000;
+            let before_s = seconds_between(outcome.occurred_at, self.windows.decided_at);
             return Some(format!("occurred_at is {before_s} s before the decision; at most 300 s are accepted"));
         }
         None
@@ -262,8 +262,13 @@ impl Ledger {
     }
 
     fn seconds_after_decision(&self, instant: Instant) -> i64 {
-        (instant.as_ms() - self.windows.decided_at.as_ms()) / 1000
+        seconds_between(self.windows.decided_at, instant)
     }
+}
+
+/// Whole seconds from one instant to another; clients send any instants there are, also those too far apart to count.
+fn seconds_between(from: Instant, to: Instant) -> i64 {
+    to.as_ms().saturating_sub(from.as_ms()) / 1000
 }
 
 impl Outcome {

@@ -77,6 +77,7 @@ fn field_violations(violations: &[Violation]) -> Vec<FieldViolation> {
     let mut fields = Vec::new();
     let mut bytes = 0;
     for (index, Violation { field, description, .. }) in violations.iter().enumerate() {
+        let description = truncate(description.clone(), MESSAGE_BYTES_MAX);
         bytes += field.len() + description.len() + 8;
         if bytes > DETAILS_BYTES_MAX {
             let more =
@@ -84,7 +85,7 @@ fn field_violations(violations: &[Violation]) -> Vec<FieldViolation> {
             fields.push(FieldViolation::new("", more));
             break;
         }
-        fields.push(FieldViolation::new(field, truncate(description.clone(), MESSAGE_BYTES_MAX)));
+        fields.push(FieldViolation::new(field, description));
     }
     fields
 }

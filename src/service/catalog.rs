@@ -5,6 +5,7 @@ use super::{
     learner::Learner,
     pseudonym::Pseudonyms,
     serving::{ServedPlacement, Serving},
+    validate,
 };
 use crate::{
     catalog::{self, Warning},
@@ -29,6 +30,8 @@ use std::{
     },
 };
 
+/// Longest reason for a change in bytes.
+const REASON_BYTES_MAX: usize = 1000;
 /// Decisions of one log closed in one refresh; the rest follow in the next.
 const CLOSED_PER_REFRESH: usize = 1000;
 
@@ -122,8 +125,15 @@ impl Service {
     /// # Errors
     /// All mistakes at once; an etag that is no longer current.
     pub async fn apply_catalog(&self, application: Application) -> Result<Applied> {
-        let (_, warnings) =
-            catalog::validate(&application.catalog).map_err(|violations| ServiceError::Invalid { violations })?;
+        let mut violations = Vec::new();
+        validate::length("reason", &application.reason, 0, REASON_BYTES_MAX, &mut violations);
+        let warnings = match catalog::validate(&application.catalog) {
+            Ok((_, warnings)) if violations.is_empty() => warnings,
+            checked => {
+                violations.extend(checked.err().unwrap_or_default());
+                return Err(ServiceError::Invalid { violations });
+            }
+        };
         let etag = catalog::etag(&application.catalog);
         let mut learner = self.learner.lock().await;
         let serving = self.serving();

@@ -66,13 +66,13 @@ pub enum ServiceError {
         violations: Vec<Violation>,
     },
     /// The request id was used for another body.
-    #[error("request_id \"{request_id}\" was used within 24 hours for another request; use a new one")]
+    #[error("request_id {request_id:?} was used within 24 hours for another request; use a new one")]
     RequestIdReused {
         /// As given.
         request_id: String,
     },
     /// No such placement.
-    #[error("placement \"{placement}\" is not in the catalog, which has: {known}")]
+    #[error("placement {placement:?} is not in the catalog, which has: {known}")]
     PlacementNotFound {
         /// As given.
         placement: String,
@@ -80,7 +80,7 @@ pub enum ServiceError {
         known: String,
     },
     /// No such decision.
-    #[error("decision \"{decision_id}\" is not stored here")]
+    #[error("decision {decision_id:?} is not stored here")]
     DecisionNotFound {
         /// As given.
         decision_id: String,
@@ -95,7 +95,7 @@ pub enum ServiceError {
     },
     /// Somebody else changed the catalog first.
     #[error(
-        "the catalog has changed: its etag is \"{current}\", not \"{given}\"; read it again and apply your change to that"
+        "the catalog has changed: its etag is \"{current}\", not {given:?}; read it again and apply your change to that"
     )]
     EtagMismatch {
         /// As given.

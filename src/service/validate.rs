@@ -15,6 +15,8 @@ use std::{
 pub const USER_ID_BYTES_MAX: usize = 256;
 /// Longest request or outcome id in bytes.
 pub const CALLER_ID_BYTES_MAX: usize = 128;
+/// Longest word given for a category in bytes, known or not: what falls into the bucket for unknown words is logged.
+pub const WORD_BYTES_MAX: usize = 256;
 /// Longest name of an offer, market, platform or metric in bytes.
 pub const RESOURCE_ID_BYTES_MAX: usize = 64;
 
@@ -171,6 +173,9 @@ fn attributes(
 
 fn attribute_value(attribute: &Attribute, given: Option<&GivenValue>) -> Result<(AttributeValue, bool), String> {
     match (given, &attribute.default) {
+        (Some(GivenValue::Value(AttributeValue::Category(word))), _) if word.len() > WORD_BYTES_MAX => {
+            Err(format!("has {} bytes, must have at most {WORD_BYTES_MAX}", word.len()))
+        }
         (Some(GivenValue::Value(value)), _) => attribute.check(value.clone()).map_err(|error| error.to_string()),
         (Some(GivenValue::Other(noun)), _) => Err(format!("is {noun}, must be {}", attribute.kind.noun())),
         (None, Some(default)) => Ok((default.clone(), false)),

@@ -30,6 +30,8 @@ pub(super) struct Summary {
     /// By offer, then metric: outcomes that the server acknowledged as stored.
     pub(super) acknowledged: BTreeMap<String, BTreeMap<String, Acknowledged>>,
     pub(super) elapsed_s: f64,
+    /// Whether the placement waits for a decision's windows to close before it learns from it.
+    pub(super) learns_at_maturity: bool,
 }
 
 /// Mean true worth per user over a part of the run.
@@ -182,6 +184,9 @@ impl Summary {
             counts.report_retries,
             self.elapsed_s,
         )?;
+        if self.learns_at_maturity {
+            writeln!(out, "This placement learns when windows close: it has learned nothing of this run yet.")?;
+        }
         Ok(())
     }
 }

@@ -63,12 +63,24 @@ pub fn logit_density(a: f64, b: f64, x: f64, y: f64) -> f64 {
     if x <= 0.0 || y <= 0.0 {
         return 0.0;
     }
+    logit_density_at_mode(a, b) * libm::exp(-logit_deviance(a, b, x, y))
+}
+
+/// The largest value of [`logit_density`], at x = a / (a + b).
+#[must_use]
+pub fn logit_density_at_mode(a: f64, b: f64) -> f64 {
     let sum = a + b;
-    let lambda = distance_from_mean(a, b, x, y);
-    let deviance = a * excess(-lambda / a, x * (sum / a)) + b * excess(lambda / b, y * (sum / b));
     let stirling = stirling_error(sum) - stirling_error(a) - stirling_error(b);
     // sqrt(ab / (2 pi (a + b))), in an order that neither overflows nor underflows.
-    libm::sqrt(a / sum * b) * libm::exp(stirling - deviance - LN_SQRT_TWO_PI)
+    libm::sqrt(a / sum * b) * libm::exp(stirling - LN_SQRT_TWO_PI)
+}
+
+/// By how much the logarithm of [`logit_density`] is below its largest value, for x, y above 0.
+#[must_use]
+pub fn logit_deviance(a: f64, b: f64, x: f64, y: f64) -> f64 {
+    let sum = a + b;
+    let lambda = distance_from_mean(a, b, x, y);
+    a * excess(-lambda / a, x * (sum / a)) + b * excess(lambda / b, y * (sum / b))
 }
 
 /// u - ln(1 + u), given 1 + u too, which is known better where u is near -1.

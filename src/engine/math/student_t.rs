@@ -11,11 +11,17 @@ use super::{
 /// Density at t with `df` degrees of freedom.
 #[must_use]
 pub fn pdf(df: f64, t: f64) -> f64 {
+    density(df)(t)
+}
+
+/// The density with `df` degrees of freedom as a function, for many arguments.
+pub fn density(df: f64) -> impl Fn(f64) -> f64 {
     let half = 0.5 * df;
     // Gamma(h + 1/2) / (Gamma(h) sqrt(2 h pi)) with the large parts of both log-gammas cancelled on paper.
     let ln_norm =
         stirling_error(half + 0.5) - stirling_error(half) - half * excess_over_log(0.5 / half) - LN_SQRT_TWO_PI;
-    libm::exp(ln_norm - (half + 0.5) * ln_one_plus_square(t / libm::sqrt(df)))
+    let inverse_root = 1.0 / libm::sqrt(df);
+    move |t| libm::exp(ln_norm - (half + 0.5) * ln_one_plus_square(t * inverse_root))
 }
 
 fn ln_one_plus_square(r: f64) -> f64 {

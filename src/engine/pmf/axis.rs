@@ -110,8 +110,9 @@ impl Point {
         (self.logit_scale == scale).then_some(self.logit)
     }
 
-    /// score / scale and what it lacks to 1; neither is clipped to [0, 1].
-    pub(super) fn share_of(&self, scale: f64) -> (f64, f64) {
-        (self.score / scale, ((scale - self.anchor) + self.above) / scale)
+    /// How far the score is above 0 and below `scale`; negative outside.
+    #[inline]
+    pub(super) fn distances(&self, scale: f64) -> (f64, f64) {
+        (self.score, (scale - self.anchor) + self.above)
     }
 }

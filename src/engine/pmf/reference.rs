@@ -114,7 +114,8 @@ fn cut(arms: &[ScoreDistribution]) -> Vec<Segment> {
 fn evaluate(arm: &ScoreDistribution, point: &Point) -> (f64, f64) {
     match *arm {
         ScoreDistribution::Beta { alpha, beta, scale } => {
-            let (x, y) = point.share_of(scale);
+            let (below, above) = point.distances(scale);
+            let (x, y) = (below / scale, above / scale);
             if x <= 0.0 || y <= 0.0 {
                 return (if x <= 0.0 { 0.0 } else { 1.0 }, 0.0);
             }
