@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench decide`
 
+#![expect(clippy::unwrap_used, reason = "a benchmark may fail where it stands")]
+
 #[path = "../tests/proofs/scene.rs"]
 mod scene;
 

@@ -13,12 +13,14 @@ use crate::{
     scene::{self, NOW},
 };
 use offer_ranker::engine::{
-    decide::{Decision, RankRequest, SlotDraw, decide},
+    decide::{Decision, ENGINE_VERSION, RankRequest, SlotDraw, decide},
+    learn::PartitionStatistics,
     slate,
     snapshot::PlacementSnapshot,
 };
 use rand::{RngExt as _, SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
+use sha2::{Digest as _, Sha256};
 use statrs::distribution::{ChiSquared, ContinuousCDF as _, Normal};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -40,8 +42,12 @@ const FIXED: &str = "fixed: { order: [monthly, none, trial] }";
 const OFFERS: [(&str, u32); 6] =
     [("annual", 89_900), ("family", 19_900), ("monthly", 11_900), ("none", 0), ("student", 5_900), ("trial", 100)];
 
-/// A placement of three slots and six arms, `none` among them, which must have a floor of its own.
+/// A placement of three slots and six arms, `none` among them, which has a floor of its own.
 fn catalog(policy: &str, order: &[usize]) -> String {
+    catalog_with_bounds(policy, order, "{ floor: 0.03, floors: { none: 0.08 } }")
+}
+
+fn catalog_with_bounds(policy: &str, order: &[usize], bounds: &str) -> String {
     let ids = order.iter().map(|&index| OFFERS[index].0).collect::<Vec<_>>().join(", ");
     let offers: String = order.iter().map(|&index| offer(OFFERS[index].0, OFFERS[index].1)).collect();
     format!(
@@ -67,7 +73,7 @@ placements:
     policy:
       {policy}
     reward: {{ terms: [{{ metric: conversion, indicator: true }}] }}
-    bounds: {{ floor: 0.03, floors: {{ none: 0.08 }} }}
+    bounds: {bounds}
 "
     )
 }
@@ -355,4 +361,64 @@ fn golden_uniform_numbers_agree_with_an_independent_chacha() {
         let expected = bits as f64 / (1_u64 << 53) as f64;
         assert_eq!(slate::uniform(seed, slot).to_bits(), expected.to_bits(), "seed {seed}, slot {slot}");
     }
+}
+
+/// Decisions as an independent implementation makes them: in Python, probabilities of being best by mpmath's adaptive
+/// quadrature at 25 digits, floors by the definition of the projection, draws by the ChaCha of the test above.
+#[test]
+fn golden_decisions_agree_with_an_independent_implementation() {
+    let policy = "thompson: {}
+      beta:
+        arm_priors:
+          annual: { alpha: 4, beta: 9 }
+          monthly: { alpha: 12, beta: 40 }
+          none: { alpha: 1, beta: 7 }
+          trial: { alpha: 3, beta: 5 }";
+    let (catalog, placement) =
+        scene::placement(&catalog_with_bounds(policy, &[0, 2, 3, 5], "{ floor: 0.05, floors: { none: 0.1 } }"));
+    let snapshot = scene::snapshot(&catalog, &PartitionStatistics::default());
+    let request = scene::request(&placement, scene::attributes(&placement, &mut ChaCha8Rng::seed_from_u64(12)));
+    let first: &[f64] = &[0.301_183_866_135, 0.069_734_868_676_6, 0.1, 0.529_081_265_188];
+    let without_annual: &[f64] = &[0.178_866_887_954, 0.1, 0.721_133_112_046];
+    let without_trial: &[f64] = &[0.640_934_324_763, 0.259_065_675_237, 0.1];
+    let monthly_and_none: &[f64] = &[0.821_984_393_946, 0.178_015_606_054];
+    let annual_and_none: &[f64] = &[0.872_291_021_672, 0.127_708_978_328];
+    for (seed, expected) in [
+        (0, vec![("annual", first), ("monthly", without_annual), ("trial", &[0.1, 0.9])]),
+        (1, vec![("annual", first), ("trial", without_annual), ("monthly", monthly_and_none)]),
+        (2, vec![("none", first)]),
+        (3, vec![("trial", first), ("annual", without_trial), ("monthly", monthly_and_none)]),
+        (4, vec![("trial", first), ("none", without_trial)]),
+        (5, vec![("trial", first), ("monthly", without_trial), ("annual", annual_and_none)]),
+    ] {
+        let decision = decide(&snapshot, &request, NOW, seed);
+        let drawn: Vec<&str> = decision.slots.iter().map(|slot| &*decision.drawn(slot).offer_id).collect();
+        assert_eq!(drawn, expected.iter().map(|(id, _)| *id).collect::<Vec<_>>(), "seed {seed}");
+        for (slot, (_, expected)) in decision.slots.iter().zip(expected) {
+            assert_eq!(slot.arms.len(), expected.len());
+            for (arm, expected) in slot.arms.iter().zip(expected) {
+                // The serving path's own bound: 1e-6 for each of some tens of panels.
+                assert!((arm.probability - expected).abs() < 5e-5, "seed {seed}: {arm:?} {expected}");
+            }
+        }
+    }
+}
+
+/// Logged decisions are made again to the last bit, by later releases too. Where this changes on purpose,
+/// `ENGINE_VERSION` must change with it.
+#[test]
+fn golden_decisions_keep_their_bits() {
+    let mut hash = Sha256::new();
+    for (policy, seed) in [BETA, LINEAR, VALUE, EPSILON_GREEDY, UNIFORM, FIXED].into_iter().zip(20..) {
+        let (snapshot, request) = scene(policy, seed);
+        for seed in 0..100 {
+            for slot in decide(&snapshot, &request, NOW, seed).slots {
+                hash.update((slot.drawn as u64).to_le_bytes());
+                slot.arms.iter().for_each(|arm| hash.update(arm.probability.to_le_bytes()));
+            }
+        }
+    }
+    assert_eq!(ENGINE_VERSION, 1);
+    let pinned = "a592ad7dad263f756c29c71c401bd0d76eaf5be7657d1aa58d957df8e7eb8091";
+    assert_eq!(data_encoding::HEXLOWER.encode(&hash.finalize()), pinned);
 }

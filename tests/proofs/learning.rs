@@ -133,12 +133,12 @@ fn random_log(placement: &Placement, seed: u64, records: usize) -> Vec<Step> {
     let rng = ChaCha8Rng::seed_from_u64(seed);
     let mut scribe = Scribe { placement, rng, now: NOW, decisions: Vec::new(), steps: Vec::new() };
     while scribe.steps.len() < records {
-        let gap_s = if scribe.rng.random_bool(0.05) { 20 * HALF_LIFE_S } else { 300 };
+        let gap_s = if scribe.rng.random_bool(0.03) { 20 * HALF_LIFE_S } else { 300 };
         scribe.now = scribe.now.plus_ms(scribe.rng.random_range(0..gap_s * 1000));
         scribe.close();
         match scribe.rng.random_range(0..10) {
-            0..4 => scribe.decide(),
-            4..8 => scribe.outcome(),
+            0..2 => scribe.decide(),
+            2..8 => scribe.outcome(),
             _ => scribe.exposure(),
         }
     }
@@ -183,7 +183,7 @@ impl Scribe<'_> {
     /// Mostly of one of the last decisions, whose windows are open.
     fn some_decision(&mut self) -> Option<usize> {
         let count = self.decisions.len();
-        let recent = if self.rng.random_bool(0.8) { count.min(10) } else { count };
+        let recent = if self.rng.random_bool(0.9) { count.min(8) } else { count };
         (count > 0).then(|| self.rng.random_range(count - recent..count))
     }
 
@@ -207,7 +207,7 @@ impl Scribe<'_> {
             rate: 1.0,
             occurred_at: ledger.windows.decided_at.plus_ms(after_ms).min(self.now),
             occurred_at_reported: true,
-            revises: self.rng.random_bool(0.4).then(|| format!("outcome-{}", self.rng.random_range(0..6))),
+            revises: self.rng.random_bool(0.4).then(|| format!("outcome-{}", self.rng.random_range(0..4))),
         };
         let id = format!("outcome-{}", self.rng.random_range(0..6));
         let judgement = ledger.judge_outcome(&id, outcome, self.now);
@@ -286,10 +286,6 @@ fn fold_in_batches(placement: &Placement, steps: &[Step], cut: f64, rng: &mut Ch
     statistics_codec::decode(&stored, placement.feature_count()).unwrap()
 }
 
-fn snapshot(catalog: &Arc<Catalog>, statistics: &PartitionStatistics) -> PlacementSnapshot {
-    scene::snapshot(catalog, statistics)
-}
-
 #[test]
 fn one_batch_or_many_with_restarts_in_between_give_the_same_bits() {
     for kind in kinds() {
@@ -316,14 +312,6 @@ fn random_logs_hold_every_kind_of_change() {
     };
     let lead = |state: &LedgerState| state.slots[0].clone();
     let many = 20;
-    eprintln!("{} {}", steps.len(), count(&|before, after| before.closed && before.slots != after.slots));
-    eprintln!("{} {}", count(&|before, _| before.closed), count(&|before, after| before.totals != after.totals));
-    eprintln!(
-        "{} {}",
-        count(&|before, after| lead(before).shown && !lead(after).shown),
-        count(&|before, after| !lead(before).shown && lead(after).shown)
-    );
-    eprintln!("{} ", count(&|before, after| before == after));
     assert!(count(&|before, after| !before.closed && after.closed) > many);
     assert!(count(&|before, after| before.closed && before.slots != after.slots) > many, "late revisions");
     assert!(count(&|before, after| before.totals != after.totals) > many, "outcomes of whole decisions");
@@ -370,7 +358,7 @@ fn hurry(statistics: &mut PartitionStatistics, now: Instant) {
 
 #[test]
 fn forgetting_late_is_forgetting_early_to_the_last_bit() {
-    // Gaps add up to some 300 half-lives here: far from the 2^-1022 at which doubles lose digits.
+    // Gaps add up to some 100 half-lives here: far from the 2^-1022 at which doubles lose digits.
     for kind in kinds().into_iter().filter(|kind| kind.half_life_s.is_some()) {
         let (_, placement) = world(kind);
         for seed in 0..scale::tenth_of(100) {
@@ -444,7 +432,7 @@ fn what_is_shown_and_taken_back_is_as_if_it_had_never_been() {
 fn taking_everything_back_leaves_exactly_the_prior() {
     for kind in kinds() {
         let (catalog, placement) = world(kind);
-        let prior = snapshot(&catalog, &PartitionStatistics::default());
+        let prior = scene::snapshot(&catalog, &PartitionStatistics::default());
         let steps = random_log(&placement, 3, 1);
         for step in steps.iter().filter(|step| step.before.is_none()) {
             let mut shown = step.after.clone();
@@ -463,7 +451,7 @@ fn taking_everything_back_leaves_exactly_the_prior() {
                 assert!(arm.totals.values().all(|total| *total == Dd::ZERO), "{:?}", arm.totals);
             }
             let features = Features::of_slot(&placement, &step.context, 1);
-            let learned = snapshot(&catalog, &statistics);
+            let learned = scene::snapshot(&catalog, &statistics);
             for (before, after) in prior.beliefs.iter().zip(&learned.beliefs) {
                 assert_eq!(before.score(&features), after.score(&features));
             }
@@ -471,32 +459,40 @@ fn taking_everything_back_leaves_exactly_the_prior() {
     }
 }
 
+/// What both families hold two of that only data raises: the shapes of a Beta posterior, shape and scale of the noise of
+/// a linear one.
+fn shapes(snapshot: &PlacementSnapshot, arm: usize) -> (f64, f64) {
+    match &snapshot.beliefs[arm].posterior {
+        &Posterior::Beta(BetaPosterior { alpha, beta }) => (alpha, beta),
+        Posterior::Linear(posterior) => posterior.noise(),
+    }
+}
+
 #[test]
 fn forgetting_goes_to_the_prior_and_never_below_it() {
-    for kind in kinds().into_iter().filter(|kind| kind.half_life_s.is_some() && !kind.linear) {
+    for kind in kinds().into_iter().filter(|kind| kind.half_life_s.is_some()) {
         let (catalog, placement) = world(kind);
+        let prior = scene::snapshot(&catalog, &PartitionStatistics::default());
         let mut statistics = fold(&placement, &random_log(&placement, 4, 300));
         let latest = statistics.latest_decided_at.unwrap();
-        let beta = |statistics: &PartitionStatistics, arm: usize| match snapshot(&catalog, statistics).beliefs[arm]
-            .posterior
-        {
-            Posterior::Beta(BetaPosterior { alpha, beta }) => (alpha, beta),
-            Posterior::Linear(_) => unreachable!("the placement is not contextual"),
-        };
-        for (arm, declared) in placement.arms.iter().enumerate() {
-            let prior = (declared.beta_prior.alpha, declared.beta_prior.beta);
-            let mut before = beta(&statistics, arm);
-            assert!(before.0 + before.1 > prior.0 + prior.1, "nothing was learned");
-            for half_lives in 1..1500 {
-                // Only time goes by: another arm is decided.
-                statistics.latest_decided_at = Some(latest.plus_s(half_lives * HALF_LIFE_S));
-                let after = beta(&statistics, arm);
-                assert!(prior.0 <= after.0 && after.0 <= before.0, "{prior:?} {after:?} {before:?}");
-                assert!(prior.1 <= after.1 && after.1 <= before.1, "{prior:?} {after:?} {before:?}");
-                before = after;
+        let mut before = scene::snapshot(&catalog, &statistics);
+        for half_lives in (1..100).chain([1000, 1500]) {
+            // Only time goes by: decisions of which nothing was shown.
+            statistics.latest_decided_at = Some(latest.plus_s(half_lives * HALF_LIFE_S));
+            let after = scene::snapshot(&catalog, &statistics);
+            for arm in 0..placement.arms.len() {
+                let [least, after, before] = [&prior, &after, &before].map(|snapshot| shapes(snapshot, arm));
+                assert!(least.0 <= after.0 && after.0 <= before.0, "{kind:?}: {least:?} {after:?} {before:?}");
+                // The scale of noise is a small difference of large sums: 1e-12 of it is rounding.
+                let slack = 1.0 + 1e-12;
+                assert!(least.1 <= after.1 && after.1 <= before.1 * slack, "{kind:?}: {least:?} {after:?} {before:?}");
             }
-            assert_eq!(before, prior);
-            statistics.latest_decided_at = Some(latest);
+            before = after;
+        }
+        let context = random_log(&placement, 5, 1).remove(0).context;
+        let features = Features::of_slot(&placement, &context, 1);
+        for (forgotten, prior) in before.beliefs.iter().zip(&prior.beliefs) {
+            assert_eq!(forgotten.score(&features), prior.score(&features), "{kind:?}");
         }
     }
 }
