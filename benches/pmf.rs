@@ -1,5 +1,4 @@
 //! What a request pays for its probabilities and scores.
-#![expect(missing_docs, reason = "criterion's macros")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use offer_ranker::engine::{

@@ -213,11 +213,14 @@ impl JointScores {
     /// Scores x'theta of a normal theta.
     pub(crate) fn of_weights(mean: &[f64], covariance: &[Vec<f64>], arms: &[Vec<f64>]) -> Self {
         let root = root(covariance);
-        let times = |x: &Vec<f64>, column: usize| dot(x, &root.iter().map(|row| row[column]).collect::<Vec<_>>());
-        Self {
-            means: arms.iter().map(|x| dot(x, mean)).collect(),
-            loadings: arms.iter().map(|x| (0..mean.len()).map(|column| times(x, column)).collect()).collect(),
-        }
+        let loadings = |x: &Vec<f64>| -> Vec<f64> {
+            let mut sums = vec![0.0; root.first().map_or(0, Vec::len)];
+            for (row, feature) in root.iter().zip(x) {
+                sums.iter_mut().zip(row).for_each(|(sum, element)| *sum += feature * element);
+            }
+            sums
+        };
+        Self { means: arms.iter().map(|x| dot(x, mean)).collect(), loadings: arms.iter().map(loadings).collect() }
     }
 
     pub(crate) fn of_covariance(means: Vec<f64>, covariance: &[Vec<f64>]) -> Self {
@@ -242,30 +245,31 @@ fn dot(left: &[f64], right: &[f64]) -> f64 {
 fn root(matrix: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let size = matrix.len();
     let mut rest = matrix.to_vec();
-    let mut root = vec![vec![0.0; size]; size];
+    let mut columns: Vec<Vec<f64>> = Vec::new();
     let largest = (0..size).map(|row| matrix[row][row]).fold(0.0, f64::max);
-    for column in 0..size {
+    while columns.len() < size {
         let pivot = (0..size).max_by(|&a, &b| rest[a][a].total_cmp(&rest[b][b])).expect("a row");
         if rest[pivot][pivot] <= 1e-13 * largest {
             break;
         }
         let scale = libm::sqrt(rest[pivot][pivot]);
         let factor: Vec<f64> = rest.iter().map(|row| row[pivot] / scale).collect();
-        for row in 0..size {
-            root[row][column] = factor[row];
-            for other in 0..size {
-                rest[row][other] -= factor[row] * factor[other];
-            }
+        for (row, &left) in rest.iter_mut().zip(&factor) {
+            row.iter_mut().zip(&factor).for_each(|(value, right)| *value -= left * right);
         }
+        columns.push(factor);
     }
-    root
+    (0..size).map(|row| columns.iter().map(|column| column[row]).collect()).collect()
 }
+
+/// Coefficients c and offset of c'z + offset > 0.
+type HalfSpace = (Vec<f64>, f64);
 
 /// Where one arm is above all others: half-spaces c'z + offset > 0 of independent standard normals z, in coordinates
 /// in which the first constraints involve the first coordinates only.
 struct Region {
     rank: usize,
-    constraints: Vec<(Vec<f64>, f64)>,
+    constraints: Vec<HalfSpace>,
     /// For each coordinate, combinations of constraints whose meeting fixes it: weights of their values, coefficient.
     meetings: Vec<Vec<(Vec<f64>, f64)>>,
 }
@@ -280,14 +284,14 @@ const DISAGREEMENT: f64 = 1e-6;
 
 impl Region {
     fn new(scores: &JointScores, arm: usize) -> Self {
-        let difference = |other: usize| -> (Vec<f64>, f64) {
+        let difference = |other: usize| -> HalfSpace {
             let row = scores.loadings[arm].iter().zip(&scores.loadings[other]).map(|(a, b)| a - b).collect();
             (row, scores.means[arm] - scores.means[other])
         };
-        let mut pending: Vec<(Vec<f64>, f64)> =
+        let mut pending: Vec<HalfSpace> =
             (0..scores.means.len()).filter(|&other| other != arm).map(difference).collect();
         let scale = pending.iter().map(|(row, _)| dot(row, row)).fold(0.0, f64::max);
-        let (mut basis, mut ordered): (Vec<Vec<f64>>, Vec<(Vec<f64>, f64)>) = (Vec::new(), Vec::new());
+        let (mut basis, mut ordered): (Vec<Vec<f64>>, Vec<HalfSpace>) = (Vec::new(), Vec::new());
         // Gram-Schmidt, the row with the largest rest first; twice is enough (Kahan).
         let reduced = |row: &Vec<f64>, basis: &[Vec<f64>]| {
             let mut rest = row.clone();
@@ -316,8 +320,7 @@ impl Region {
                 .map(|c| if c.abs() < threshold { 0.0 } else { c })
                 .collect()
         };
-        let constraints: Vec<(Vec<f64>, f64)> =
-            ordered.iter().map(|(row, offset)| (coordinates(row), *offset)).collect();
+        let constraints: Vec<HalfSpace> = ordered.iter().map(|(row, offset)| (coordinates(row), *offset)).collect();
         let meetings = (0..rank).map(|level| meetings(&constraints, level, rank)).collect();
         Self { rank, constraints, meetings }
     }
@@ -378,7 +381,7 @@ impl Region {
 
 /// Where constraints meet so that coordinate `level` is determined, the earlier ones given: rows combined so that all
 /// later coordinates cancel. Between such places the inner probability is analytic.
-fn meetings(constraints: &[(Vec<f64>, f64)], level: usize, rank: usize) -> Vec<(Vec<f64>, f64)> {
+fn meetings(constraints: &[HalfSpace], level: usize, rank: usize) -> Vec<(Vec<f64>, f64)> {
     let free: Vec<usize> =
         (0..constraints.len()).filter(|&index| constraints[index].0[level..].iter().any(|&c| c != 0.0)).collect();
     let mut found = Vec::new();

@@ -17,6 +17,8 @@ const PIECE_SHIFT: u32 = 52 - PIECES_LOG2;
 const FIRST_PIECE: u64 = 1023 << PIECES_LOG2;
 /// Probability beyond the table's end, treated as nought.
 const BEYOND: f64 = 1e-10;
+/// Most pieces on one side: |z| up to 2^512.
+const PIECES_MAX: usize = 1 << 14;
 /// A spread in logits beyond which a Beta is flat with steep edges, and is tabulated by its edges instead.
 const LOGIT_SPREAD_MAX: f64 = 2.0;
 
@@ -138,7 +140,8 @@ impl Table {
         let mut densities = vec![density(0.0)];
         let mut masses = Vec::new();
         let mut rest = f64::INFINITY;
-        while !(rest <= BEYOND) && masses.len() < 1 << 14 {
+        // A bound that is not a number ends it like one that is small: only bad shapes give one.
+        while rest > BEYOND && masses.len() < PIECES_MAX {
             let [from, to] = [masses.len(), masses.len() + 1].map(piece_start);
             masses.push(PIECE_RULE.on(from, to).fold(0.0, |sum, (z, weight)| sum + weight * density(z)));
             let end = density(to);

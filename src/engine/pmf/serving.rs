@@ -110,7 +110,8 @@ impl<'a> ThompsonGrid<'a> {
         let mut pending: Vec<usize> = (0..self.roots).rev().collect();
         while let Some(panel) = pending.pop() {
             let growth = self.growth(panel, &active);
-            if !(growth > NEGLIGIBLE) {
+            // Growth that is not a number has no parts either.
+            if growth.is_nan() || growth <= NEGLIGIBLE {
                 continue;
             }
             let divisible = self.is_divisible(panel);
@@ -268,9 +269,7 @@ fn accumulate(nodes: &[Node], active: &[usize], prefixes: &mut [[f64; LANES]], p
     let mut product = [1.0; LANES];
     for (prefix, &arm) in prefixes.iter_mut().zip(active) {
         *prefix = product;
-        for lane in 0..LANES {
-            product[lane] *= nodes[arm].cdf[lane];
-        }
+        product.iter_mut().zip(&nodes[arm].cdf).for_each(|(product, below)| *product *= below);
     }
     let mut suffix = [1.0; LANES];
     let mut sum = 0.0;
