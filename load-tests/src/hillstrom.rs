@@ -122,11 +122,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_policy_makes_a_catalog_without_complaints() {
+    fn every_policy_makes_a_catalog_whose_only_oddity_is_meant() {
         for (policy, declaration) in POLICIES {
             let loaded = offer_ranker::catalog::check("catalog.yaml", &catalog(declaration));
-            let warnings = loaded.unwrap_or_else(|problems| panic!("{policy}: {problems}")).warnings;
-            assert!(warnings.is_empty(), "{policy}: {warnings:?}");
+            let warnings = loaded.unwrap_or_else(|problems| panic!("{policy}: {problems}")).warnings.to_string();
+            // Spend is looked at, not learned from.
+            let only_spend = warnings.lines().count() == 1 && warnings.contains("no reward uses metric \"spend\"");
+            assert!(only_spend, "{policy}: {warnings}");
         }
     }
 }

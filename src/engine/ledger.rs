@@ -280,3 +280,103 @@ impl Outcome {
             && self.reported_value.total_cmp(&other.reported_value).is_eq()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DECIDED_MS: i64 = 1_800_000_000_000;
+
+    fn after_ms(ms: i64) -> Instant {
+        Instant::from_ms(DECIDED_MS + ms)
+    }
+
+    /// Attribution 100 s, grace 10 s, revisions 1000 s.
+    fn ledger() -> Ledger {
+        Ledger {
+            sequence: 0,
+            decision_offset: 0,
+            windows: Windows {
+                decided_at: after_ms(0),
+                attribution_ends_at: after_ms(100_000),
+                closes_at: after_ms(110_000),
+                revisions_end_at: after_ms(1_000_000),
+            },
+            offers: vec!["a".into(), "b".into()],
+            shown_assumed: true,
+            exposed: None,
+            outcomes: BTreeMap::new(),
+            closed: false,
+        }
+    }
+
+    fn outcome(occurred_at: Instant, revises: Option<&str>) -> Outcome {
+        Outcome {
+            slot: Some(1),
+            metric: "m".to_owned(),
+            reported_value: 1.0,
+            currency: None,
+            value: 1.0,
+            rate: 1.0,
+            occurred_at,
+            occurred_at_reported: true,
+            revises: revises.map(str::to_owned),
+        }
+    }
+
+    fn word(judgement: &Judgement) -> &'static str {
+        match judgement {
+            Judgement::Recorded(_) => "recorded",
+            Judgement::Revised(_) => "revised",
+            Judgement::Duplicate => "duplicate",
+            Judgement::Conflict => "conflict",
+            Judgement::Late { .. } => "late",
+            Judgement::Invalid { .. } => "invalid",
+        }
+    }
+
+    #[test]
+    fn every_window_ends_at_its_millisecond() {
+        for (occurred, arrives, revises, expected) in [
+            (100_000, 100_000, None, "recorded"),
+            (100_000, 109_999, None, "recorded"),
+            (100_000, 110_000, None, "late"),
+            (100_001, 100_001, None, "late"),
+            (500_000, 999_999, Some("o"), "revised"),
+            (0, 1_000_000, Some("o"), "late"),
+            (300_000, 0, Some("o"), "revised"),
+            (300_001, 0, Some("o"), "invalid"),
+            (-300_000, 0, None, "recorded"),
+            (-300_001, 0, None, "invalid"),
+        ] {
+            let judgement = ledger().judge_outcome("x", outcome(after_ms(occurred), revises), after_ms(arrives));
+            assert_eq!(word(&judgement), expected, "{occurred} arriving at {arrives}, revising {revises:?}");
+        }
+    }
+
+    #[test]
+    fn instants_at_the_ends_of_time_are_judged_like_any_others() {
+        for ms in [i64::MIN, i64::MIN + 1, i64::MAX - 1, i64::MAX] {
+            let judgement = ledger().judge_outcome("x", outcome(Instant::from_ms(ms), None), after_ms(0));
+            assert_eq!(word(&judgement), "invalid", "{ms}");
+        }
+    }
+
+    #[test]
+    fn a_ledger_closes_once_and_not_before_its_time() {
+        assert_eq!(ledger().close(after_ms(109_999)), None);
+        let closed = ledger().close(after_ms(110_000)).expect("its time has come");
+        assert_eq!((closed.sequence, closed.state().closed, closed.close(after_ms(200_000))), (1, true, None));
+    }
+
+    #[test]
+    fn judging_changes_nothing_but_what_it_returns() {
+        let before = ledger();
+        let Judgement::Recorded(after) = before.judge_outcome("x", outcome(after_ms(1), None), after_ms(1)) else {
+            panic!("a valid outcome is recorded");
+        };
+        assert_eq!((before.sequence, after.sequence), (0, 1));
+        assert_eq!(before, ledger());
+        assert_eq!(before.state().slots[1], after.state().slots[1], "another slot is not concerned");
+    }
+}

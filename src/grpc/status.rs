@@ -90,12 +90,29 @@ fn field_violations(violations: &[Violation]) -> Vec<FieldViolation> {
     fields
 }
 
-fn truncate(mut text: String, bytes_max: usize) -> String {
+fn truncate(text: String, bytes_max: usize) -> String {
+    let mut text = printable(text);
     if text.len() > bytes_max {
         text.truncate(text.floor_char_boundary(bytes_max));
         text.push('…');
     }
     text
+}
+
+/// Messages quote what clients sent; characters that move cursors or turn text around are escaped.
+fn printable(text: String) -> String {
+    let misleads = |letter: char| {
+        letter.is_control()
+            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    if !text.contains(misleads) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        if misleads(letter) { escaped.extend(letter.escape_default()) } else { escaped.push(letter) }
+    }
+    escaped
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The catalog: the store is the truth, a file seeds an empty one, and what is applied serves once it is learned.
 
 use super::{
-    Result, Service, ServiceError, Settings,
+    Result, Service, ServiceError, Settings, Violation,
     learner::Learner,
     pseudonym::Pseudonyms,
     serving::{ServedPlacement, Serving},
@@ -137,6 +137,7 @@ impl Service {
         let etag = catalog::etag(&application.catalog);
         let mut learner = self.learner.lock().await;
         let serving = self.serving();
+        self.check_reward_currency(&application.catalog, &serving).await?;
         let mismatch = || ServiceError::EtagMismatch { given: application.etag.clone(), current: serving.etag.clone() };
         if !application.etag.is_empty() && application.etag != serving.etag {
             return Err(mismatch());
@@ -157,6 +158,19 @@ impl Service {
         // A new model is folded from the start of its log before it serves.
         self.swap(serve(&*self.store, &mut learner, stored, None).await?);
         Ok(Applied { revision: self.serving().stored.revision, etag, warnings })
+    }
+
+    /// Money in the log was converted to the reward currency of its time: totals in two currencies have no sum.
+    async fn check_reward_currency(&self, catalog: &proto::Catalog, serving: &Serving) -> Result<()> {
+        let logged = serving.catalog.reward_currency.code();
+        if catalog.reward_currency == logged || self.store.log_ends().await?.is_empty() {
+            return Ok(());
+        }
+        let description = format!(
+            "is \"{}\", must stay \"{logged}\": that is what the log counts money in, and what was learned from it",
+            catalog.reward_currency
+        );
+        Err(ServiceError::Invalid { violations: vec![Violation::new("reward_currency", description)] })
     }
 
     /// Closes what is due, folds what is new, and swaps what is served.

@@ -4,7 +4,7 @@ use super::{Result, ServiceError};
 use crate::{
     engine::{
         catalog::{Placement, PosteriorKind},
-        context::{AttributeValue, ContextSchema},
+        context::{Attribute, AttributeKind, AttributeValue, ContextSchema},
         learn::{Change, PartitionStatistics},
     },
     log::{
@@ -172,12 +172,23 @@ pub fn context(placement: &Placement, decision: &DecisionRecord) -> Option<Vec<f
     }
 }
 
-/// A decision's attributes by this schema, with its defaults where they do not fit.
+/// A decision's attributes by this schema, with its defaults where they do not fit. Numbers logged under wider bounds
+/// are clipped, whatever the schema does with those of requests: whether it clips is no part of a model.
 #[must_use]
 pub fn values(schema: &ContextSchema, decision: &DecisionRecord) -> Option<Vec<AttributeValue>> {
-    let value = |attribute: &crate::engine::context::Attribute| {
+    let value = |attribute: &Attribute| {
         let logged = decision.attributes.get(&*attribute.name).cloned();
-        logged.and_then(|value| Some(attribute.check(value).ok()?.0)).or_else(|| attribute.default.clone())
+        logged.and_then(|value| fitted(attribute, value)).or_else(|| attribute.default.clone())
     };
     schema.attributes.iter().map(value).collect()
+}
+
+fn fitted(attribute: &Attribute, logged: AttributeValue) -> Option<AttributeValue> {
+    let value = match (&attribute.kind, logged) {
+        (&AttributeKind::Number { min, max, .. }, AttributeValue::Number(number)) => {
+            AttributeValue::Number(number.clamp(min, max))
+        }
+        (_, other) => other,
+    };
+    Some(attribute.check(value).ok()?.0)
 }

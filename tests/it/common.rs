@@ -29,55 +29,55 @@ use tonic_health::server::HealthReporter;
 use tonic_types::StatusExt as _;
 
 /// Where every test's clock starts: 2027-01-15T08:00:00Z.
-pub const START_MS: i64 = 1_800_000_000_000;
+pub(crate) const START_MS: i64 = 1_800_000_000_000;
 /// Seconds of an hour and of a day.
-pub const HOUR_S: u32 = 3600;
-pub const DAY_S: u32 = 24 * HOUR_S;
+pub(crate) const HOUR_S: u32 = 3600;
+pub(crate) const DAY_S: u32 = 24 * HOUR_S;
 /// Age from which a snapshot is stale, in milliseconds; a refresh makes it fresh.
-pub const SNAPSHOT_MAX_AGE_MS: u64 = 10_000;
+pub(crate) const SNAPSHOT_MAX_AGE_MS: u64 = 10_000;
 
 /// A running server on a store in a directory of its own, with clients connected to it.
-pub struct TestServer {
-    pub clock: Arc<ManualClock>,
-    pub service: Arc<Service>,
-    pub store: Arc<EmbeddedStore>,
-    pub ranking: RankingServiceClient<Channel>,
-    pub feedback: FeedbackServiceClient<Channel>,
-    pub catalog: CatalogServiceClient<Channel>,
-    pub address: String,
+pub(crate) struct TestServer {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) service: Arc<Service>,
+    pub(crate) store: Arc<EmbeddedStore>,
+    pub(crate) ranking: RankingServiceClient<Channel>,
+    pub(crate) feedback: FeedbackServiceClient<Channel>,
+    pub(crate) catalog: CatalogServiceClient<Channel>,
+    pub(crate) address: String,
     directory: TempDir,
     stop: CancellationToken,
     serving: JoinSet<()>,
 }
 
 /// The catalog of `shop.yaml`.
-pub fn shop() -> proto::Catalog {
+pub(crate) fn shop() -> proto::Catalog {
     catalog_of(include_str!("shop.yaml"))
 }
 
 /// A catalog from the text of its file.
-pub fn catalog_of(text: &str) -> proto::Catalog {
+pub(crate) fn catalog_of(text: &str) -> proto::Catalog {
     catalog::check("test.yaml", text).unwrap_or_else(|problems| panic!("{problems}")).declared
 }
 
 /// The placement of a catalog, to change it.
-pub fn placement_mut<'a>(catalog: &'a mut proto::Catalog, id: &str) -> &'a mut proto::Placement {
+pub(crate) fn placement_mut<'a>(catalog: &'a mut proto::Catalog, id: &str) -> &'a mut proto::Placement {
     catalog.placements.iter_mut().find(|placement| placement.id == id).expect("the catalog has this placement")
 }
 
 /// The offer of a catalog, to change it.
-pub fn offer_mut<'a>(catalog: &'a mut proto::Catalog, id: &str) -> &'a mut proto::Offer {
+pub(crate) fn offer_mut<'a>(catalog: &'a mut proto::Catalog, id: &str) -> &'a mut proto::Offer {
     catalog.offers.iter_mut().find(|offer| offer.id == id).expect("the catalog has this offer")
 }
 
 impl TestServer {
     /// Serves `shop.yaml`.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(shop()).await
     }
 
     /// Serves a catalog.
-    pub async fn start_with(catalog: proto::Catalog) -> Self {
+    pub(crate) async fn start_with(catalog: proto::Catalog) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let clock = Arc::new(ManualClock::new(Instant::from_ms(START_MS), 7));
         Self::open(directory, clock, Some(catalog)).await
@@ -117,101 +117,109 @@ impl TestServer {
     }
 
     /// Stops, and starts again on the same store and clock with this catalog file, if any.
-    pub async fn restart(self, seed: Option<proto::Catalog>) -> Self {
+    pub(crate) async fn restart(self, seed: Option<proto::Catalog>) -> Self {
         let Self { clock, service, store, ranking, feedback, catalog, directory, stop, mut serving, .. } = self;
         drop((ranking, feedback, catalog));
         stop.cancel();
         while let Some(served) = serving.join_next().await {
             served.expect("the server stopped in order");
         }
-        store.close().await.expect("the store closes");
+        // The last of the store's owners: dropping it puts everything on the disk and gives up the file.
         drop((service, store));
         Self::open(directory, clock, seed).await
     }
 
+    /// Tells the server to stop, as a signal would.
+    pub(crate) fn tell_to_stop(&self) {
+        self.stop.cancel();
+    }
+
     /// The store's file.
-    pub fn store_path(&self) -> PathBuf {
+    pub(crate) fn store_path(&self) -> PathBuf {
         self.directory.path().join("store.db")
     }
 
     /// Closes what is due and learns what is new.
-    pub async fn refresh(&self) {
+    pub(crate) async fn refresh(&self) {
         self.service.refresh().await.expect("a refresh works on a healthy store");
     }
 
-    pub async fn try_rank(&self, request: RankRequest) -> Result<RankResponse, Status> {
+    pub(crate) async fn try_rank(&self, request: RankRequest) -> Result<RankResponse, Status> {
         Ok(self.ranking.clone().rank(request).await?.into_inner())
     }
 
-    pub async fn rank(&self, request: RankRequest) -> RankResponse {
+    pub(crate) async fn rank(&self, request: RankRequest) -> RankResponse {
         self.try_rank(request).await.expect("a valid request is answered")
     }
 
-    pub async fn try_decision(&self, decision_id: &str) -> Result<GetDecisionResponse, Status> {
+    pub(crate) async fn try_decision(&self, decision_id: &str) -> Result<GetDecisionResponse, Status> {
         let request = proto::GetDecisionRequest { decision_id: decision_id.to_owned() };
         Ok(self.ranking.clone().get_decision(request).await?.into_inner())
     }
 
-    pub async fn decision(&self, decision_id: &str) -> GetDecisionResponse {
+    pub(crate) async fn decision(&self, decision_id: &str) -> GetDecisionResponse {
         self.try_decision(decision_id).await.expect("the decision is stored")
     }
 
     /// Reports outcomes; their results in order.
-    pub async fn report_all(&self, outcomes: Vec<Outcome>) -> Vec<proto::FeedbackResult> {
+    pub(crate) async fn report_all(&self, outcomes: Vec<Outcome>) -> Vec<proto::FeedbackResult> {
         let request = proto::RecordOutcomesRequest { outcomes };
         self.feedback.clone().record_outcomes(request).await.expect("a batch is judged").into_inner().results
     }
 
     /// Reports one outcome.
-    pub async fn report(&self, outcome: Outcome) -> FeedbackCode {
+    pub(crate) async fn report(&self, outcome: Outcome) -> FeedbackCode {
         self.report_all(vec![outcome]).await[0].code()
     }
 
     /// Reports which slots were shown.
-    pub async fn expose(&self, decision_id: &str, slots: &[u32]) -> FeedbackCode {
+    pub(crate) async fn expose(&self, decision_id: &str, slots: &[u32]) -> FeedbackCode {
         let exposure = proto::Exposure { decision_id: decision_id.to_owned(), slots: slots.to_vec() };
         let request = proto::RecordExposuresRequest { exposures: vec![exposure] };
         self.feedback.clone().record_exposures(request).await.expect("a batch is judged").into_inner().results[0].code()
     }
 
     /// What a placement has learned.
-    pub async fn placement(&self, placement: &str) -> GetPlacementResponse {
+    pub(crate) async fn placement(&self, placement: &str) -> GetPlacementResponse {
         let request = proto::GetPlacementRequest { placement: placement.to_owned() };
         self.catalog.clone().get_placement(request).await.expect("the placement exists").into_inner()
     }
 
     /// What is known of one arm.
-    pub async fn arm(&self, placement: &str, offer_id: &str) -> ArmState {
+    pub(crate) async fn arm(&self, placement: &str, offer_id: &str) -> ArmState {
         let arms = self.placement(placement).await.arms;
         arms.into_iter().find(|arm| arm.offer_id == offer_id).expect("the placement has this arm")
     }
 
     /// What a metric of an arm sums up to; 0 where nothing was reported.
-    pub async fn total(&self, placement: &str, offer_id: &str, metric: &str) -> f64 {
+    pub(crate) async fn total(&self, placement: &str, offer_id: &str, metric: &str) -> f64 {
         self.arm(placement, offer_id).await.outcome_totals.get(metric).copied().unwrap_or(0.0)
     }
 
-    pub async fn try_apply(&self, request: proto::ApplyCatalogRequest) -> Result<proto::ApplyCatalogResponse, Status> {
+    pub(crate) async fn try_apply(
+        &self,
+        request: proto::ApplyCatalogRequest,
+    ) -> Result<proto::ApplyCatalogResponse, Status> {
         Ok(self.catalog.clone().apply_catalog(request).await?.into_inner())
     }
 
     /// Applies a catalog to whatever serves.
-    pub async fn apply(&self, catalog: proto::Catalog) -> proto::ApplyCatalogResponse {
+    pub(crate) async fn apply(&self, catalog: proto::Catalog) -> proto::ApplyCatalogResponse {
         let request = proto::ApplyCatalogRequest { catalog: Some(catalog), ..Default::default() };
         self.try_apply(request).await.expect("a valid catalog is applied")
     }
 
-    pub async fn try_get_catalog(&self, revision: u64) -> Result<proto::GetCatalogResponse, Status> {
+    pub(crate) async fn try_get_catalog(&self, revision: u64) -> Result<proto::GetCatalogResponse, Status> {
         Ok(self.catalog.clone().get_catalog(proto::GetCatalogRequest { revision }).await?.into_inner())
     }
 
     /// The catalog that serves.
-    pub async fn served_catalog(&self) -> proto::GetCatalogResponse {
+    pub(crate) async fn served_catalog(&self) -> proto::GetCatalogResponse {
         self.try_get_catalog(0).await.expect("a catalog serves")
     }
 
     /// Every record of every log, log by log.
-    pub async fn records(&self) -> Vec<(LogId, LogRecord)> {
+    pub(crate) async fn records(&self) -> Vec<(LogId, LogRecord)> {
         let mut records = Vec::new();
         for (log, end) in self.store.log_ends().await.expect("the store tells its logs") {
             let mut offset = 0;
@@ -226,13 +234,13 @@ impl TestServer {
     }
 
     /// Audits the store as the command line does, beside the running server.
-    pub async fn audit(&self) -> AuditReport {
+    pub(crate) async fn audit(&self) -> AuditReport {
         let store = EmbeddedStore::open_read_only(self.store_path()).expect("the store can be read while it serves");
         audit(&store, |_| {}).await.expect("the audit can be made")
     }
 
     /// Learns everything there is and audits it.
-    pub async fn assert_audit_equal(&self) {
+    pub(crate) async fn assert_audit_equal(&self) {
         self.refresh().await;
         let report = self.audit().await;
         assert!(report.equal, "{:#?}", report.partitions);
@@ -242,7 +250,7 @@ impl TestServer {
 }
 
 /// A request of a user at a placement, from the web.
-pub fn request(placement: &str, user_id: &str) -> RankRequest {
+pub(crate) fn request(placement: &str, user_id: &str) -> RankRequest {
     RankRequest {
         placement: placement.to_owned(),
         user_id: user_id.to_owned(),
@@ -252,34 +260,34 @@ pub fn request(placement: &str, user_id: &str) -> RankRequest {
 }
 
 /// A number as JSON has it.
-pub fn number(value: f64) -> prost_types::Value {
+pub(crate) fn number(value: f64) -> prost_types::Value {
     prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(value)) }
 }
 
 /// A string as JSON has it.
-pub fn text(value: &str) -> prost_types::Value {
+pub(crate) fn text(value: &str) -> prost_types::Value {
     prost_types::Value { kind: Some(prost_types::value::Kind::StringValue(value.to_owned())) }
 }
 
 /// A boolean as JSON has it.
-pub fn boolean(value: bool) -> prost_types::Value {
+pub(crate) fn boolean(value: bool) -> prost_types::Value {
     prost_types::Value { kind: Some(prost_types::value::Kind::BoolValue(value)) }
 }
 
 /// Attributes by name.
-pub fn attributes<const N: usize>(
+pub(crate) fn attributes<const N: usize>(
     pairs: [(&str, prost_types::Value); N],
 ) -> std::collections::BTreeMap<String, prost_types::Value> {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// A request at `upsell`, which has an attribute without a default.
-pub fn upsell(user_id: &str) -> RankRequest {
+pub(crate) fn upsell(user_id: &str) -> RankRequest {
     RankRequest { attributes: attributes([("age", number(40.0))]), ..request("upsell", user_id) }
 }
 
 /// One conversion of a decision's lead offer.
-pub fn conversion(outcome_id: &str, decision: &RankResponse) -> Outcome {
+pub(crate) fn conversion(outcome_id: &str, decision: &RankResponse) -> Outcome {
     Outcome {
         outcome_id: outcome_id.to_owned(),
         decision_id: decision.decision_id.clone(),
@@ -291,27 +299,27 @@ pub fn conversion(outcome_id: &str, decision: &RankResponse) -> Outcome {
 }
 
 /// Money earned by a decision's lead offer.
-pub fn revenue(outcome_id: &str, decision: &RankResponse, value: f64, currency: &str) -> Outcome {
+pub(crate) fn revenue(outcome_id: &str, decision: &RankResponse, value: f64, currency: &str) -> Outcome {
     Outcome { metric: "revenue".to_owned(), value, currency: currency.to_owned(), ..conversion(outcome_id, decision) }
 }
 
 /// An instant on the wire, in seconds after the start of the test.
-pub fn at_s(seconds: i64) -> Option<prost_types::Timestamp> {
+pub(crate) fn at_s(seconds: i64) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds: START_MS / 1000 + seconds, nanos: 0 })
 }
 
 /// The offers of an answer by slot.
-pub fn slate(response: &RankResponse) -> Vec<&str> {
+pub(crate) fn slate(response: &RankResponse) -> Vec<&str> {
     response.offers.iter().map(|offer| offer.offer_id.as_str()).collect()
 }
 
 /// The fields that a status complains of.
-pub fn violated_fields(status: &Status) -> Vec<String> {
+pub(crate) fn violated_fields(status: &Status) -> Vec<String> {
     let details = status.get_details_bad_request().map(|details| details.field_violations).unwrap_or_default();
     details.into_iter().map(|violation| violation.field).collect()
 }
 
 /// The machine-readable reason of a status.
-pub fn reason(status: &Status) -> String {
+pub(crate) fn reason(status: &Status) -> String {
     status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
 }

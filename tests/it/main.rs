@@ -4,6 +4,7 @@
 
 mod catalog;
 mod common;
+mod door;
 mod feedback;
 mod poison;
 mod rank;

@@ -134,9 +134,10 @@ fn bad_ranks() -> Vec<(&'static str, RankRequest, Answer)> {
         ("a huge market", RankRequest { market: "M".repeat(900_000), ..ask() }, Invalid(&["market"])),
         ("a nasty platform", RankRequest { platform: NASTY.to_owned(), ..ask() }, Invalid(&["platform"])),
         ("a huge platform", RankRequest { platform: "p".repeat(900_000), ..ask() }, Invalid(&["platform"])),
-        ("no placement", request("", "anna"), NotFound),
-        ("a nasty placement", request(NASTY, "anna"), NotFound),
-        ("a huge placement", request(&"p".repeat(900_000), "anna"), NotFound),
+        ("no placement", request("", "anna"), Invalid(&["placement"])),
+        ("a nasty placement", request(NASTY, "anna"), Invalid(&["placement"])),
+        ("a huge placement", request(&"p".repeat(900_000), "anna"), Invalid(&["placement"])),
+        ("another placement", request("sidebar", "anna"), NotFound),
         // Slots.
         ("no slots", RankRequest { slots: Some(0), ..ask() }, Invalid(&["slots"])),
         ("too many slots", RankRequest { slots: Some(u32::MAX), ..ask() }, Invalid(&["slots"])),
@@ -313,7 +314,7 @@ async fn bad_catalog_calls_are_refused_and_the_catalog_stands() {
     for placement in ["", NASTY, &"p".repeat(900_000)] {
         let request = proto::GetPlacementRequest { placement: placement.to_owned() };
         let status = server.catalog.clone().get_placement(request).await.unwrap_err();
-        check_status("a placement", &status, &Answer::NotFound);
+        check_status("a placement", &status, &Answer::Invalid(&["placement"]));
     }
     let nothing = proto::ApplyCatalogRequest::default();
     let status = server.try_apply(nothing).await.unwrap_err();
