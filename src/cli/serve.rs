@@ -18,7 +18,7 @@ use std::{
 };
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -93,17 +93,23 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), ServeError> {
     let service = Arc::new(Service::open(store.clone(), clock, settings, planted).await?);
     warn_of_another_catalog(&service, &args, declared.as_ref());
 
+    // Before anybody can know that the server is there: a signal that nobody waits for ends the process on the spot.
+    let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let listener =
         TcpListener::bind(args.listen).await.map_err(|source| ServeError::Listen { address: args.listen, source })?;
     announce(&service, listener.local_addr()?, path, out)?;
-    serve(&args, listener, service).await?;
+    serve(&args, listener, service, signals).await?;
     store.close().await?;
     tracing::info!("stopped");
     Ok(())
 }
 
-async fn serve(args: &Args, listener: TcpListener, service: Arc<Service>) -> Result<(), ServeError> {
-    let mut terminate = signal(SignalKind::terminate())?;
+async fn serve(
+    args: &Args,
+    listener: TcpListener,
+    service: Arc<Service>,
+    [mut terminate, mut interrupt]: [Signal; 2],
+) -> Result<(), ServeError> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let health = tonic_health::server::HealthReporter::new();
@@ -118,7 +124,7 @@ async fn serve(args: &Args, listener: TcpListener, service: Arc<Service>) -> Res
     let told_to_stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
+            _ = interrupt.recv() => {}
         }
         tracing::info!(drain_ms = args.drain_ms, "told to stop; calls in flight may finish");
     };

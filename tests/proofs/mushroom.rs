@@ -166,24 +166,14 @@ fn eats(
 #[test]
 fn linear_thompson_reaches_three_percent_of_uniforms_regret_on_mushrooms() {
     let Some(mushrooms) = read() else {
-        skipped();
+        scale::tell(&format!("skipped: there is no ../{DATA} beside the checkout"));
         return;
     };
     assert_eq!((mushrooms.rows.len(), mushrooms.columns.len()), (8124, 22));
     for seed in 1..=scale::tenth_of(10) {
         let regret = run(&mushrooms, seed);
         let told = format!("seed {seed}: {:.4} of uniform's regret", regret.learned / regret.uniform);
-        report(&told);
+        scale::tell(&told);
         assert!(regret.learned <= REGRET_SHARE_MAX * regret.uniform, "{told}");
     }
-}
-
-#[expect(clippy::print_stderr, reason = "a test that did not run must not look like one that did")]
-fn skipped() {
-    eprintln!("skipped: there is no ../{DATA} beside the checkout");
-}
-
-#[expect(clippy::print_stderr, reason = "figures for people who run the long proof")]
-fn report(told: &str) {
-    eprintln!("{told}");
 }
