@@ -16,12 +16,13 @@ use std::fmt::Write as _;
 ///
 /// Belongs in: the placement; the family of posteriors; the reward, with its unit and, where it is money, its
 /// currency; what is learned when, and how fast it fades; and for linear posteriors the features, that is names,
-/// bounds, scaling and words of the attributes, and the slots where every slot is learned from.
+/// bounds, scaling, words and defaults of the attributes (a default decides what decisions without the attribute
+/// teach), and the slots where every slot is learned from.
 ///
 /// Stays out: offers, because every arm has statistics of its own; priors, floors, selection and objective, because
 /// they act on statistics without being in them; windows and exposure, because every decision keeps those it was
-/// made under; rates, because outcomes are converted when they are reported; defaults and clipping, because features
-/// look the same however a value came about; and the whole context of posteriors that are free of it.
+/// made under; rates, because outcomes are converted when they are reported; clipping, because logged values are
+/// always folded within bounds; and the whole context of posteriors that are free of it.
 #[must_use]
 pub fn model_id(placement: &Placement, reward_currency: Currency) -> String {
     digest(canonical_text(placement, reward_currency).as_bytes())
@@ -69,7 +70,7 @@ fn canonical_text(placement: &Placement, reward_currency: Currency) -> String {
             line(format_args!("posterior linear, slot features {}", placement.slot_feature_count()));
             for attribute in &placement.context.attributes {
                 let kind = kind_text(&attribute.kind);
-                line(format_args!("attribute {:?} {kind}", attribute.name));
+                line(format_args!("attribute {:?} {kind} default {:?}", attribute.name, attribute.default));
             }
         }
     }

@@ -250,7 +250,8 @@ impl Service {
 
 fn absent(id: DecisionId, now: Instant) -> FeedbackResult {
     let age_ms = now.as_ms() - id.decided_at().as_ms();
-    if age_ms < NOT_YET_MS {
+    // Ids from a clock slightly ahead are as young as those from one slightly behind.
+    if age_ms.abs() < NOT_YET_MS {
         FeedbackResult::new(FeedbackCode::NotYet, "decision_id: is not stored yet; send the same report again later")
     } else {
         FeedbackResult::new(FeedbackCode::UnknownDecision, format!("decision_id: \"{id}\" is not stored here"))

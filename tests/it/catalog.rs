@@ -336,7 +336,6 @@ async fn the_reward_currency_stands_once_money_may_have_been_logged_in_it() {
 }
 
 #[tokio::test]
-#[ignore = "a default given later changes what old decisions teach, and the model id leaves defaults out"]
 async fn an_attribute_that_comes_and_gets_a_default_leaves_the_audit_equal() {
     let server = TestServer::start().await;
     let shown = async || -> u64 { server.placement("upsell").await.arms.iter().map(|arm| arm.shown).sum() };
