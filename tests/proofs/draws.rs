@@ -168,6 +168,7 @@ fn assert_frequencies_are_as_logged(policy: &str, seed: u64) {
     let tally = tally(&snapshot, &request, scale::tenth_of(1_000_000));
     for slot in 1..=3 {
         let p = p_value(&tally, slot, logged);
+        scale::tell(&format!("{policy:?}: slot {slot}, p = {p:.3}"));
         assert!(p > FALSE_ALARM / COMPARISONS, "slot {slot}: p = {p:e}");
     }
     for group in tally.values() {
@@ -221,7 +222,10 @@ fn propensities_that_are_wrong_in_likely_ways_are_rejected() {
     let (snapshot, request) = scene(BETA, 1);
     let tally = tally(&snapshot, &request, scale::tenth_of(1_000_000));
     let lead = &tally[&Vec::new()].slot;
-    let rejected = |name: &str, p: f64| assert!(p < FALSE_ALARM / COMPARISONS, "{name} passes with p = {p:e}");
+    let rejected = |name: &str, p: f64| {
+        scale::tell(&format!("{name}: p = {p:e}"));
+        assert!(p < FALSE_ALARM / COMPARISONS, "{name} passes with p = {p:e}");
+    };
 
     // The probabilities of the policy, without the floors that acted.
     let unbounded = |_: &[usize], slot: &SlotDraw| slot.arms.iter().map(|arm| arm.policy_probability).collect();
@@ -289,6 +293,7 @@ fn frequencies_are_the_logged_probabilities_where_every_decision_has_its_own() {
         let pooled = pooled(policy, scale::tenth_of(1_000_000) / 2, |draw, index| draw.arms[index].probability);
         assert_eq!(pooled.len(), 3 * OFFERS.len());
         let z = largest_z(&pooled);
+        scale::tell(&format!("{policy:?}: {z:.2} standard deviations"));
         assert!(z < critical_z(), "{z} standard deviations: {pooled:?}");
     }
 }
@@ -297,6 +302,7 @@ fn frequencies_are_the_logged_probabilities_where_every_decision_has_its_own() {
 fn probabilities_that_did_not_act_are_rejected_where_every_decision_has_its_own() {
     let pooled = pooled(LINEAR, scale::tenth_of(1_000_000) / 2, |draw, index| draw.arms[index].policy_probability);
     let z = largest_z(&pooled);
+    scale::tell(&format!("the policy before its bounds: {z:.0} standard deviations"));
     assert!(z > critical_z(), "the policy before its bounds passes with {z} standard deviations");
 }
 
