@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser};
 use offer_ranker::cli;
 use std::{
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
 };
 
@@ -73,7 +73,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
 fn start_logging(args: &Args) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(&args.log)
         .with_context(|| format!("--log \"{}\" is no filter, such as info or offer_ranker=debug", args.log))?;
-    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let logging =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     if args.log_json {
         logging.json().init()
     } else {

@@ -13,7 +13,7 @@ pub mod yaml;
 
 pub use model::{etag, model_id};
 pub use problem::{Location, Locations, PROBLEMS_MAX, Problem, Problems, Severity, Violation, Warning};
-pub use validate::validate;
+pub use validate::{is_resource_id, validate};
 
 use crate::{engine, proto};
 use problem::left_out;

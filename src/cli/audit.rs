@@ -73,7 +73,11 @@ fn print(report: &AuditReport, out: &mut impl Write) -> io::Result<()> {
     let header = ["placement", "partition", "records", "folded", "decisions", "ledger changes", "verdict"];
     let mut table = plain_table(&header, &[1, 2, 3, 4, 5]);
     for partition in &report.partitions {
-        let verdict = if partition.differences.is_empty() { "equal" } else { "DIFFERENT" };
+        let verdict = match (partition.differences.is_empty(), &partition.model_id) {
+            (false, _) => "DIFFERENT",
+            (true, Some(_)) => "equal",
+            (true, None) => "ledgers only: not in the catalog",
+        };
         table.add_row([
             partition.placement.clone(),
             partition.partition.to_string(),
@@ -90,7 +94,9 @@ fn print(report: &AuditReport, out: &mut impl Write) -> io::Result<()> {
             writeln!(out, "{}, partition {}: {difference}", partition.placement, partition.partition)?;
         }
     }
-    if report.equal {
+    if report.partitions.is_empty() {
+        writeln!(out, "nothing is logged yet, so there was nothing to compare")?;
+    } else if report.equal {
         writeln!(out, "equal: every statistic is, to the last bit, what the log adds up to")?;
     }
     Ok(())

@@ -7,13 +7,13 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "offer-ranker";
-/// Most bytes of violations in one status. Details travel in a header, base64-encoded, and common clients refuse
-/// headers above 8 KiB.
-const DETAILS_BYTES_MAX: usize = 4500;
+/// Most bytes of violations in one status. Details travel in a header, base64-encoded and with the message beside
+/// them and once more inside, and common clients refuse headers above 8 KiB: 4/3 (3,600 + 900) + 900 leaves room.
+const DETAILS_BYTES_MAX: usize = 3600;
 /// Most violations spelled out in the message; all are in the details.
 const MESSAGE_VIOLATIONS_MAX: usize = 3;
-/// Most bytes of a message that quotes what a client sent.
-const MESSAGE_BYTES_MAX: usize = 1000;
+/// Most bytes of a message that quotes what a client sent, percent-encoded as it travels.
+const MESSAGE_BYTES_MAX: usize = 900;
 
 impl From<ServiceError> for Status {
     fn from(error: ServiceError) -> Self {
@@ -33,7 +33,7 @@ impl From<ServiceError> for Status {
             ServiceError::Invalid { violations } => {
                 details.set_bad_request(field_violations(&violations));
             }
-            ServiceError::RequestIdReused { .. } => {
+            ServiceError::RequestIdReused => {
                 details.add_bad_request_violation("request_id", message.clone());
             }
             _ if code == Code::Unavailable => {
@@ -49,7 +49,7 @@ impl From<ServiceError> for Status {
 fn classify(error: &ServiceError) -> (Code, &'static str) {
     match error {
         ServiceError::Invalid { .. } => (Code::InvalidArgument, "INVALID_REQUEST"),
-        ServiceError::RequestIdReused { .. } => (Code::InvalidArgument, "REQUEST_ID_REUSED"),
+        ServiceError::RequestIdReused => (Code::InvalidArgument, "REQUEST_ID_REUSED"),
         ServiceError::PlacementNotFound { .. } => (Code::NotFound, "PLACEMENT_NOT_FOUND"),
         ServiceError::DecisionNotFound { .. } => (Code::NotFound, "DECISION_NOT_FOUND"),
         ServiceError::RevisionNotFound { .. } => (Code::NotFound, "REVISION_NOT_FOUND"),
@@ -90,10 +90,16 @@ fn field_violations(violations: &[Violation]) -> Vec<FieldViolation> {
     fields
 }
 
-fn truncate(text: String, bytes_max: usize) -> String {
+fn truncate(text: String, encoded_bytes_max: usize) -> String {
     let mut text = printable(text);
-    if text.len() > bytes_max {
-        text.truncate(text.floor_char_boundary(bytes_max));
+    let plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'%';
+    let mut encoded = 0;
+    let cut = text.bytes().position(|byte| {
+        encoded += if plain(byte) { 1 } else { 3 };
+        encoded > encoded_bytes_max
+    });
+    if let Some(cut) = cut {
+        text.truncate(text.floor_char_boundary(cut));
         text.push('…');
     }
     text
@@ -129,7 +135,7 @@ mod tests {
                 Code::InvalidArgument,
                 "INVALID_REQUEST",
             ),
-            (ServiceError::RequestIdReused { request_id: text() }, Code::InvalidArgument, "REQUEST_ID_REUSED"),
+            (ServiceError::RequestIdReused, Code::InvalidArgument, "REQUEST_ID_REUSED"),
             (
                 ServiceError::PlacementNotFound { placement: text(), known: text() },
                 Code::NotFound,
@@ -163,7 +169,8 @@ mod tests {
         let status = Status::from(ServiceError::Invalid { violations });
         let fields = status.get_details_bad_request().expect("an invalid request lists fields").field_violations;
         let last = fields.last().expect("at least one violation");
-        assert!(status.details().len() < 6000, "{}", status.details().len());
+        let wire = status.details().len() * 4 / 3 + status.message().len();
+        assert!(wire < 7500, "{wire}");
         assert_eq!(
             last.description,
             format!("{} more violations do not fit into one status; mend these first", 1001 - fields.len())

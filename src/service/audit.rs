@@ -18,7 +18,7 @@ use crate::{
         record::{Cause, LogRecord},
         statistics_codec,
     },
-    store::{LogId, Store},
+    store::{LogId, Store, StoredStatistics},
 };
 use std::collections::BTreeMap;
 
@@ -43,8 +43,9 @@ pub struct PartitionAudit {
     pub placement: String,
     /// Partition index.
     pub partition: u16,
-    /// The model whose statistics were recomputed.
-    pub model_id: String,
+    /// The model whose statistics were recomputed; `None` where the placement has left the catalog, so that only its
+    /// ledgers were followed.
+    pub model_id: Option<String>,
     /// Records in the log.
     pub records: u64,
     /// Records that the stored statistics cover.
@@ -60,7 +61,7 @@ pub struct PartitionAudit {
 /// The ledger of every decision after the records read so far, by what caused each change.
 type Followed = BTreeMap<DecisionId, Ledger>;
 
-/// Audits every placement of the newest catalog; `progress` is told of each batch of records read.
+/// Audits every log, with the models of the newest catalog; `progress` is told of each batch of records read.
 ///
 /// # Errors
 /// Where the store is away or holds what does not decode.
@@ -71,34 +72,28 @@ pub async fn audit(store: &dyn Store, mut progress: impl FnMut(u64) + Send) -> R
         stored.placement_numbers.iter().map(|(id, number)| (*number, id.as_str())).collect();
     let mut partitions = Vec::new();
     for (log, end) in store.log_ends().await? {
-        let placement = numbers.get(&log.placement).and_then(|id| engine.placements.get(*id));
-        // A placement that left the catalog has no model to compare with.
-        if let Some(placement) = placement {
-            partitions.push(
-                audit_partition(
-                    store,
-                    (placement, model_id(placement, engine.reward_currency)),
-                    (log, end),
-                    &mut progress,
-                )
-                .await?,
-            );
-        }
+        let id = numbers.get(&log.placement).copied().unwrap_or("(unknown)");
+        let placement = engine.placements.get(id);
+        let model = placement.map(|placement| (&**placement, model_id(placement, engine.reward_currency)));
+        partitions.push(audit_partition(store, (id, model), (log, end), &mut progress).await?);
     }
     Ok(AuditReport { equal: partitions.iter().all(|partition| partition.differences.is_empty()), partitions })
 }
 
 async fn audit_partition(
     store: &dyn Store,
-    (placement, model_id): (&Placement, String),
+    (id, model): (&str, Option<(&Placement, String)>),
     (log, end): (LogId, u64),
     progress: &mut (impl FnMut(u64) + Send),
 ) -> Result<PartitionAudit> {
-    let committed = store.statistics(&model_id, log).await?;
+    let committed = match &model {
+        Some((_, model_id)) => store.statistics(model_id, log).await?,
+        None => StoredStatistics::default(),
+    };
     let mut audit = PartitionAudit {
-        placement: placement.id.to_string(),
+        placement: id.to_owned(),
         partition: log.partition,
-        model_id,
+        model_id: model.as_ref().map(|(_, model_id)| model_id.clone()),
         records: end,
         folded: committed.offset,
         decisions: 0,
@@ -120,7 +115,7 @@ async fn audit_partition(
         }
         for bytes in &records {
             let record = LogRecord::decode(bytes)?;
-            if offset < committed.offset {
+            if let Some((placement, _)) = model.as_ref().filter(|_| offset < committed.offset) {
                 fold(store, placement, log, &mut recomputed, &record).await?;
             }
             follow(&mut followed, &record, offset, &mut audit);
@@ -128,8 +123,10 @@ async fn audit_partition(
         }
         progress(records.len() as u64);
     }
-    let committed = statistics_codec::decode(&committed, placement.feature_count())?;
-    compare(&recomputed, &committed, &mut audit.differences);
+    if let Some((placement, _)) = model {
+        let committed = statistics_codec::decode(&committed, placement.feature_count())?;
+        compare(&recomputed, &committed, &mut audit.differences);
+    }
     compare_ledgers(store, log, &followed, &mut audit.differences).await?;
     Ok(audit)
 }

@@ -66,11 +66,8 @@ pub enum ServiceError {
         violations: Vec<Violation>,
     },
     /// The request id was used for another body.
-    #[error("request_id {request_id:?} was used within 24 hours for another request; use a new one")]
-    RequestIdReused {
-        /// As given.
-        request_id: String,
-    },
+    #[error("request_id was used within 24 hours for another request; use a new one")]
+    RequestIdReused,
     /// No such placement.
     #[error("placement {placement:?} is not in the catalog, which has: {known}")]
     PlacementNotFound {

@@ -1,8 +1,9 @@
 //! What a placement has learned, for people.
 
-use super::{Result, Service, learner, serving::ServedPlacement, validate};
+use super::{Result, Service, ServiceError, learner, serving::ServedPlacement, validate};
 use crate::{
     engine::{
+        catalog::{Objective, PosteriorKind},
         context::{Attribute, AttributeKind, AttributeValue},
         learn::PartitionStatistics,
         standing::{ArmStanding, Moment, standing},
@@ -52,14 +53,19 @@ impl Service {
     /// # Errors
     /// Where there is no such placement, and where the store is away.
     pub async fn placement(&self, placement: &str) -> Result<PlacementReport> {
-        validate::placement_id(placement)?;
+        if let Some(violation) = validate::placement_id(placement) {
+            return Err(ServiceError::Invalid { violations: vec![violation] });
+        }
         let served = self.serving().placement(placement)?.clone();
         let ends: BTreeMap<_, _> = self.store.log_ends().await?.into_iter().collect();
         let partitions = served.snapshot.version.offsets.len() as u16;
         let log_ends: Vec<u64> =
             (0..partitions).map(|index| ends.get(&served.log(index)).copied().unwrap_or(0)).collect();
         let mut moments = self.recent_moments(&served, &log_ends).await?;
-        let contexts = moments.len();
+        let policy = &served.snapshot.placement.policy;
+        // Context-free posteriors depend on the moment only through prices, where value decides.
+        let contextual = policy.posterior != PosteriorKind::Beta || policy.objective == Objective::Value;
+        let contexts = if contextual { moments.len() } else { 0 };
         if moments.is_empty() {
             moments.push(self.default_moment(&served));
         }

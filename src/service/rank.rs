@@ -1,7 +1,7 @@
 //! Ranking: one snapshot read, one pure decision, one append.
 
 use super::{
-    Result, Service, ServiceError,
+    Result, Service, ServiceError, Violation,
     pseudonym::partition_of,
     serving::ServedPlacement,
     validate::{self, RankCommand, ValidRank},
@@ -18,7 +18,7 @@ use crate::{
         ledger_codec::{decode_ledger, encode_ledger},
         record::{DecisionRecord, Flag, LogRecord},
     },
-    store::{AppendOutcome, DecisionAppend, LogId, RequestMark, StoredDecision},
+    store::{AppendOutcome, DecisionAppend, DecisionKey, LogId, RequestMark, StoredDecision},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -49,20 +49,44 @@ impl Service {
     /// # Errors
     /// For requests that are wrong, an unknown placement, a reused request id, and a store that is away.
     pub async fn rank(&self, command: RankCommand) -> Result<Answer> {
-        validate::placement_id(&command.placement)?;
         let serving = self.serving();
-        let served = serving.placement(&command.placement)?;
-        let valid = validate::rank(&command, &serving, &served.snapshot.placement)?;
         let now = self.clock.now();
-        let record = self.decide(&command, served, valid, now);
-        let answer = Answer { record, catalog: serving.catalog.clone() };
         let mark = (!command.request_id.is_empty()).then(|| RequestMark {
             key: self.pseudonyms.request(&command.placement, &command.user_id, &command.request_id),
             fingerprint: self.pseudonyms.body(&command.body),
             marked_at: now,
             expires_at: now.plus_s(REQUEST_MEMORY_S),
         });
-        self.append(answer, &served.snapshot.placement, mark, &command.request_id).await
+        match validate::rank(&command, &serving) {
+            Ok((served, valid)) => {
+                let record = self.decide(&command, served, valid, now);
+                let answer = Answer { record, catalog: serving.catalog.clone() };
+                self.append(answer, &served.snapshot.placement, mark).await
+            }
+            // What was answered once stays answered, even where the catalog of today would refuse it.
+            Err(refusal) => match mark {
+                Some(mark) => self.earlier_answer(mark).await?.ok_or(refusal),
+                None => Err(refusal),
+            },
+        }
+    }
+
+    /// The answer that the same request got before.
+    async fn earlier_answer(&self, mark: RequestMark) -> Result<Option<Answer>> {
+        match self.store.answered(mark.key, mark.marked_at).await? {
+            Some(AppendOutcome::Repeated { decision, fingerprint }) if fingerprint == mark.fingerprint => {
+                self.repeated_answer(&decision).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn repeated_answer(&self, decision: &DecisionKey) -> Result<Answer> {
+        let missing = || ServiceError::Inconsistent {
+            reason: "a request is marked as answered, but its decision is not stored".to_owned(),
+        };
+        let id = DecisionId::from_bytes(decision).map_err(|_| missing())?;
+        Ok(self.stored_answer(id).await?.ok_or_else(missing)?.answer)
     }
 
     /// A stored decision by the id that clients have.
@@ -70,6 +94,10 @@ impl Service {
     /// # Errors
     /// Where it is not stored, and where the store is away.
     pub async fn decision(&self, decision_id: &str) -> Result<StoredAnswer> {
+        if decision_id.is_empty() {
+            let violations = vec![Violation::new("decision_id", "is empty; send the id that Rank returned")];
+            return Err(ServiceError::Invalid { violations });
+        }
         let not_found = || ServiceError::DecisionNotFound { decision_id: decision_id.chars().take(64).collect() };
         let id: DecisionId = decision_id.parse().map_err(|_| not_found())?;
         self.stored_answer(id).await?.ok_or_else(not_found)
@@ -113,13 +141,7 @@ impl Service {
         }
     }
 
-    async fn append(
-        &self,
-        answer: Answer,
-        placement: &Placement,
-        mark: Option<RequestMark>,
-        request_id: &str,
-    ) -> Result<Answer> {
+    async fn append(&self, answer: Answer, placement: &Placement, mark: Option<RequestMark>) -> Result<Answer> {
         let id = answer.record.id;
         let windows = windows(placement, answer.record.decided_at);
         let fingerprint = mark.as_ref().map(|mark| mark.fingerprint);
@@ -134,21 +156,10 @@ impl Service {
         };
         match self.store.append_decision(append).await? {
             AppendOutcome::Appended { .. } => Ok(answer),
-            AppendOutcome::Repeated { fingerprint: earlier, .. } if Some(earlier) != fingerprint => {
-                Err(ServiceError::RequestIdReused { request_id: request_id.to_owned() })
+            AppendOutcome::Repeated { decision, fingerprint: earlier } if Some(earlier) == fingerprint => {
+                self.repeated_answer(&decision).await
             }
-            AppendOutcome::Repeated { decision, .. } => {
-                let stored = DecisionId::from_bytes(&decision).ok();
-                let stored = match stored {
-                    Some(id) => self.stored_answer(id).await?,
-                    None => None,
-                };
-                stored.map(|stored| stored.answer).ok_or_else(|| ServiceError::Inconsistent {
-                    reason: format!(
-                        "request_id \"{request_id}\" is marked as answered, but its decision is not stored"
-                    ),
-                })
-            }
+            AppendOutcome::Repeated { .. } => Err(ServiceError::RequestIdReused),
         }
     }
 

@@ -1,10 +1,16 @@
 //! Turns what a client said into what the engine decides on, or into everything that is wrong with it.
 
-use super::{Result, ServiceError, Violation, serving::Serving};
-use crate::engine::{
-    catalog::{ARMS_MAX, Placement},
-    context::{Attribute, AttributeValue},
-    decide::RankRequest,
+use super::{
+    Result, ServiceError, Violation,
+    serving::{ServedPlacement, Serving},
+};
+use crate::{
+    catalog::is_resource_id,
+    engine::{
+        catalog::{ARMS_MAX, Placement},
+        context::{Attribute, AttributeValue},
+        decide::RankRequest,
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,6 +23,8 @@ pub const USER_ID_BYTES_MAX: usize = 256;
 pub const CALLER_ID_BYTES_MAX: usize = 128;
 /// Longest word given for a category in bytes, known or not: what falls into the bucket for unknown words is logged.
 pub const WORD_BYTES_MAX: usize = 256;
+/// Unknown attributes that are named one by one; the rest is counted.
+const UNKNOWN_ATTRIBUTES_MAX: usize = 50;
 /// Longest name of an offer, market, platform or metric in bytes.
 pub const RESOURCE_ID_BYTES_MAX: usize = 64;
 
@@ -65,16 +73,24 @@ pub struct ValidRank {
     pub clipped: bool,
 }
 
-/// Checks a Rank against the placement it asks for.
+/// Checks a Rank against what is served; returns the placement it asks for.
 ///
 /// # Errors
-/// All violations at once.
-pub fn rank(command: &RankCommand, serving: &Serving, placement: &Placement) -> Result<ValidRank> {
+/// All violations at once; an unknown placement where nothing else is wrong.
+pub fn rank<'a>(command: &RankCommand, serving: &'a Serving) -> Result<(&'a Arc<ServedPlacement>, ValidRank)> {
     let mut violations = Vec::new();
+    violations.extend(placement_id(&command.placement));
     check_ids(command, &mut violations);
-    let (attributes, clipped) = attributes(command, placement, &mut violations);
     let market = market(command, serving, &mut violations);
     candidates(command, &mut violations);
+    let served = match serving.placement(&command.placement) {
+        Err(unknown) if violations.is_empty() => return Err(unknown),
+        // What else is wrong can be told without a placement.
+        Err(_) => return Err(ServiceError::Invalid { violations }),
+        Ok(served) => served,
+    };
+    let placement = &served.snapshot.placement;
+    let (attributes, clipped) = attributes(command, placement, &mut violations);
     let slots = command.slots.unwrap_or(placement.slots);
     if slots == 0 || slots > placement.slots {
         let description = format!("is {slots}, must be from 1 to {}, the slots of the placement", placement.slots);
@@ -91,18 +107,13 @@ pub fn rank(command: &RankCommand, serving: &Serving, placement: &Placement) -> 
         slots,
         include_tail: command.include_tail,
     };
-    Ok(ValidRank { request, clipped })
+    Ok((served, ValidRank { request, clipped }))
 }
 
-/// Checks that a text can be a placement's id at all.
-///
-/// # Errors
-/// Says what an id looks like.
-pub fn placement_id(placement: &str) -> Result<()> {
-    if is_resource_id(placement) {
-        return Ok(());
-    }
-    Err(ServiceError::Invalid { violations: vec![Violation::new("placement", resource_id_rule(placement))] })
+/// What is wrong with a text that cannot be a placement's id at all.
+#[must_use]
+pub fn placement_id(placement: &str) -> Option<Violation> {
+    (!is_resource_id(placement)).then(|| Violation::new("placement", resource_id_rule(placement)))
 }
 
 fn check_ids(command: &RankCommand, violations: &mut Vec<Violation>) {
@@ -123,19 +134,7 @@ pub fn length(field: &str, text: &str, min: usize, max: usize, violations: &mut 
     }
 }
 
-/// Whether a text is fit to name an offer, placement, metric or platform.
-#[must_use]
-pub fn is_resource_id(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
-    let outer = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    let bytes = text.as_bytes();
-    bytes.len() <= RESOURCE_ID_BYTES_MAX
-        && outer(bytes.first())
-        && outer(bytes.last())
-        && bytes.iter().all(|&byte| inner(byte))
-}
-
-/// What is wrong with a text that [`is_resource_id`] refuses. Quotes at most its first bytes, escaped.
+/// What is wrong with a text that cannot name an offer, placement, metric or platform. Quotes at most its first bytes, escaped.
 #[must_use]
 pub fn resource_id_rule(text: &str) -> String {
     let start: String = text.chars().take(RESOURCE_ID_BYTES_MAX).collect();
@@ -151,11 +150,16 @@ fn attributes(
 ) -> (Vec<AttributeValue>, bool) {
     let schema = &placement.context.attributes;
     let known: BTreeSet<&str> = schema.iter().map(|attribute| &*attribute.name).collect();
-    let accepted = || known.iter().copied().collect::<Vec<_>>().join(", ");
-    for name in command.attributes.keys().filter(|name| !known.contains(name.as_str())) {
+    let accepted = known.iter().copied().collect::<Vec<_>>().join(", ");
+    let unknown = || command.attributes.keys().filter(|name| !known.contains(name.as_str()));
+    for name in unknown().take(UNKNOWN_ATTRIBUTES_MAX) {
         let start: String = name.chars().take(RESOURCE_ID_BYTES_MAX).collect();
-        let description = format!("is not an attribute of placement {}, which has: {}", placement.id, accepted());
+        let description = format!("is not an attribute of placement {}, which has: {accepted}", placement.id);
         violations.push(Violation::new(&format!("attributes.{}", start.escape_debug()), description));
+    }
+    let more = unknown().count().saturating_sub(UNKNOWN_ATTRIBUTES_MAX);
+    if more > 0 {
+        violations.push(Violation::new("attributes", format!("has {more} more that the placement does not know")));
     }
     let mut clipped = false;
     let mut values = Vec::with_capacity(schema.len());

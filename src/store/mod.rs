@@ -245,6 +245,10 @@ pub trait Store: Send + Sync + 'static {
     /// was lost may be sent again, with a mark or without.
     async fn append_decision(&self, append: DecisionAppend) -> Result<AppendOutcome>;
 
+    /// What an append with a mark of this key would be told at `now`, where its request is answered already; `None`
+    /// where it is not.
+    async fn answered(&self, key: [u8; 32], now: Instant) -> Result<Option<AppendOutcome>>;
+
     /// The decisions with these ids, in their order; `None` for those that are not stored.
     async fn decisions(&self, decisions: &[DecisionKey]) -> Result<Vec<Option<StoredDecision>>>;
 

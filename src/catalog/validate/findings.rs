@@ -115,6 +115,13 @@ pub(super) struct Naming {
     rule: &'static str,
 }
 
+impl Naming {
+    /// Whether a name follows the rule.
+    pub(super) fn accepts(&self, name: &str) -> bool {
+        (self.accepts)(name)
+    }
+}
+
 /// Ids of offers, placements and metrics, tags and platforms.
 pub(super) const RESOURCE: Naming = Naming {
     accepts: |id| {

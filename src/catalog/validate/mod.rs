@@ -19,6 +19,13 @@ use findings::Findings;
 use money::Currencies;
 use std::{collections::BTreeMap, sync::Arc};
 
+/// Whether a text is fit to name an offer, placement, metric or platform: 1 to 64 of a-z, 0-9, `-` and `_`, with a
+/// letter or digit at both ends.
+#[must_use]
+pub fn is_resource_id(text: &str) -> bool {
+    findings::RESOURCE.accepts(text)
+}
+
 /// Checks a catalog as a whole; what is allowed but odd comes with it as warnings.
 ///
 /// Pure: whether an offer's validity is over is not asked, as that needs a clock.

@@ -233,6 +233,10 @@ impl Store for EmbeddedStore {
         self.write(move |writing| changes.iter().map(|change| writing.advance_ledger(change)).collect()).await
     }
 
+    async fn answered(&self, key: [u8; 32], now: Instant) -> Result<Option<AppendOutcome>> {
+        self.read(move |connection| reads::answered(connection, &key, now)).await
+    }
+
     async fn due(&self, log: LogId, now: Instant, limit: usize) -> Result<Vec<DecisionKey>> {
         self.read(move |connection| reads::due(connection, log, now, limit)).await
     }

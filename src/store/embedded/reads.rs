@@ -3,7 +3,7 @@
 use super::rows::{corrupt, fixed, hex, limit, name, number};
 use crate::{
     engine::instant::Instant,
-    store::{DecisionKey, LogId, Result, StoredCatalog, StoredDecision, StoredStatistics},
+    store::{AppendOutcome, DecisionKey, LogId, Result, StoredCatalog, StoredDecision, StoredStatistics},
 };
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::sync::Arc;
@@ -58,6 +58,19 @@ pub(super) fn decision(connection: &Connection, key: &DecisionKey) -> Result<Opt
         .ok_or_else(|| corrupt("decisions", hex(key), format!("its record at offset {offset} is missing")))?;
     let sequence = number(row.get(1)?, "decisions", hex(key))?;
     Ok(Some(StoredDecision { offset, record, sequence, ledger: row.get(2)? }))
+}
+
+/// What answers a marked request already.
+pub(super) fn answered(connection: &Connection, key: &[u8; 32], now: Instant) -> Result<Option<AppendOutcome>> {
+    let mut statement =
+        connection.prepare_cached("SELECT decision, fingerprint FROM requests WHERE key = ?1 AND expires_at > ?2")?;
+    let found: Option<(Vec<u8>, Vec<u8>)> =
+        statement.query_row((key.as_slice(), now.as_ms()), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let Some((decision, fingerprint)) = found else { return Ok(None) };
+    Ok(Some(AppendOutcome::Repeated {
+        decision: fixed(&decision, "requests", hex(key))?,
+        fingerprint: fixed(&fingerprint, "requests", hex(key))?,
+    }))
 }
 
 /// Open decisions whose windows are over.

@@ -5,13 +5,13 @@
 
 use super::{
     reads,
-    rows::{corrupt, fixed, hex, name, number, signed},
+    rows::{corrupt, hex, name, number, signed},
 };
 use crate::{
     engine::instant::Instant,
     store::{
-        AdvanceOutcome, AppendOutcome, CommitOutcome, DecisionAppend, DecisionKey, LedgerAdvance, LogId, RequestMark,
-        Result, StatisticsCommit, StoreError, StoredCatalog,
+        AdvanceOutcome, AppendOutcome, CommitOutcome, DecisionAppend, DecisionKey, LedgerAdvance, LogId, Result,
+        StatisticsCommit, StoreError, StoredCatalog,
     },
 };
 use rusqlite::{Connection, OptionalExtension};
@@ -58,7 +58,7 @@ impl Writing<'_> {
             return Ok(AppendOutcome::Appended { offset });
         }
         if let Some(mark) = &append.request
-            && let Some(repeated) = self.standing_mark(mark)?
+            && let Some(repeated) = reads::answered(self.connection, &mark.key, mark.marked_at)?
         {
             return Ok(repeated);
         }
@@ -196,21 +196,6 @@ impl Writing<'_> {
             return Err(corrupt("decisions", hex(decision), found));
         }
         number(offset, "decisions", hex(decision)).map(Some)
-    }
-
-    /// The decision that already answers the marked request.
-    fn standing_mark(&self, mark: &RequestMark) -> Result<Option<AppendOutcome>> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT decision, fingerprint FROM requests WHERE key = ?1 AND expires_at > ?2")?;
-        let found: Option<(Vec<u8>, Vec<u8>)> = statement
-            .query_row((mark.key.as_slice(), mark.marked_at.as_ms()), |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let Some((decision, fingerprint)) = found else { return Ok(None) };
-        Ok(Some(AppendOutcome::Repeated {
-            decision: fixed(&decision, "requests", hex(&mark.key))?,
-            fingerprint: fixed(&fingerprint, "requests", hex(&mark.key))?,
-        }))
     }
 
     fn append_record(&mut self, log: LogId, record: &[u8]) -> Result<u64> {
