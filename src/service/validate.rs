@@ -152,14 +152,15 @@ fn attributes(
     let known: BTreeSet<&str> = schema.iter().map(|attribute| &*attribute.name).collect();
     let accepted = known.iter().copied().collect::<Vec<_>>().join(", ");
     let unknown = || command.attributes.keys().filter(|name| !known.contains(name.as_str()));
+    let count = unknown().count();
+    if count > UNKNOWN_ATTRIBUTES_MAX {
+        let description = format!("holds {count} that placement {} does not know; some of them follow", placement.id);
+        violations.push(Violation::new("attributes", description));
+    }
     for name in unknown().take(UNKNOWN_ATTRIBUTES_MAX) {
         let start: String = name.chars().take(RESOURCE_ID_BYTES_MAX).collect();
         let description = format!("is not an attribute of placement {}, which has: {accepted}", placement.id);
         violations.push(Violation::new(&format!("attributes.{}", start.escape_debug()), description));
-    }
-    let more = unknown().count().saturating_sub(UNKNOWN_ATTRIBUTES_MAX);
-    if more > 0 {
-        violations.push(Violation::new("attributes", format!("has {more} more that the placement does not know")));
     }
     let mut clipped = false;
     let mut values = Vec::with_capacity(schema.len());

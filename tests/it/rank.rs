@@ -355,7 +355,9 @@ async fn a_decision_that_was_never_made_is_not_found() {
     .await;
     server.clock.advance_s(1);
     let foreign = server.rank(request("banner", "anna")).await.decision_id;
-    for decision_id in ["", "nonsense", &"0".repeat(32), foreign.as_str(), &"x".repeat(100_000), "a\0b{c}\u{202e}"] {
+    let status = other.try_decision("").await.unwrap_err();
+    assert_eq!((status.code(), violated_fields(&status)), (Code::InvalidArgument, vec!["decision_id".to_owned()]));
+    for decision_id in ["nonsense", &"0".repeat(32), foreign.as_str(), &"x".repeat(100_000), "a\0b{c}\u{202e}"] {
         let status = other.try_decision(decision_id).await.unwrap_err();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::NotFound, "DECISION_NOT_FOUND"));
         assert!(status.message().len() < 1000, "{}", status.message().len());

@@ -195,3 +195,22 @@ async fn expired_request_ids_are_forgotten_and_standing_ones_kept() {
     assert_eq!(server.store.forget_requests(server.clock.now()).await.unwrap(), 1);
     assert_eq!(server.rank(named("young")).await, young);
 }
+
+#[tokio::test]
+async fn a_retry_is_answered_although_the_catalog_of_today_would_refuse_it() {
+    let server = TestServer::start().await;
+    let first = server.rank(named("r1")).await;
+    let mut catalog = shop();
+    catalog.placements.retain(|placement| placement.id != "paywall");
+    server.apply(catalog).await;
+    assert_eq!(server.rank(named("r1")).await, first);
+    let status = server.try_rank(named("r2")).await.expect_err("the placement is gone");
+    assert_eq!(status.code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_missing_placement_hides_nothing_else() {
+    let server = TestServer::start().await;
+    let status = server.try_rank(RankRequest::default()).await.expect_err("nothing is named");
+    assert_eq!(violated_fields(&status), ["placement", "user_id"]);
+}
