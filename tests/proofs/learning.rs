@@ -310,6 +310,26 @@ fn one_batch_or_many_with_restarts_in_between_give_the_same_bits() {
 }
 
 #[test]
+fn slots_that_a_placement_no_longer_has_teach_nothing_where_the_slot_is_a_feature() {
+    for kind in kinds() {
+        let (_, placement) = world(kind);
+        let steps = random_log(&placement, 6, 300);
+        assert!(steps.iter().any(|step| step.after.slots.len() == 3));
+        for slots in 1..=3_u8 {
+            let narrow = Placement { slots: slots.into(), ..(*placement).clone() };
+            let mut cut = steps.clone();
+            for state in cut.iter_mut().flat_map(|step| step.before.iter_mut().chain([&mut step.after])) {
+                state.slots.truncate(slots.into());
+            }
+            let same = bytes(&fold(&narrow, &steps)) == bytes(&fold(&narrow, &cut));
+            // A Beta posterior is told of what was shown in any slot alike.
+            let counts_any_slot = !kind.linear && kind.all_slots && slots < 3;
+            assert_eq!(same, !counts_any_slot, "{kind:?}, {slots} slots");
+        }
+    }
+}
+
+#[test]
 fn random_logs_hold_every_kind_of_change() {
     let kind = Kind { linear: true, mode: LearningMode::Immediate, all_slots: true, half_life_s: None };
     let (_, placement) = world(kind);
