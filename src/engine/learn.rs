@@ -9,7 +9,7 @@
 //! early or in several steps changes nothing. Fading is toward the prior, never below it.
 
 use super::{
-    catalog::{LearningMode, Placement, Reward},
+    catalog::{LearningMode, Placement, PosteriorKind, Reward},
     instant::Instant,
     ledger::{LedgerState, SlotState},
     math::double_double::Dd,
@@ -71,8 +71,7 @@ impl<'a> Change<'a> {
                 (self.before.filter(|before| before.closed), Some(self.after).filter(|after| after.closed))
             }
         };
-        let slots = self.after.slots.len();
-        let learned = if placement.learning.all_slots { slots } else { slots.min(1) };
+        let learned = learned_slots(placement).min(self.after.slots.len());
         (0..learned).filter_map(move |slot| {
             let contribution = |state| Contribution::of(placement, state, slot);
             let (before, after) = (before.and_then(contribution), after.and_then(contribution));
@@ -164,6 +163,17 @@ impl ArmStatistics {
             let sum = self.totals.entry(metric.clone()).or_default();
             *sum = *sum - Dd::from(total);
         }
+    }
+}
+
+/// How many slots of a decision are learned from at most.
+fn learned_slots(placement: &Placement) -> usize {
+    match (placement.learning.all_slots, &placement.policy.posterior) {
+        (false, _) => 1,
+        // The slot is no feature: a decision with more slots than the placement has by now teaches all of them.
+        (true, PosteriorKind::Beta) => usize::MAX,
+        // A slot that the placement no longer has would look like the lead, which has no feature of its own.
+        (true, PosteriorKind::Linear(_)) => 1 + placement.slot_feature_count(),
     }
 }
 

@@ -1,9 +1,17 @@
 //! What was reported on one decision, and what it adds up to.
 //!
 //! A ledger is a set: the same reports in any order, any number of times, add up to the same state to the last
-//! bit. Totals are summed in the order of outcome ids, and revisions of one outcome are ordered by when they
-//! occurred, so arrival decides only about windows. Judging changes nothing; the caller stores the judged ledger
-//! in one step, on top of the sequence it was judged from, or judges again.
+//! bit: totals are summed in the order of the ids of original outcomes, and arrival decides only about windows.
+//!
+//! A revision takes the place of the outcome it names, whenever either says it occurred; where several name the
+//! same one, the last by (occurred_at, id) does. So an outcome that was revised never counts itself: what counts for
+//! an original is found by going from it to what took its place, until nothing did. A revision without its original
+//! waits, and so do revisions in a circle. A revision is of the metric and the offer of the outcome it names: one
+//! that is not is refused if that outcome is there, and never counts if that outcome comes later, so that the order
+//! makes no difference to what adds up.
+//!
+//! A report is taken into a ledger in memory. The caller stores the ledger in one step, on top of the sequence it
+//! was read with, or reads and judges again.
 
 use super::instant::Instant;
 use std::{
@@ -98,10 +106,10 @@ pub struct SlotState {
 /// What becomes of a report.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Judgement {
-    /// It is new and counts; the ledger after it.
-    Recorded(Box<Ledger>),
-    /// It is new and replaces another outcome; the ledger after it.
-    Revised(Box<Ledger>),
+    /// It is new, and in the ledger now.
+    Recorded,
+    /// It is new, names another outcome that it replaces, and is in the ledger now.
+    Revised,
     /// The same was reported before.
     Duplicate,
     /// Its id was used for another report.
@@ -118,10 +126,18 @@ pub enum Judgement {
     },
 }
 
-impl Ledger {
-    /// Judges an outcome that arrives `now`.
+impl Judgement {
+    /// Whether the ledger changed.
     #[must_use]
-    pub fn judge_outcome(&self, id: &str, outcome: Outcome, now: Instant) -> Judgement {
+    pub const fn is_change(&self) -> bool {
+        matches!(self, Self::Recorded | Self::Revised)
+    }
+}
+
+impl Ledger {
+    /// Judges an outcome that arrives `now`, and takes it in if it is new and right.
+    #[must_use]
+    pub fn report_outcome(&mut self, id: &str, outcome: Outcome, now: Instant) -> Judgement {
         if let Some(known) = self.outcomes.get(id) {
             return if known.same_report(&outcome) { Judgement::Duplicate } else { Judgement::Conflict };
         }
@@ -131,16 +147,16 @@ impl Ledger {
         if let Some(reason) = self.lateness(&outcome, now) {
             return Judgement::Late { reason };
         }
-        let revises = outcome.revises.is_some();
-        let mut after = self.clone();
-        after.sequence += 1;
-        after.outcomes.insert(id.to_owned(), outcome);
-        if revises { Judgement::Revised(Box::new(after)) } else { Judgement::Recorded(Box::new(after)) }
+        let judgement = if outcome.revises.is_some() { Judgement::Revised } else { Judgement::Recorded };
+        self.sequence += 1;
+        self.outcomes.insert(id.to_owned(), outcome);
+        judgement
     }
 
-    /// Judges a report, arriving `now`, that exactly these slots (from 1) were shown; reports add up.
+    /// Judges a report, arriving `now`, that exactly these slots (from 1) were shown, and takes it in if it says
+    /// anything new; reports add up.
     #[must_use]
-    pub fn judge_exposure(&self, slots: &BTreeSet<u32>, now: Instant) -> Judgement {
+    pub fn report_exposure(&mut self, slots: &BTreeSet<u32>, now: Instant) -> Judgement {
         if let Some(slot) = slots.iter().find(|&&slot| slot == 0 || slot as usize > self.offers.len()) {
             let count = self.offers.len();
             return Judgement::Invalid {
@@ -155,8 +171,9 @@ impl Ledger {
         if self.closed || now >= self.windows.closes_at {
             return Judgement::Late { reason: self.closed_reason() };
         }
-        let after = Self { sequence: self.sequence + 1, exposed: Some(exposed), ..self.clone() };
-        Judgement::Recorded(Box::new(after))
+        self.sequence += 1;
+        self.exposed = Some(exposed);
+        Judgement::Recorded
     }
 
     /// The ledger after its windows closed; `None` if they are closed already or not due by `now`.
@@ -180,7 +197,10 @@ impl Ledger {
                 }
                 None => &mut totals,
             };
-            *sums.entry(outcome.metric.clone()).or_insert(0.0) += outcome.value;
+            match sums.get_mut(&outcome.metric) {
+                Some(sum) => *sum += outcome.value,
+                None => drop(sums.insert(outcome.metric.clone(), outcome.value)),
+            }
         }
         let shown = |slot: usize| match &self.exposed {
             Some(exposed) => exposed.contains(&(slot as u32 + 1)),
@@ -194,34 +214,34 @@ impl Ledger {
         LedgerState { slots: by_slot.into_iter().enumerate().map(slot_state).collect(), totals, closed: self.closed }
     }
 
-    /// Every original outcome in the order of ids, replaced by its last revision where it has one.
+    /// What counts for every original outcome, in the order of the originals' ids.
+    ///
+    /// Every outcome names at most one other, so what an original leads to is a tree: going on from it comes to an
+    /// end, and circles are never entered.
     fn effective_outcomes(&self) -> impl Iterator<Item = &Outcome> {
-        let mut latest: BTreeMap<&str, (&str, &Outcome)> = BTreeMap::new();
+        let mut replacements: BTreeMap<&str, (&str, &Outcome)> = BTreeMap::new();
         for (id, outcome) in &self.outcomes {
-            let Some(original) = self.original_of(id) else { continue };
-            let entry = latest.entry(original).or_insert((id, outcome));
-            // A revision beats its original whenever it says it occurred; revisions among themselves go by
-            // (occurred_at, id).
-            let rank =
-                |(id, outcome): (&str, &Outcome)| (outcome.revises.is_some(), outcome.occurred_at, id.to_owned());
-            if rank((id, outcome)) > rank(*entry) {
-                *entry = (id, outcome);
+            let Some((revised_id, revised)) = outcome.revises.as_deref().and_then(|id| self.outcomes.get_key_value(id))
+            else {
+                continue;
+            };
+            if !outcome.is_about_the_same_as(revised) {
+                continue;
+            }
+            let replacement = replacements.entry(revised_id).or_insert((id, outcome));
+            // Ids come in ascending order, so of those that occurred at the same time the greatest stays.
+            if outcome.occurred_at >= replacement.1.occurred_at {
+                *replacement = (id, outcome);
             }
         }
-        latest.into_values().map(|(_, outcome)| outcome)
-    }
-
-    /// The outcome at the start of a chain of revisions; `None` while it has not arrived.
-    fn original_of<'a>(&'a self, id: &'a str) -> Option<&'a str> {
-        let mut current = id;
-        // A chain longer than the ledger runs in a circle, which has no original.
-        for _ in 0..=self.outcomes.len() {
-            match &self.outcomes.get(current)?.revises {
-                None => return Some(current),
-                Some(revised) => current = revised,
+        let originals = self.outcomes.iter().filter(|(_, outcome)| outcome.revises.is_none());
+        originals.map(move |(id, outcome)| {
+            let mut current = (id.as_str(), outcome);
+            while let Some(&replacement) = replacements.get(current.0) {
+                current = replacement;
             }
-        }
-        None
+            current.1
+        })
     }
 
     fn objection(&self, id: &str, outcome: &Outcome, now: Instant) -> Option<String> {
@@ -230,6 +250,14 @@ impl Ledger {
         }
         if outcome.revises.as_deref() == Some(id) {
             return Some(format!("revises_outcome_id is \"{id}\", the outcome itself; name the outcome it replaces"));
+        }
+        let revised = outcome.revises.as_ref().and_then(|id| self.outcomes.get_key_value(id));
+        if let Some((revised_id, revised)) = revised.filter(|(_, revised)| !outcome.is_about_the_same_as(revised)) {
+            let [revised, revision] = [revised, outcome].map(|outcome| self.subject_of(outcome));
+            return Some(format!(
+                "revises_outcome_id is \"{revised_id}\", which is {revised}, but this is {revision}; a revision must \
+                 be of the same metric and offer as the outcome it replaces"
+            ));
         }
         if now.plus_ms(CLOCK_SKEW_MAX_MS) < outcome.occurred_at {
             let ahead_s = seconds_between(now, outcome.occurred_at);
@@ -240,6 +268,13 @@ impl Ledger {
             return Some(format!("occurred_at is {before_s} s before the decision; at most 300 s are accepted"));
         }
         None
+    }
+
+    /// What an outcome is about, for people.
+    fn subject_of(&self, outcome: &Outcome) -> String {
+        let offer_id = outcome.slot.and_then(|slot| self.offers.get(slot as usize - 1));
+        let on = offer_id.map_or_else(|| "the decision as a whole".to_owned(), |offer_id| format!("\"{offer_id}\""));
+        format!("\"{}\" on {on}", outcome.metric)
     }
 
     fn lateness(&self, outcome: &Outcome, now: Instant) -> Option<String> {
@@ -272,6 +307,11 @@ fn seconds_between(from: Instant, to: Instant) -> i64 {
 }
 
 impl Outcome {
+    /// Whether one may be a revision of the other.
+    fn is_about_the_same_as(&self, other: &Self) -> bool {
+        (self.slot, &self.metric) == (other.slot, &other.metric)
+    }
+
     /// Whether both say the same, as the client reported it.
     fn same_report(&self, other: &Self) -> bool {
         let occurred = |outcome: &Self| outcome.occurred_at_reported.then_some(outcome.occurred_at);
@@ -326,8 +366,8 @@ mod tests {
 
     fn word(judgement: &Judgement) -> &'static str {
         match judgement {
-            Judgement::Recorded(_) => "recorded",
-            Judgement::Revised(_) => "revised",
+            Judgement::Recorded => "recorded",
+            Judgement::Revised => "revised",
             Judgement::Duplicate => "duplicate",
             Judgement::Conflict => "conflict",
             Judgement::Late { .. } => "late",
@@ -349,7 +389,7 @@ mod tests {
             (-300_000, 0, None, "recorded"),
             (-300_001, 0, None, "invalid"),
         ] {
-            let judgement = ledger().judge_outcome("x", outcome(after_ms(occurred), revises), after_ms(arrives));
+            let judgement = ledger().report_outcome("x", outcome(after_ms(occurred), revises), after_ms(arrives));
             assert_eq!(word(&judgement), expected, "{occurred} arriving at {arrives}, revising {revises:?}");
         }
     }
@@ -357,7 +397,7 @@ mod tests {
     #[test]
     fn instants_at_the_ends_of_time_are_judged_like_any_others() {
         for ms in [i64::MIN, i64::MIN + 1, i64::MAX - 1, i64::MAX] {
-            let judgement = ledger().judge_outcome("x", outcome(Instant::from_ms(ms), None), after_ms(0));
+            let judgement = ledger().report_outcome("x", outcome(Instant::from_ms(ms), None), after_ms(0));
             assert_eq!(word(&judgement), "invalid", "{ms}");
         }
     }
@@ -370,13 +410,68 @@ mod tests {
     }
 
     #[test]
-    fn judging_changes_nothing_but_what_it_returns() {
-        let before = ledger();
-        let Judgement::Recorded(after) = before.judge_outcome("x", outcome(after_ms(1), None), after_ms(1)) else {
-            panic!("a valid outcome is recorded");
-        };
-        assert_eq!((before.sequence, after.sequence), (0, 1));
-        assert_eq!(before, ledger());
-        assert_eq!(before.state().slots[1], after.state().slots[1], "another slot is not concerned");
+    fn only_what_is_new_and_right_changes_a_ledger() {
+        let mut ledger = ledger();
+        let now = after_ms(1);
+        assert_eq!(ledger.report_outcome("x", outcome(now, None), now), Judgement::Recorded);
+        let before = ledger.clone();
+        assert_eq!(before.sequence, 1);
+        let other = Outcome { reported_value: 2.0, ..outcome(now, None) };
+        for (id, outcome) in [("x", outcome(now, None)), ("x", other), ("y", outcome(now, Some("y")))] {
+            assert!(!ledger.report_outcome(id, outcome, now).is_change());
+        }
+        assert!(!ledger.report_outcome("y", outcome(now, None), after_ms(110_000)).is_change(), "late");
+        assert!(!ledger.report_exposure(&BTreeSet::from([3]), now).is_change(), "no such slot");
+        assert_eq!(ledger, before);
+        assert_eq!(ledger.report_exposure(&BTreeSet::from([1]), now), Judgement::Recorded);
+        assert_eq!(ledger.sequence, 2);
+    }
+
+    /// The total of outcomes (id, what it revises, when it occurred, value), reported in this order.
+    fn total_of(outcomes: &[(&str, &str, i64, f64)]) -> f64 {
+        let mut ledger = ledger();
+        for &(id, revises, at_ms, value) in outcomes {
+            let revises = (!revises.is_empty()).then_some(revises);
+            let outcome = Outcome { value, ..outcome(after_ms(at_ms), revises) };
+            assert!(ledger.report_outcome(id, outcome, after_ms(100)).is_change());
+        }
+        ledger.state().slots[0].totals.get("m").copied().unwrap_or(0.0)
+    }
+
+    #[test]
+    fn what_was_revised_never_counts_whenever_its_revision_occurred() {
+        assert_eq!(total_of(&[("a", "", 9, 1.0), ("b", "a", 8, 2.0), ("c", "b", 7, 4.0)]), 4.0);
+        assert_eq!(total_of(&[("c", "b", 7, 4.0), ("b", "a", 8, 2.0), ("a", "", 9, 1.0)]), 4.0);
+    }
+
+    #[test]
+    fn of_two_revisions_the_last_takes_the_place_and_passes_it_on() {
+        let [a, early, late] = [("a", "", 0, 1.0), ("early", "a", 1, 2.0), ("late", "a", 2, 4.0)];
+        // What replaces the loser has no place to take, however late it is.
+        assert_eq!(total_of(&[a, early, late, ("x", "early", 9, 8.0)]), 4.0);
+        assert_eq!(total_of(&[a, early, late, ("x", "late", 0, 8.0)]), 8.0);
+        assert_eq!(total_of(&[a, ("p", "a", 1, 2.0), ("q", "a", 1, 4.0)]), 4.0, "the greater id at the same time");
+    }
+
+    #[test]
+    fn a_revision_of_another_metric_or_offer_is_refused_or_never_counts() {
+        let (now, original) = (after_ms(0), outcome(after_ms(0), None));
+        let revision = outcome(after_ms(0), Some("o"));
+        for (other, names) in [
+            (Outcome { metric: "n".to_owned(), ..revision.clone() }, "this is \"n\" on \"a\""),
+            (Outcome { slot: Some(2), ..revision.clone() }, "this is \"m\" on \"b\""),
+            (Outcome { slot: None, ..revision }, "this is \"m\" on the decision as a whole"),
+        ] {
+            let mut first = ledger();
+            assert_eq!(first.report_outcome("o", original.clone(), now), Judgement::Recorded);
+            let Judgement::Invalid { reason } = first.report_outcome("r", other.clone(), now) else {
+                panic!("{other:?} is taken");
+            };
+            assert!(reason.contains("\"o\", which is \"m\" on \"a\"") && reason.contains(names), "{reason}");
+            let mut last = ledger();
+            assert_eq!(last.report_outcome("r", other, now), Judgement::Revised);
+            assert_eq!(last.report_outcome("o", original.clone(), now), Judgement::Recorded);
+            assert_eq!(last.state(), first.state());
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     engine::{
         catalog::{Catalog, MetricKind},
         instant::Instant,
-        ledger::{Judgement, Ledger, Outcome},
+        ledger::{Judgement, Ledger, LedgerState, Outcome},
     },
     log::{
         decision_id::DecisionId,
@@ -197,28 +197,30 @@ impl Service {
         let record = decode_decision(&stored, id.log())?;
         let catalogs = [self.catalog_at(record.catalog_revision).await?, self.serving().catalog.clone()];
         let mut ledger = decode_ledger(&stored.ledger, stored.offset)?;
+        // What one report leads to is what the next one starts from: adding a ledger up is what costs most here.
+        let mut state = ledger.state();
         let mut results = Vec::new();
         let mut records = Vec::new();
         for report in reports {
             let (judgement, cause) = match &report.subject {
-                Subject::Exposure(slots) => (ledger.judge_exposure(slots, now), Cause::Exposure(slots.clone())),
+                Subject::Exposure(slots) => (ledger.report_exposure(slots, now), Cause::Exposure(slots.clone())),
                 Subject::Outcome(outcome) => match counted(outcome, &ledger, &catalogs, now) {
                     Err(message) => {
                         results.push(FeedbackResult::new(FeedbackCode::Invalid, message));
                         continue;
                     }
                     Ok(counted) => (
-                        ledger.judge_outcome(&outcome.outcome_id, counted.clone(), now),
+                        ledger.report_outcome(&outcome.outcome_id, counted.clone(), now),
                         Cause::Outcome(outcome.outcome_id.clone(), counted),
                     ),
                 },
             };
-            let (result, after) = result_of(judgement);
-            results.push(result);
-            if let Some(after) = after {
-                records.push(LogRecord::Ledger(Box::new(change(id, &ledger, &after, cause, now))).encode());
-                ledger = after;
+            if judgement.is_change() {
+                let before = std::mem::replace(&mut state, ledger.state());
+                let record = change(id, &ledger, (before, state.clone()), cause, now);
+                records.push(LogRecord::Ledger(Box::new(record)).encode());
             }
+            results.push(result_of(judgement));
         }
         let advance = (!records.is_empty()).then(|| advance(id, stored.sequence, &ledger, records));
         Ok(Judged { results, advance })
@@ -237,7 +239,8 @@ impl Service {
             let (Ok(id), stored) = (DecisionId::from_bytes(stored.0), stored.1) else { continue };
             let ledger = decode_ledger(&stored.ledger, stored.offset)?;
             if let Some(after) = ledger.close(now) {
-                let record = LogRecord::Ledger(Box::new(change(id, &ledger, &after, Cause::Closed, now))).encode();
+                let record = change(id, &after, (ledger.state(), after.state()), Cause::Closed, now);
+                let record = LogRecord::Ledger(Box::new(record)).encode();
                 changes.push(advance(id, stored.sequence, &after, vec![record]));
             }
         }
@@ -258,30 +261,37 @@ fn absent(id: DecisionId, now: Instant) -> FeedbackResult {
     }
 }
 
-fn result_of(judgement: Judgement) -> (FeedbackResult, Option<Ledger>) {
+fn result_of(judgement: Judgement) -> FeedbackResult {
     match judgement {
-        Judgement::Recorded(after) => (FeedbackResult::new(FeedbackCode::Recorded, ""), Some(*after)),
-        Judgement::Revised(after) => (FeedbackResult::new(FeedbackCode::Revised, ""), Some(*after)),
-        Judgement::Duplicate => (FeedbackResult::new(FeedbackCode::Duplicate, "the same was reported before"), None),
+        Judgement::Recorded => FeedbackResult::new(FeedbackCode::Recorded, ""),
+        Judgement::Revised => FeedbackResult::new(FeedbackCode::Revised, ""),
+        Judgement::Duplicate => FeedbackResult::new(FeedbackCode::Duplicate, "the same was reported before"),
         Judgement::Conflict => {
             let message = "outcome_id: was used for another report on this decision; use a new id, or \
                            revises_outcome_id to replace that report";
-            (FeedbackResult::new(FeedbackCode::Conflict, message), None)
+            FeedbackResult::new(FeedbackCode::Conflict, message)
         }
-        Judgement::Late { reason } => (FeedbackResult::new(FeedbackCode::Late, reason), None),
-        Judgement::Invalid { reason } => (FeedbackResult::new(FeedbackCode::Invalid, reason), None),
+        Judgement::Late { reason } => FeedbackResult::new(FeedbackCode::Late, reason),
+        Judgement::Invalid { reason } => FeedbackResult::new(FeedbackCode::Invalid, reason),
     }
 }
 
-fn change(id: DecisionId, before: &Ledger, after: &Ledger, cause: Cause, now: Instant) -> LedgerRecord {
+/// The record of the last change of a ledger, and of what it added up to before and after.
+fn change(
+    id: DecisionId,
+    ledger: &Ledger,
+    (before, after): (LedgerState, LedgerState),
+    cause: Cause,
+    now: Instant,
+) -> LedgerRecord {
     LedgerRecord {
         decision: id,
-        decision_offset: before.decision_offset,
-        sequence: after.sequence,
-        decided_at: before.windows.decided_at,
+        decision_offset: ledger.decision_offset,
+        sequence: ledger.sequence,
+        decided_at: ledger.windows.decided_at,
         arrived_at: now,
-        before: before.state(),
-        after: after.state(),
+        before,
+        after,
         cause,
     }
 }
