@@ -105,6 +105,19 @@ async fn mark_counts_until_it_expires_and_is_then_replaced(backend: &dyn Backend
     assert_eq!(marked(3, 13, 199).await.unwrap(), told_of(2, 12));
 }
 
+async fn an_answered_request_is_found_while_its_mark_stands(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let mut append = append(log(1, 0), 7);
+    let request = mark(1, 10, 0);
+    append.request = Some(request.clone());
+    assert_eq!(store.answered(request.key, at(0)).await.unwrap(), None);
+    store.append_decision(append).await.unwrap();
+    let told = AppendOutcome::Repeated { decision: key(log(1, 0), 7), fingerprint: [10; 32] };
+    assert_eq!(store.answered(request.key, at(99)).await.unwrap(), Some(told));
+    assert_eq!(store.answered(request.key, at(100)).await.unwrap(), None, "it expired");
+    assert_eq!(store.answered(mark(2, 10, 0).key, at(0)).await.unwrap(), None, "another request");
+}
+
 async fn different_requests_do_not_meet(backend: &dyn Backend) {
     let store = backend.open().await;
     for n in 0..3 {
@@ -467,6 +480,7 @@ macro_rules! contract {
             same_append_again_is_answered_with_the_same_offset
             one_request_is_answered_once_however_many_ask
             mark_counts_until_it_expires_and_is_then_replaced
+            an_answered_request_is_found_while_its_mark_stands
             different_requests_do_not_meet
             forgotten_marks_are_the_expired_ones
             offsets_are_contiguous_in_every_log
