@@ -133,9 +133,11 @@ async fn serve(
         watching.cancel();
         tracing::info!(drain_ms = args.drain_ms, "told to stop; calls in flight may finish");
     };
-    let served = server::run(listener, service, health, told_to_stop, Duration::from_millis(args.drain_ms)).await;
+    let served =
+        server::run(listener, service.clone(), health, told_to_stop, Duration::from_millis(args.drain_ms)).await;
     stop.cancel();
     tasks.wait().await;
+    service.finish().await;
     Ok(served?)
 }
 
