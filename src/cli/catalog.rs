@@ -1,6 +1,6 @@
 //! `offer-ranker catalog`: check a file, apply it to a running server.
 
-use super::client::{ClientError, TargetArgs};
+use super::client::{ClientError, LONG_CALL_TIMEOUT, TargetArgs};
 use crate::{
     catalog::{self, Loaded, Problems},
     proto::{ApplyCatalogRequest, catalog_service_client::CatalogServiceClient},
@@ -73,7 +73,7 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), CatalogError> {
         Command::Apply { file, reason, etag, validate_only, target } => {
             let loaded = catalog::load(&file).map_err(CatalogError::Invalid)?;
             let request = ApplyCatalogRequest { catalog: Some(loaded.declared), etag, validate_only, reason };
-            let mut client = CatalogServiceClient::new(target.connect().await?);
+            let mut client = CatalogServiceClient::new(target.connect_for(LONG_CALL_TIMEOUT).await?);
             let applied =
                 client.apply_catalog(request).await.map_err(ClientError::refused("ApplyCatalog"))?.into_inner();
             for warning in &applied.warnings {

@@ -16,6 +16,8 @@ use tonic_types::StatusExt as _;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A call that takes longer has failed; where it is safe to ask again, that is better than to wait.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// A call that makes the server learn whole logs anew.
+pub(super) const LONG_CALL_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// Where the server is.
 #[derive(Clone, Debug, clap::Args)]
@@ -78,7 +80,15 @@ impl TargetArgs {
     /// # Errors
     /// When the address is none, or nobody answers there.
     pub async fn connect(&self) -> Result<Channel, ClientError> {
-        let source = match self.endpoint()?.connect().await {
+        self.connect_for(CALL_TIMEOUT).await
+    }
+
+    /// Connects for calls that may take so long, or says that nobody answers.
+    ///
+    /// # Errors
+    /// When the address is none, or nobody answers there.
+    pub(super) async fn connect_for(&self, call_timeout: Duration) -> Result<Channel, ClientError> {
+        let source = match self.endpoint()?.timeout(call_timeout).connect().await {
             Ok(channel) => return Ok(channel),
             Err(source) => source,
         };

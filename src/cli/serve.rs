@@ -119,18 +119,25 @@ async fn serve(
         let reporter = reporter.clone();
         async move { server::report_health(&reporter, fresh).await }
     };
-    tasks.spawn(refresh::run(service.clone(), Duration::from_millis(args.refresh_ms), stop.clone(), report));
+    let period = Duration::from_millis(args.refresh_ms);
+    let watching = stop.child_token();
+    tasks.spawn(refresh::run(service.clone(), period, stop.clone()));
+    tasks.spawn(refresh::watch(service.clone(), period, watching.clone(), report));
     tasks.close();
     let told_to_stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        // From here on it is not serving, however fresh the snapshot is.
+        watching.cancel();
         tracing::info!(drain_ms = args.drain_ms, "told to stop; calls in flight may finish");
     };
-    let served = server::run(listener, service, health, told_to_stop, Duration::from_millis(args.drain_ms)).await;
+    let served =
+        server::run(listener, service.clone(), health, told_to_stop, Duration::from_millis(args.drain_ms)).await;
     stop.cancel();
     tasks.wait().await;
+    service.finish().await;
     Ok(served?)
 }
 

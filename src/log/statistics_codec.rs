@@ -39,6 +39,10 @@ pub fn encode_arm(arm: &ArmStatistics) -> Vec<u8> {
     .encode_to_vec()
 }
 
+/// What is stored of an arm whose statistics a rebuild took back: rows are replaced, never removed. Any arm's own row
+/// has moments, so none is as empty as this.
+pub const NO_ARM: Vec<u8> = Vec::new();
+
 /// A partition's statistics from what is stored of them.
 ///
 /// # Errors
@@ -51,7 +55,7 @@ pub fn decode(stored: &StoredStatistics, features: usize) -> Result<PartitionSta
         latest_decided_at: shared.latest_decided_at_ms.map(Instant::from_ms),
         ..PartitionStatistics::default()
     };
-    for (offer_id, bytes) in &stored.arms {
+    for (offer_id, bytes) in stored.arms.iter().filter(|(_, bytes)| *bytes != NO_ARM) {
         let row = proto::ArmStatisticsRow::decode(bytes.as_slice()).map_err(encoding)?;
         statistics.arms.insert(offer_id.as_str().into(), decode_arm(row, features)?);
     }

@@ -2,38 +2,40 @@
 
 use super::{
     Result, Service, ServiceError, Settings, Violation,
-    learner::Learner,
+    assembly::{Assembly, Failures, Learning, Revision, number_of},
     pseudonym::Pseudonyms,
-    serving::{ServedPlacement, Serving},
+    serving::Serving,
     validate,
 };
 use crate::{
     catalog::{self, Warning},
     clock::Clock,
-    engine::{
-        catalog::{Catalog, Placement},
-        instant::Instant,
-        learn::PartitionStatistics,
-        snapshot::{PlacementSnapshot, PosteriorVersion},
-    },
+    engine::{catalog::Catalog, instant::Instant},
     log::DecodeError,
     proto,
-    store::{LogId, Store, StoreError, StoredCatalog},
+    store::{Store, StoreError, StoredCatalog},
 };
 use arc_swap::ArcSwap;
 use prost::Message as _;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicI64, Ordering},
     },
 };
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Longest reason for a change in bytes.
 const REASON_BYTES_MAX: usize = 1000;
 /// Decisions of one log closed in one refresh; the rest follow in the next.
 const CLOSED_PER_REFRESH: usize = 1000;
+/// Records that a new model learns before it lets a refresh through.
+const LEARNED_AHEAD: u64 = 10_000;
+/// How often a change is tried while other instances change the catalog too; the first attempt only learns ahead.
+const APPLY_ATTEMPTS: usize = 6;
+/// What fails where a revision of another instance cannot be served.
+const CATCHING_UP: &str = "serving the newest catalog revision of the store";
 
 /// A change to the catalog.
 #[derive(Clone, Debug)]
@@ -90,15 +92,17 @@ impl Service {
             (None, Some((catalog, reason))) => plant(&*store, catalog, reason, now).await?,
             (None, None) => return Err(ServiceError::NoCatalog),
         };
-        let mut learner = Learner::default();
-        let serving = serve(&*store, &mut learner, stored, None).await?;
+        let mut learning = Learning::default();
+        let serving = learning.assembly(&*store, None, false).build(Revision::decode(stored)?).await?;
         let service = Self {
             pseudonyms: Pseudonyms::new(&store.identity().hash_key),
             store,
             clock,
             settings,
             refreshed_at_ms: AtomicI64::new(now.as_ms()),
-            learner: tokio::sync::Mutex::new(learner),
+            learning: tokio::sync::Mutex::new(learning),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
             catalogs: Mutex::new(BTreeMap::new()),
             serving: ArcSwap::from_pointee(serving),
         };
@@ -120,44 +124,124 @@ impl Service {
         stored.map(Arc::new).ok_or(ServiceError::RevisionNotFound { revision, newest: serving.stored.revision })
     }
 
-    /// Checks a catalog and, unless only that is asked for, makes it the one that serves.
+    /// Checks a catalog and, unless only that is asked for, makes it the one that serves. What has begun is brought to
+    /// its end although the caller goes away.
     ///
     /// # Errors
     /// All mistakes at once; an etag that is no longer current.
-    pub async fn apply_catalog(&self, application: Application) -> Result<Applied> {
+    pub async fn apply_catalog(self: &Arc<Self>, application: Application) -> Result<Applied> {
         let mut violations = Vec::new();
         validate::length("reason", &application.reason, 0, REASON_BYTES_MAX, &mut violations);
-        let warnings = match catalog::validate(&application.catalog) {
-            Ok((_, warnings)) if violations.is_empty() => warnings,
+        let (engine, warnings) = match catalog::validate(&application.catalog) {
+            Ok(checked) if violations.is_empty() => checked,
             checked => {
                 violations.extend(checked.err().unwrap_or_default());
                 return Err(ServiceError::Invalid { violations });
             }
         };
+        let service = self.clone();
+        let applying = self.tasks.spawn(async move {
+            let applying = service.apply_checked(application, &engine, warnings);
+            let stopping = || StoreError::Unavailable { reason: "the server is stopping".to_owned() };
+            service.stopping.run_until_cancelled(applying).await.unwrap_or_else(|| Err(stopping().into()))
+        });
+        applying
+            .await
+            .map_err(|error| ServiceError::Inconsistent { reason: format!("applying the catalog failed: {error}") })?
+    }
+
+    /// Cuts off what still runs for callers that went away, and waits until it is gone. Nothing is lost: a catalog
+    /// that is not stored yet was never acknowledged, and one that is serves after the next start.
+    pub async fn finish(&self) {
+        self.stopping.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    async fn apply_checked(
+        &self,
+        application: Application,
+        engine: &Catalog,
+        warnings: Vec<Warning>,
+    ) -> Result<Applied> {
         let etag = catalog::etag(&application.catalog);
-        let mut learner = self.learner.lock().await;
-        let serving = self.serving();
-        self.check_reward_currency(&application.catalog, &serving).await?;
-        let mismatch = || ServiceError::EtagMismatch { given: application.etag.clone(), current: serving.etag.clone() };
-        if !application.etag.is_empty() && application.etag != serving.etag {
-            return Err(mismatch());
+        let mut ahead = false;
+        for _ in 0..APPLY_ATTEMPTS {
+            let mut learning = self.learning.lock().await;
+            self.catch_up(&mut learning).await?;
+            let serving = self.serving();
+            self.check_reward_currency(&application.catalog, &serving).await?;
+            if !application.etag.is_empty() && application.etag != serving.etag {
+                return Err(ServiceError::EtagMismatch { given: application.etag, current: serving.etag.clone() });
+            }
+            if application.validate_only || etag == serving.etag {
+                return Ok(Applied { revision: serving.stored.revision, etag, warnings });
+            }
+            if !std::mem::replace(&mut ahead, true) {
+                drop(learning);
+                self.learn_ahead(engine, &serving).await?;
+                continue;
+            }
+            let revision = Revision::decode(self.next_revision(&serving, &application)?)?;
+            // A new model is folded from the start of its log before anybody, the store included, is told of it.
+            let fresh = learning.assembly(&*self.store, Some(&serving), true).build(revision).await?;
+            if self.store.append_catalog((*fresh.stored).clone()).await? {
+                let revision = fresh.stored.revision;
+                self.swap(fresh);
+                return Ok(Applied { revision, etag, warnings });
+            }
+            // Another instance was first: its catalog is what this one would replace.
         }
-        if application.validate_only || etag == serving.etag {
-            return Ok(Applied { revision: serving.stored.revision, etag, warnings });
-        }
-        let stored = StoredCatalog {
+        Err(StoreError::Unavailable { reason: "the catalog is being changed by others all the time".to_owned() }.into())
+    }
+
+    fn next_revision(&self, serving: &Serving, application: &Application) -> Result<StoredCatalog> {
+        Ok(StoredCatalog {
             revision: serving.stored.revision + 1,
             applied_at: self.clock.now(),
             reason: application.reason.clone(),
             placement_numbers: number_placements(&serving.stored.placement_numbers, &application.catalog)?,
             catalog: application.catalog.encode_to_vec(),
-        };
-        if !self.store.append_catalog(stored.clone()).await? {
-            return Err(mismatch());
+        })
+    }
+
+    /// Folds most of what new models have to learn, letting refreshes through between portions: a long log must not
+    /// make what is served grow stale.
+    async fn learn_ahead(&self, catalog: &Catalog, serving: &Serving) -> Result<()> {
+        let ends = self.store.log_ends().await?;
+        for (id, placement) in &catalog.placements {
+            let model_id: Arc<str> = catalog::model_id(placement, catalog.reward_currency).into();
+            let served = serving.placements.get(id).map(|served| &served.snapshot.version.model_id);
+            let Some(number) = number_of(&serving.stored, id).filter(|_| served != Some(&model_id)) else { continue };
+            for &(log, end) in ends.iter().filter(|(log, _)| log.placement == number) {
+                let mut offset = 0;
+                while offset < end {
+                    let learner = &mut self.learning.lock().await.learner;
+                    let portion = end.min(offset + LEARNED_AHEAD);
+                    offset = learner.learn(&*self.store, (placement, &model_id), log, portion).await?.offset;
+                }
+            }
         }
-        // A new model is folded from the start of its log before it serves.
-        self.swap(serve(&*self.store, &mut learner, stored, None).await?);
-        Ok(Applied { revision: self.serving().stored.revision, etag, warnings })
+        Ok(())
+    }
+
+    /// The newest revision of the store, where that is not the one that serves.
+    async fn newer_revision(&self, serving: &Serving) -> Result<Option<Revision>> {
+        // Revisions have no gaps: asking for the next one reads nothing where there is none.
+        if self.store.catalog(Some(serving.stored.revision + 1)).await?.is_none() {
+            return Ok(None);
+        }
+        self.store.catalog(None).await?.map(Revision::decode).transpose()
+    }
+
+    /// Serves what another instance has applied.
+    async fn catch_up(&self, learning: &mut Learning) -> Result<()> {
+        let serving = self.serving();
+        if let Some(revision) = self.newer_revision(&serving).await? {
+            let fresh = learning.assembly(&*self.store, Some(&serving), false).build(revision).await?;
+            self.swap(fresh);
+        }
+        Ok(())
     }
 
     /// Money in the log was converted to the reward currency of its time: totals in two currencies have no sum.
@@ -173,21 +257,44 @@ impl Service {
         Err(ServiceError::Invalid { violations: vec![Violation::new("reward_currency", description)] })
     }
 
-    /// Closes what is due, folds what is new, and swaps what is served.
+    /// Closes what is due, folds what is new, and swaps what is served. What fails for one placement is logged and
+    /// leaves the others as they should be.
     ///
     /// # Errors
-    /// Where the store is away or holds what cannot be; what was served goes on being served.
+    /// Where the store is away; what was served goes on being served.
     pub async fn refresh(&self) -> Result<()> {
-        let mut learner = self.learner.lock().await;
+        let mut learning = self.learning.lock().await;
         let now = self.clock.now();
-        for (log, _) in self.store.log_ends().await? {
-            self.close_due(log, CLOSED_PER_REFRESH).await?;
+        match self.catch_up(&mut learning).await {
+            Ok(()) => learning.failures.works(CATCHING_UP),
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => learning.failures.fails(CATCHING_UP, &error),
         }
+        let unclosed = self.close_all_due(&mut learning.failures).await?;
         let serving = self.serving();
-        let fresh = serve(&*self.store, &mut learner, (*serving.stored).clone(), Some(&serving)).await?;
+        let assembly = learning.assembly(&*self.store, Some(&serving), false);
+        let fresh = Assembly { unclosed, ..assembly }.build(Revision::of(&serving)).await?;
+        learning.learner.retain(|model_id, log| fresh.has_model(model_id, log));
         self.swap(fresh);
         self.refreshed_at_ms.store(now.as_ms(), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Closes what is due; returns the placements with a log where that fails.
+    async fn close_all_due(&self, failures: &mut Failures) -> Result<BTreeSet<u16>> {
+        let mut unclosed = BTreeSet::new();
+        for (log, _) in self.store.log_ends().await? {
+            let what = format!("closing windows of placement number {}, partition {},", log.placement, log.partition);
+            match self.close_due(log, CLOSED_PER_REFRESH).await {
+                Ok(_) => failures.works(&what),
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => {
+                    failures.fails(&what, &error);
+                    unclosed.insert(log.placement);
+                }
+            }
+        }
+        Ok(unclosed)
     }
 
     fn swap(&self, serving: Serving) {
@@ -223,73 +330,4 @@ fn number_placements(numbered: &[(String, u16)], catalog: &proto::Catalog) -> Re
         numbers.push((placement.id.clone(), next));
     }
     Ok(numbers)
-}
-
-/// Learns what the logs hold and builds what is served, reusing of `earlier` what has not changed.
-async fn serve(
-    store: &dyn Store,
-    learner: &mut Learner,
-    stored: StoredCatalog,
-    earlier: Option<&Serving>,
-) -> Result<Serving> {
-    let ends: BTreeMap<LogId, u64> = store.log_ends().await?.into_iter().collect();
-    let (catalog, etag) = match earlier {
-        Some(earlier) => (earlier.catalog.clone(), earlier.etag.clone()),
-        None => {
-            let (message, catalog) = decode(&stored)?;
-            (Arc::new(catalog), catalog::etag(&message))
-        }
-    };
-    let mut placements = BTreeMap::new();
-    for (id, placement) in &catalog.placements {
-        let number = stored.placement_numbers.iter().find(|(known, _)| **known == **id).map(|&(_, number)| number);
-        let number = number.ok_or_else(|| ServiceError::Inconsistent {
-            reason: format!("placement {id} of catalog revision {} has no number", stored.revision),
-        })?;
-        let before = earlier.and_then(|earlier| earlier.placements.get(id));
-        let revised = (&catalog, stored.revision);
-        let served = serve_placement(store, learner, revised, (placement, number), &ends, before).await?;
-        placements.insert(id.clone(), served);
-    }
-    Ok(Serving { stored: Arc::new(stored), etag, catalog, placements })
-}
-
-async fn serve_placement(
-    store: &dyn Store,
-    learner: &mut Learner,
-    (catalog, revision): (&Arc<Catalog>, u64),
-    (placement, number): (&Arc<Placement>, u16),
-    ends: &BTreeMap<LogId, u64>,
-    before: Option<&Arc<ServedPlacement>>,
-) -> Result<Arc<ServedPlacement>> {
-    let model_id: Arc<str> = match before {
-        Some(before) => before.snapshot.version.model_id.clone(),
-        None => catalog::model_id(placement, catalog.reward_currency).into(),
-    };
-    let partitions = partition_count(placement, number, ends);
-    let log = |partition| LogId { placement: number, partition };
-    let end = |partition| ends.get(&log(partition)).copied().unwrap_or(0);
-    let offsets: Vec<u64> = (0..partitions).map(end).collect();
-    if let Some(before) = before.filter(|before| before.snapshot.version.offsets == offsets) {
-        return Ok(before.clone());
-    }
-    let mut statistics: Vec<PartitionStatistics> = Vec::new();
-    let mut folded = Vec::new();
-    for partition in 0..partitions {
-        let learned = learner.learn(store, (placement, &model_id), log(partition), end(partition)).await?;
-        statistics.push(learned.statistics.clone());
-        folded.push(learned.offset);
-    }
-    let version = PosteriorVersion { model_id, offsets: folded };
-    let snapshot = PlacementSnapshot::build((catalog.clone(), revision), placement.clone(), version, &statistics)
-        .map_err(|error| ServiceError::Inconsistent {
-            reason: format!("the statistics of placement {} make no posterior: {error}", placement.id),
-        })?;
-    Ok(Arc::new(ServedPlacement { number, snapshot, statistics }))
-}
-
-/// The placement's partitions, and those that it once had and that still hold records.
-fn partition_count(placement: &Placement, number: u16, ends: &BTreeMap<LogId, u64>) -> u16 {
-    let logged = ends.keys().filter(|log| log.placement == number).map(|log| log.partition + 1).max().unwrap_or(0);
-    logged.max(placement.partitions as u16)
 }

@@ -54,17 +54,74 @@ impl Learner {
             Some(learned) => learned,
             None => load(store, placement, model_id, log).await?,
         };
+        if learned.offset > end && !reaches(store, log, learned.offset).await? {
+            let token = self.token(store, log).await?;
+            learned = rebuild(store, model_id, (log, token)).await.inspect_err(|_| {
+                self.tokens.remove(&log);
+            })?;
+        }
         while learned.offset < end {
-            let token = match self.tokens.get(&log) {
-                Some(&token) => token,
-                None => *self.tokens.entry(log).or_insert(store.take_over(log).await?),
-            };
+            let token = self.token(store, log).await?;
             // On failure the half-folded state is dropped, and the next call loads what was committed last.
             learned = advance(store, (placement, model_id), (log, token), learned).await.inspect_err(|_| {
                 self.tokens.remove(&log);
             })?;
         }
         Ok(self.learned.entry(key).or_insert(learned))
+    }
+
+    /// Forgets what is kept in memory of models that are not asked for any more; the store keeps all of it.
+    pub fn retain(&mut self, asked_for: impl Fn(&str, LogId) -> bool) {
+        self.learned.retain(|(model_id, log), _| asked_for(model_id, *log));
+    }
+
+    async fn token(&mut self, store: &dyn Store, log: LogId) -> Result<u64> {
+        Ok(match self.tokens.get(&log) {
+            Some(&token) => token,
+            None => *self.tokens.entry(log).or_insert(store.take_over(log).await?),
+        })
+    }
+}
+
+/// Whether a log holds the record before this offset. The end that a caller knows may be older than what another
+/// learner has folded since, so only the log itself can say that it has lost something.
+async fn reaches(store: &dyn Store, log: LogId, offset: u64) -> Result<bool> {
+    Ok(offset == 0 || !store.read_log(log, offset - 1, 1).await?.is_empty())
+}
+
+/// Takes back what a model has learned from a log that lost its tail: which of it the lost records taught cannot be
+/// told, so the log is folded again from its start.
+async fn rebuild(store: &dyn Store, model_id: &str, (log, token): (LogId, u64)) -> Result<Learned> {
+    let stored = store.statistics(model_id, log).await?;
+    tracing::warn!(
+        model = model_id,
+        placement = log.placement,
+        partition = log.partition,
+        offset = stored.offset,
+        "the log ends before what was learned from it; it is learned again from the start"
+    );
+    let learned = Learned::default();
+    let commit = StatisticsCommit {
+        model_id: model_id.to_owned(),
+        log,
+        from_offset: stored.offset,
+        offset: learned.offset,
+        token,
+        shared: statistics_codec::encode_shared(&learned.statistics),
+        // A commit keeps the arms that it is not given.
+        arms: stored.arms.into_iter().map(|(arm, _)| (arm, statistics_codec::NO_ARM)).collect(),
+    };
+    commit_to(store, commit).await?;
+    Ok(learned)
+}
+
+async fn commit_to(store: &dyn Store, commit: StatisticsCommit) -> Result<()> {
+    let (model_id, log) = (commit.model_id.clone(), commit.log);
+    match store.commit_statistics(commit).await? {
+        CommitOutcome::Committed => Ok(()),
+        CommitOutcome::Fenced => Err(ServiceError::Inconsistent {
+            reason: format!("another learner has taken over model {model_id} in {log:?}"),
+        }),
     }
 }
 
@@ -93,8 +150,8 @@ async fn advance(
         learned.offset += 1;
     }
     if !learned.statistics.is_finite() {
-        let reason =
-            format!("statistics of model {model_id} in {log:?} are not finite after offset {}", learned.offset);
+        // Without the offset reached: it moves with the log, and what fails the same way is said once.
+        let reason = format!("statistics of model {model_id} in {log:?} are not finite after offset {from_offset}");
         return Err(ServiceError::Inconsistent { reason });
     }
     let arms = changed.into_iter().filter_map(|offer_id| {
@@ -110,12 +167,8 @@ async fn advance(
         shared: statistics_codec::encode_shared(&learned.statistics),
         arms: arms.collect(),
     };
-    match store.commit_statistics(commit).await? {
-        CommitOutcome::Committed => Ok(learned),
-        CommitOutcome::Fenced => Err(ServiceError::Inconsistent {
-            reason: format!("another learner has taken over model {model_id} in {log:?}"),
-        }),
-    }
+    commit_to(store, commit).await?;
+    Ok(learned)
 }
 
 /// Folds one record of a log into a model's statistics; returns the offers whose statistics changed.

@@ -14,7 +14,9 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
 };
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub mod assembly;
 pub mod audit;
 pub mod catalog;
 pub mod feedback;
@@ -27,7 +29,7 @@ pub mod serving;
 pub mod validate;
 
 pub use crate::catalog::Violation;
-use learner::Learner;
+use assembly::Learning;
 use pseudonym::Pseudonyms;
 use serving::Serving;
 
@@ -44,7 +46,11 @@ pub struct Service {
     /// When `serving` was last known to be current, in milliseconds since 1970.
     refreshed_at_ms: AtomicI64,
     /// Held while learning and while a catalog is swapped: both change what is served.
-    learner: tokio::sync::Mutex<Learner>,
+    learning: tokio::sync::Mutex<Learning>,
+    /// What runs on although its caller went away.
+    tasks: TaskTracker,
+    /// Cuts off `tasks`.
+    stopping: CancellationToken,
     /// Decoded catalogs by revision. A std mutex: never held across an await.
     catalogs: Mutex<BTreeMap<u64, Arc<Catalog>>>,
 }
@@ -115,6 +121,14 @@ pub enum ServiceError {
         /// What, and where.
         reason: String,
     },
+}
+
+impl ServiceError {
+    /// Whether the store is away: the same may succeed later, and until then nothing else does.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_transient())
+    }
 }
 
 fn list(violations: &[Violation]) -> String {

@@ -76,7 +76,7 @@ impl Service {
             arms: arms.map(|(arm, standing)| arm_report(&served.statistics, &arm.offer.id, standing)).collect(),
             log_ends,
             contexts,
-            stale: self.is_stale(now),
+            stale: self.is_stale(now) || self.serving().failing.contains(placement),
             snapshot_age_ms: self.snapshot_age_ms(now),
             served,
         })

@@ -7,9 +7,43 @@ use tokio_util::sync::CancellationToken;
 /// How often expired request ids are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Refreshes a service every `period` until `stop`; after each attempt `report` is told whether what is served is
-/// fresh enough. A failed attempt is logged and repeated; Rank goes on answering from what it has.
-pub async fn run<Report: Future<Output = ()>>(
+/// Refreshes a service every `period` until `stop`. A failed attempt is repeated, and logged where it fails otherwise
+/// than the one before; Rank goes on answering from what it has.
+pub async fn run(service: Arc<Service>, period: Duration, stop: CancellationToken) {
+    // A refresh may be cut off anywhere, and one that hangs must not hold up the end.
+    stop.run_until_cancelled(refresh_for_ever(&service, period)).await;
+}
+
+async fn refresh_for_ever(service: &Service, period: Duration) {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut forget = tokio::time::interval(FORGET_EVERY);
+    let mut last_failure = None;
+    loop {
+        tokio::select! {
+            _ = forget.tick() => {
+                if let Err(error) = service.store.forget_requests(service.clock.now()).await {
+                    tracing::warn!(error.message = %error, "expired request ids could not be forgotten");
+                }
+            }
+            _ = ticks.tick() => {
+                let failure = service.refresh().await.err().map(|error| error.to_string());
+                match &failure {
+                    Some(error) if failure != last_failure => {
+                        tracing::error!(error.message = %error, "refreshes fail; the last snapshot goes on serving");
+                    }
+                    None if last_failure.is_some() => tracing::info!("refreshes work again"),
+                    _ => {}
+                }
+                last_failure = failure;
+            }
+        }
+    }
+}
+
+/// Tells `report` every `period` until `stop` whether what is served is fresh enough. Apart from the refreshes, so that
+/// one that hangs or takes long is reported as what it is.
+pub async fn watch<Report: Future<Output = ()>>(
     service: Arc<Service>,
     period: Duration,
     stop: CancellationToken,
@@ -17,21 +51,7 @@ pub async fn run<Report: Future<Output = ()>>(
 ) {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut forget = tokio::time::interval(FORGET_EVERY);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = forget.tick() => {
-                if let Err(error) = service.store.forget_requests(service.clock.now()).await {
-                    tracing::warn!(error.message = %error, "expired request ids could not be forgotten");
-                }
-            }
-            _ = ticks.tick() => {
-                if let Err(error) = service.refresh().await {
-                    tracing::error!(error.message = %error, "a refresh failed; the last snapshot goes on serving");
-                }
-                report(!service.is_stale(service.clock.now())).await;
-            }
-        }
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        report(!service.is_stale(service.clock.now())).await;
     }
 }

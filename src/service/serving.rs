@@ -6,7 +6,7 @@ use crate::{
     store::{LogId, StoredCatalog},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -21,6 +21,8 @@ pub struct Serving {
     pub catalog: Arc<Catalog>,
     /// By placement id.
     pub placements: BTreeMap<Arc<str>, Arc<ServedPlacement>>,
+    /// Placements that do not learn: what they serve is the last that they learned, or their prior.
+    pub failing: BTreeSet<Arc<str>>,
 }
 
 /// A placement as it is served.
@@ -43,6 +45,14 @@ impl ServedPlacement {
 }
 
 impl Serving {
+    /// Whether a placement with this log is served by this model.
+    #[must_use]
+    pub fn has_model(&self, model_id: &str, log: LogId) -> bool {
+        let serves =
+            |served: &ServedPlacement| served.number == log.placement && *served.snapshot.version.model_id == *model_id;
+        self.placements.values().any(|served| serves(served))
+    }
+
     /// A placement by id.
     ///
     /// # Errors

@@ -1,14 +1,16 @@
 //! The catalog: changed as a whole, never by accident, and nothing learned is lost on the way.
 
 use crate::common::{
-    DAY_S, HOUR_S, TestServer, at_s, attributes, conversion, number, offer_mut, placement_mut, reason, request,
-    revenue, shop, slate, upsell, violated_fields,
+    DAY_S, HOUR_S, SNAPSHOT_MAX_AGE_MS, TestServer, at_s, attributes, conversion, number, offer_mut, placement_mut,
+    reason, request, revenue, shop, slate, upsell, violated_fields,
 };
 use offer_ranker::{
     log::decision_id::DecisionId,
-    proto::{self, ApplyCatalogRequest, Catalog, FeedbackCode, RankRequest},
+    proto::{self, ApplyCatalogRequest, Catalog, FeedbackCode, PlacementState, RankRequest},
+    service::{Service, Settings, catalog::Application},
 };
-use std::collections::BTreeSet;
+use rusqlite::Connection;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tonic::Code;
 
@@ -384,4 +386,132 @@ async fn bounds_that_start_to_clip_leave_the_audit_equal() {
         server.apply(catalog).await;
         server.assert_audit_equal().await;
     }
+}
+
+/// Another instance on the server's store.
+async fn another_instance(server: &TestServer) -> Arc<Service> {
+    let settings = Settings { snapshot_max_age_ms: SNAPSHOT_MAX_AGE_MS };
+    let service = Service::open(server.store.clone(), server.clock.clone(), settings, None).await;
+    Arc::new(service.expect("a second service opens on the store"))
+}
+
+fn application(catalog: Catalog) -> Application {
+    Application { catalog, etag: String::new(), validate_only: false, reason: String::new() }
+}
+
+fn tamper(server: &TestServer, sql: &str) {
+    let file = Connection::open(server.store_path()).expect("the file opens beside the server");
+    file.execute_batch(sql).expect("the file can be changed");
+}
+
+#[tokio::test]
+async fn a_change_whose_caller_went_away_is_brought_to_its_end() {
+    let server = TestServer::start().await;
+    server.rank(request("banner", "anna")).await;
+    // Without a moment of time the call is begun and given up at once.
+    let given_up = tokio::time::timeout(Duration::ZERO, server.service.apply_catalog(application(relabelled("new"))));
+    assert!(given_up.await.is_err());
+    while server.served_catalog().await.revision == 1 {}
+    assert_eq!(server.served_catalog().await.catalog, Some(relabelled("new")));
+    assert_eq!(server.apply(relabelled("newer")).await.revision, 3);
+}
+
+#[tokio::test]
+async fn a_change_whose_model_cannot_be_learned_changes_nothing() {
+    let server = TestServer::start().await;
+    let number = placement_number(&server.rank(request("banner", "anna")).await.decision_id);
+    server.refresh().await;
+    tamper(&server, &format!("UPDATE log SET record = x'ff' WHERE placement = {number}"));
+    let mut catalog = shop();
+    placement_mut(&mut catalog, "banner").reward.as_mut().expect("a reward").terms[0].metric = "revenue".to_owned();
+    let request = ApplyCatalogRequest { catalog: Some(catalog), ..Default::default() };
+    assert_eq!(server.try_apply(request).await.unwrap_err().code(), Code::Internal);
+    assert_eq!(server.served_catalog().await.revision, 1);
+    assert_eq!(server.try_get_catalog(2).await.unwrap_err().code(), Code::NotFound, "nor is it stored");
+    assert_eq!(server.apply(relabelled("new")).await.revision, 2);
+}
+
+#[tokio::test]
+async fn what_another_instance_applied_serves_after_a_refresh() {
+    let server = TestServer::start().await;
+    let another = another_instance(&server).await;
+    let applied = another.apply_catalog(application(relabelled("another's"))).await.unwrap();
+    assert_eq!((applied.revision, server.served_catalog().await.revision), (2, 1));
+    server.refresh().await;
+    let served = server.served_catalog().await;
+    assert_eq!((served.revision, served.catalog), (2, Some(relabelled("another's"))));
+    assert_eq!(server.rank(request("banner", "anna")).await.catalog_revision, 2);
+}
+
+#[tokio::test]
+async fn a_change_to_what_another_instance_has_changed_is_told_what_serves_there() {
+    let server = TestServer::start().await;
+    let first = server.served_catalog().await.etag;
+    let another = another_instance(&server).await;
+    let theirs = another.apply_catalog(application(relabelled("another's"))).await.unwrap().etag;
+    let outdated = ApplyCatalogRequest { catalog: Some(relabelled("new")), etag: first, ..Default::default() };
+    let status = server.try_apply(outdated).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Aborted, "ETAG_MISMATCH"));
+    assert!(status.message().contains(&theirs), "{}", status.message());
+    assert_eq!(server.served_catalog().await.etag, theirs);
+    assert_eq!(server.apply(relabelled("new")).await.revision, 3);
+}
+
+#[tokio::test]
+async fn a_placement_that_cannot_learn_leaves_the_others_learning() {
+    let server = TestServer::start().await;
+    let number = placement_number(&server.rank(request("banner", "anna")).await.decision_id);
+    server.refresh().await;
+    let unreadable = format!(
+        "UPDATE statistics_arms SET statistics = x'ff' WHERE placement = {number};
+         UPDATE statistics SET offset = offset + 1 WHERE placement = {number};"
+    );
+    tamper(&server, &unreadable);
+    let shown = async |server: &TestServer, placement: &str| -> (u64, PlacementState) {
+        let told = server.placement(placement).await;
+        (told.arms.iter().map(|arm| arm.shown).sum(), told.state())
+    };
+    for round in 1..3 {
+        server.rank(request("banner", "anna")).await;
+        server.rank(request("paywall", "anna")).await;
+        server.refresh().await;
+        assert_eq!(shown(&server, "banner").await, (1, PlacementState::Stale), "the last that was learned serves");
+        assert_eq!(shown(&server, "paywall").await, (round, PlacementState::Serving));
+    }
+    assert_eq!(server.apply(relabelled("new")).await.revision, 2, "nor does it stand in the way of a change");
+    assert_eq!(shown(&server, "banner").await, (1, PlacementState::Stale));
+
+    let server = server.restart(None).await;
+    assert_eq!(shown(&server, "banner").await, (0, PlacementState::Stale), "after a restart its prior serves");
+    assert_eq!(shown(&server, "paywall").await, (2, PlacementState::Serving));
+    server.rank(request("banner", "anna")).await;
+    server.refresh().await;
+    assert_eq!(shown(&server, "banner").await, (0, PlacementState::Stale));
+
+    tamper(&server, "DELETE FROM statistics; DELETE FROM statistics_arms;");
+    let server = server.restart(None).await;
+    assert_eq!(shown(&server, "banner").await, (4, PlacementState::Serving));
+    server.assert_audit_equal().await;
+}
+
+#[tokio::test]
+async fn a_log_that_lost_its_tail_is_learned_again_from_the_start() {
+    let server = TestServer::start().await;
+    let mut number = 0;
+    for user in 0..24 {
+        number = placement_number(&server.rank(request("paywall", &format!("user-{user}"))).await.decision_id);
+    }
+    server.assert_audit_equal().await;
+    let learned = |told: proto::GetPlacementResponse| -> (usize, u64) {
+        let shown = told.arms.iter().map(|arm| arm.shown);
+        (shown.clone().filter(|&shown| shown > 0).count(), shown.sum())
+    };
+    let (arms_before, shown) = learned(server.placement("paywall").await);
+    assert_eq!(shown, 24);
+    tamper(&server, &format!("DELETE FROM log WHERE placement = {number} AND (offset > 0 OR partition > 0)"));
+    let server = server.restart(None).await;
+    server.assert_audit_equal().await;
+    let (arms, shown) = learned(server.placement("paywall").await);
+    assert_eq!(shown, 1, "one decision is left");
+    assert!(arms < arms_before, "some arms were taken back altogether");
 }

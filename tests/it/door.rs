@@ -1,9 +1,11 @@
 //! The door itself: health, reflection, stopping, and what is said while the store is away.
 
-use crate::common::{TestServer, conversion, reason, request};
-use offer_ranker::proto;
+use crate::common::{SNAPSHOT_MAX_AGE_MS, TestServer, conversion, reason, request};
+use offer_ranker::{proto, service::refresh};
 use std::{collections::BTreeSet, time::Duration};
+use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
+use tokio_util::sync::CancellationToken;
 use tonic::{
     Code, Request,
     transport::{Channel, Endpoint},
@@ -112,4 +114,25 @@ async fn an_outcome_refused_while_the_store_was_away_is_recorded_when_it_is_back
     let server = server.restart(None).await;
     assert_eq!(server.report(conversion("o1", &answer)).await, proto::FeedbackCode::Recorded);
     server.assert_audit_equal().await;
+}
+
+#[tokio::test]
+async fn a_snapshot_too_old_is_told_although_no_refresh_ever_ends() {
+    let server = TestServer::start().await;
+    let (told, mut tells) = tokio::sync::mpsc::unbounded_channel();
+    let report = move |fresh| {
+        // The test ends while it is still told; nobody listens then.
+        let _ = told.send(fresh);
+        std::future::ready(())
+    };
+    let stop = CancellationToken::new();
+    let mut watching = JoinSet::new();
+    watching.spawn(refresh::watch(server.service.clone(), Duration::from_millis(1), stop.clone(), report));
+    assert_eq!(tells.recv().await, Some(true));
+    server.clock.advance_s(SNAPSHOT_MAX_AGE_MS as u32 / 1000 + 1);
+    while tells.recv().await.expect("it is told again and again") {}
+    server.refresh().await;
+    while !tells.recv().await.expect("it is told again and again") {}
+    stop.cancel();
+    watching.join_all().await;
 }
