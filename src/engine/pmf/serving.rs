@@ -20,7 +20,7 @@ const PANEL_ERROR: f64 = 1e-6;
 /// Growth that is not worth an evaluation.
 const NEGLIGIBLE: f64 = 1e-7;
 /// Panels that grow more are split before they are evaluated.
-const WORTH_TRYING: f64 = 0.8;
+const WORTH_TRYING: f64 = 0.6;
 /// Bisections of one segment in a row; 60 of them leave nothing of a double.
 const DEPTH_MAX: u32 = 60;
 /// Most evaluated panels; 100 arms of very different scales need some 60.
@@ -109,7 +109,8 @@ impl<'a> ThompsonGrid<'a> {
         // Depth first from left to right: the order of summation is the order of scores.
         let mut pending: Vec<usize> = (0..self.roots).rev().collect();
         while let Some(panel) = pending.pop() {
-            let growth = self.growth(panel, &active);
+            let [before, after] = self.totals(panel, &active);
+            let growth = after - before;
             // Growth that is not a number has no parts either.
             if growth.is_nan() || growth <= NEGLIGIBLE {
                 continue;
@@ -117,8 +118,11 @@ impl<'a> ThompsonGrid<'a> {
             let divisible = self.is_divisible(panel);
             if growth <= WORTH_TRYING || !divisible {
                 let row = self.evaluated(panel);
-                let sum = accumulate(&self.nodes[row * self.arms.len()..], &active, &mut prefixes, &mut parts);
-                let resolved = (sum - growth).abs() <= PANEL_ERROR;
+                let nodes = &self.nodes[row * self.arms.len()..];
+                let [sum, moment] = accumulate(nodes, &active, &mut prefixes, &mut parts);
+                // Two integrals that are known exactly, h and h (H - before): errors in one may cancel by chance.
+                let missed = (moment - before * sum) / growth - 0.5 * growth;
+                let resolved = (sum - growth).abs().max(missed.abs()) <= PANEL_ERROR;
                 if !resolved && !divisible {
                     self.share_out(panel, &active, &mut parts);
                 }
@@ -135,14 +139,13 @@ impl<'a> ThompsonGrid<'a> {
         probabilities
     }
 
-    /// How much the probability that all active arms' draws are below grows over a panel.
-    fn growth(&self, panel: usize, active: &[usize]) -> f64 {
+    /// The probability that all active arms' draws are below the panel's start, and below its end.
+    fn totals(&self, panel: usize, active: &[usize]) -> [f64; 2] {
         let Panel { start, end, .. } = self.panels[panel];
-        let below = |row: usize| {
+        [start, end].map(|row| {
             let cdfs = &self.ends[row * self.arms.len()..];
             active.iter().fold(1.0, |product, &arm| product * cdfs[arm])
-        };
-        below(end) - below(start)
+        })
     }
 
     fn is_divisible(&self, panel: usize) -> bool {
@@ -264,27 +267,32 @@ fn evaluate(&(distribution, curve): &(ScoreDistribution, &ScoreCurve), point: &P
     }
 }
 
-/// Writes each active arm's integral over a panel, by prefix and suffix products of the others; returns their sum.
-fn accumulate(nodes: &[Node], active: &[usize], prefixes: &mut [[f64; LANES]], parts: &mut [f64]) -> f64 {
+/// Writes each active arm's integral over a panel, by prefix and suffix products of the others; returns the integrals
+/// of h and h H, where H is the product of all cdfs and h the sum of the integrands, which is H's slope.
+fn accumulate(nodes: &[Node], active: &[usize], prefixes: &mut [[f64; LANES]], parts: &mut [f64]) -> [f64; 2] {
     let mut product = [1.0; LANES];
     for (prefix, &arm) in prefixes.iter_mut().zip(active) {
         *prefix = product;
         product.iter_mut().zip(&nodes[arm].cdf).for_each(|(product, below)| *product *= below);
     }
     let mut suffix = [1.0; LANES];
-    let mut sum = 0.0;
+    let mut slope = [0.0; LANES];
     for ((prefix, &arm), part) in prefixes.iter().zip(active).zip(parts).rev() {
         let node = &nodes[arm];
         let mut terms = [0.0; LANES];
         for lane in 0..LANES {
             terms[lane] = node.density[lane] * prefix[lane] * suffix[lane];
             suffix[lane] *= node.cdf[lane];
+            slope[lane] += terms[lane];
         }
-        let [a, b, c, d, e, f, g, h] = terms;
-        *part = ((a + e) + (c + g)) + ((b + f) + (d + h));
-        sum += *part;
+        *part = lane_sum(terms);
     }
-    sum
+    let moment: [f64; LANES] = core::array::from_fn(|lane| slope[lane] * product[lane]);
+    [lane_sum(slope), lane_sum(moment)]
+}
+
+fn lane_sum([a, b, c, d, e, f, g, h]: [f64; LANES]) -> f64 {
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
 /// Makes parts add up to what is known exactly.
