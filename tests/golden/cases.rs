@@ -9,7 +9,7 @@ use std::{
 /// Everything that was found.
 pub(crate) struct Library {
     pub(crate) cases: Vec<Case>,
-    /// Names of files that are not JSON.
+    /// What could not be read, and why: each is a failure, for a case may be lost in it.
     pub(crate) unreadable: Vec<String>,
 }
 
@@ -21,7 +21,9 @@ pub(crate) struct Case {
     /// The number that follows it; 0 if none does.
     pub(crate) number: u32,
     pub(crate) keys: Map<String, Value>,
+    /// The file it stands in, and the folder that was asked for: other cases are looked for there first.
     file: PathBuf,
+    folder: PathBuf,
 }
 
 impl Library {
@@ -31,57 +33,73 @@ impl Library {
         if let Some(more) = std::env::var_os("OFFER_RANKER_GOLDEN") {
             folders.extend(std::env::split_paths(&more).filter(|folder| !folder.as_os_str().is_empty()));
         }
+        Self::of(&folders)
+    }
+
+    /// Reads these folders. One without any case is unreadable: its name may be mistyped.
+    pub(crate) fn of(folders: &[PathBuf]) -> Self {
         let mut library = Self { cases: Vec::new(), unreadable: Vec::new() };
         for folder in folders {
-            for entry in sorted_entries(&folder) {
-                if entry.is_dir() && entry.join("case.json").is_file() {
-                    library.read_file(&entry.join("case.json"), &name_of(&entry));
-                } else if entry.extension().is_some_and(|extension| extension == "json") {
-                    library.read_file(&entry, &name_of(&entry));
+            let found = library.cases.len() + library.unreadable.len();
+            for entry in sorted_entries(folder) {
+                let file = if entry.is_dir() { entry.join("case.json") } else { entry.clone() };
+                if file.is_file() && file.extension().is_some_and(|extension| extension == "json") {
+                    if let Err(why) = library.read_file(folder, &file, &name_of(&entry)) {
+                        library.unreadable.push(format!("{}: {why}", file.display()));
+                    }
                 }
+            }
+            if library.cases.len() + library.unreadable.len() == found {
+                library.unreadable.push(format!("{}: no case was found", folder.display()));
             }
         }
         library
     }
 
-    fn read_file(&mut self, file: &Path, name: &str) {
-        let text = fs::read_to_string(file).expect("a readable golden file");
-        let Ok(Value::Object(mut content)) = serde_json::from_str(&text) else {
-            self.unreadable.push(name.to_owned());
-            return;
+    fn read_file(&mut self, folder: &Path, file: &Path, name: &str) -> Result<(), String> {
+        let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
+        let mut content: Map<String, Value> = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let named: Vec<(String, Value)> = match content.remove("cases") {
+            Some(Value::Object(cases)) => cases.into_iter().collect(),
+            Some(Value::Array(cases)) => cases.into_iter().map(|case| (name.to_owned(), case)).collect(),
+            Some(_) => return Err("its cases are neither a list nor an object".to_owned()),
+            None => vec![(name.to_owned(), Value::Object(content))],
         };
-        let named = |value: Value, name: &str| {
-            let Value::Object(keys) = value else { panic!("{name} in {} is no object", file.display()) };
-            let id = keys.get("id").and_then(Value::as_str).unwrap_or(name).to_owned();
-            Case::new(id, keys, file)
-        };
-        match content.remove("cases") {
-            Some(Value::Object(cases)) => self.cases.extend(cases.into_iter().map(|(id, case)| named(case, &id))),
-            Some(Value::Array(cases)) => self.cases.extend(cases.into_iter().map(|case| named(case, name))),
-            Some(other) => panic!("cases of {} are {other}", file.display()),
-            None => self.cases.push(named(Value::Object(content), name)),
+        for (name, case) in named {
+            match case {
+                Value::Object(keys) => self.cases.push(Case::new(&name, keys, folder, file)),
+                _ => self.unreadable.push(format!("{}: {name} is no object", file.display())),
+            }
         }
+        Ok(())
     }
 
-    /// The case whose id starts with `name`, preferably of the same file.
+    /// The case of this id, or whose id goes on after it with an underscore; of the same file or else folder if it is
+    /// there, for other folders may have other cases of the same names.
     pub(crate) fn named(&self, name: &str, near: &Case) -> Option<&Case> {
-        let matches = |case: &&Case| case.id.starts_with(name);
-        let same_file = |case: &&Case| case.file == near.file && matches(case);
-        self.cases.iter().find(same_file).or_else(|| self.cases.iter().find(matches))
+        let matches = |id: &str| id.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
+        let nearness = |case: &&Case| (case.file == near.file, case.folder == near.folder);
+        self.cases.iter().rev().filter(|case| matches(&case.id)).max_by_key(nearness)
     }
 }
 
 impl Case {
-    fn new(id: String, keys: Map<String, Value>, file: &Path) -> Self {
+    pub(crate) fn key_names(&self) -> String {
+        self.keys.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+
+    fn new(name: &str, keys: Map<String, Value>, folder: &Path, file: &Path) -> Self {
+        let id = keys.get("id").and_then(Value::as_str).unwrap_or(name).to_owned();
         let family = id.chars().next().unwrap_or(' ');
         let digits: String = id.chars().skip(1).take_while(char::is_ascii_digit).collect();
-        Self { family, number: digits.parse().unwrap_or(0), id, keys, file: file.to_owned() }
+        Self { family, number: digits.parse().unwrap_or(0), id, keys, file: file.to_owned(), folder: folder.to_owned() }
     }
 }
 
 fn sorted_entries(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
+    // A folder that cannot be read has no cases, which is reported.
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();
     paths
 }
@@ -106,11 +124,36 @@ pub(crate) fn matrix(value: &Value) -> Vec<Vec<f64>> {
     value.as_array().unwrap_or_else(|| panic!("{value} is no list")).iter().map(vector).collect()
 }
 
-/// Words about a case, and measurements of how the reference was made or other algorithms fare: nothing to reproduce.
-pub(crate) fn is_remark(key: &str, value: &Value) -> bool {
-    const PREFIXES: [&str; 10] =
-        ["note", "rule", "source", "mc", "quadrature_", "sum", "max_", "cond", "sherman", "naive"];
-    value.is_string() && !value.as_str().is_some_and(|text| text.starts_with("as "))
-        || PREFIXES.iter().any(|prefix| key.starts_with(prefix))
-        || ["id", "family", "tolerance", "seed", "digits", "n", "d"].contains(&key)
+/// Words about a case, and measurements of how the reference was made: nothing to reproduce.
+///
+/// Only by their exact names, so that an expectation of a name nobody thought of is not passed over.
+pub(crate) fn is_remark(key: &str) -> bool {
+    const REMARKS: [&str; 24] = [
+        "id",
+        "family",
+        "note",
+        "rule",
+        "comment",
+        "source",
+        "reference",
+        "generated_by",
+        "script",
+        "tolerance",
+        "seed",
+        "digits",
+        "n",
+        "d",
+        "mc",
+        "mc_max_abs_z",
+        "sum",
+        "sum_minus_1",
+        "quadrature_refinement_diff",
+        "max_gap_marginals",
+        "max_abs_gap",
+        // How badly an input is conditioned, beside ill-conditioned regressions.
+        "cond",
+        "condition",
+        "condition_number",
+    ];
+    REMARKS.contains(&key)
 }

@@ -22,7 +22,7 @@ pub(crate) fn beta(case: &Case, checks: &mut Checks) {
             "prior" | "events_arm_reward" | "gamma" => {}
             "posterior_plain" | "posterior" => plain_beta(case, key, value, checks),
             _ if key.contains("forgetting") => checks.remark(format!("{key} reference only")),
-            _ if is_remark(key, value) => {}
+            _ if is_remark(key) => {}
             _ => checks.unknown(key),
         }
     }
@@ -73,7 +73,7 @@ pub(crate) fn normal(case: &Case, checks: &mut Checks) {
             ("data", _) => {}
             ("known_variance", Value::Object(model)) => check_known_variance(model, &data(), checks),
             ("nig", Value::Object(model)) => check_normal_inverse_gamma(model, &data(), checks),
-            _ if is_remark(key, value) => {}
+            _ if is_remark(key) => {}
             _ => checks.unknown(key),
         }
     }
@@ -87,10 +87,18 @@ fn check_known_variance(model: &Map<String, Value>, data: &[f64], checks: &mut C
         match key.as_str() {
             "prior_mean" | "prior_precision" | "noise_variance" => {}
             "posterior" => {
-                checks.relative("known_variance.mean", mean, &value["mean"]);
-                checks.relative("known_variance.precision", precision, &value["precision"]);
+                for (name, value) in value.as_object().expect("a posterior") {
+                    let what = format!("known_variance.posterior.{name}");
+                    match name.as_str() {
+                        "mean" => checks.relative(&what, mean, value),
+                        "precision" => checks.relative(&what, precision, value),
+                        "var" | "variance" => checks.relative(&what, 1.0 / precision, value),
+                        "sd" => checks.relative(&what, libm::sqrt(1.0 / precision), value),
+                        _ => checks.unknown(&what),
+                    }
+                }
             }
-            _ if is_remark(key, value) => {}
+            _ if is_remark(key) => {}
             _ => checks.unknown(&format!("known_variance.{key}")),
         }
     }
@@ -105,14 +113,19 @@ fn check_normal_inverse_gamma(model: &Map<String, Value>, data: &[f64], checks: 
             "prior" => {}
             "posterior" => {
                 let NormalInverseGamma { mu, kappa, alpha, beta } = posterior;
-                for (name, actual) in [("mu", mu), ("kappa", kappa), ("alpha", alpha), ("beta", beta)] {
-                    checks.relative(&format!("nig.posterior.{name}"), actual, &value[name]);
+                let known = [("mu", mu), ("kappa", kappa), ("alpha", alpha), ("beta", beta)];
+                for (name, value) in value.as_object().expect("a posterior") {
+                    let what = format!("nig.posterior.{name}");
+                    match known.iter().find(|(known, _)| known == name) {
+                        Some(&(_, actual)) => checks.relative(&what, actual, value),
+                        None => checks.unknown(&what),
+                    }
                 }
             }
             "marginal_mean_student_t" => student(key, posterior.mean_student_t(), value, checks),
             "predictive_student_t" => student(key, posterior.predictive_student_t(), value, checks),
             "log_marginal_likelihood" => checks.relative(key, prior.log_marginal_likelihood(data), value),
-            _ if is_remark(key, value) => {}
+            _ if is_remark(key) => {}
             _ => checks.unknown(&format!("nig.{key}")),
         }
     }
