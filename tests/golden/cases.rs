@@ -43,10 +43,9 @@ impl Library {
             let found = library.cases.len() + library.unreadable.len();
             for entry in sorted_entries(folder) {
                 let file = if entry.is_dir() { entry.join("case.json") } else { entry.clone() };
-                if file.is_file() && file.extension().is_some_and(|extension| extension == "json") {
-                    if let Err(why) = library.read_file(folder, &file, &name_of(&entry)) {
-                        library.unreadable.push(format!("{}: {why}", file.display()));
-                    }
+                let is_case = file.is_file() && file.extension().is_some_and(|extension| extension == "json");
+                if is_case && let Err(why) = library.read_file(folder, &file, &name_of(&entry)) {
+                    library.unreadable.push(format!("{}: {why}", file.display()));
                 }
             }
             if library.cases.len() + library.unreadable.len() == found {

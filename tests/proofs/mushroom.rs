@@ -6,9 +6,10 @@
 //! nothing. Regret is what the oracle, who eats exactly the good ones, expects to earn more. Uniform choice loses 2.5
 //! on a good mushroom and 7.5 on a poisonous one, 4.9 a step.
 //!
-//! The data stands beside the checkout and is not part of it; without it the test says so and passes.
+//! The data stands beside the checkout and is not part of it; without it the tests say so and pass, but not in
+//! continuous integration, where nobody would read it.
 //!
-//! One run of 50,000 steps by default, ten of them where everything is asked for.
+//! One run of 50,000 steps and three of 5,000 by default, eight of 50,000 for each batch where everything is asked for.
 
 use crate::{
     scale,
@@ -29,14 +30,23 @@ use std::{collections::BTreeSet, fs::File, path::Path, sync::Arc};
 
 /// As in the paper.
 const STEPS: u64 = 50_000;
-/// Decisions between two derivations of the posterior, as a server that learns once a second has them at 128 a second.
+/// Decisions between two derivations of the posterior: few, and as a server that learns once a second has them at
+/// 128 a second.
 ///
-/// With it, seeds 1 to 10 reach 0.8 to 2.1 % of uniform's regret. Learning after every few decisions is not better:
-/// with 20, three seeds of eight came to 3.5 to 4.5 %. The posterior of eating is sure of itself before every kind of
-/// good mushroom was tried, and without a floor those are then left for ever.
-const BATCH: u64 = 128;
-/// The largest share of uniform's regret.
+/// Smaller batches vary more between seeds, and that is the model's doing: another implementation, which updates
+/// inverses instead of refitting, has the same spread. Over 50,000 steps and seeds 1 to 8 it came to 0.9 to 3.3 % of
+/// uniform's regret (mean 2.0 %) with batches of 1, to 0.6 to 3.9 % (1.9 %) with 20, and over seeds 1 to 7 to 0.8 to
+/// 2.7 % (1.2 %) with 128. In all of the bad seeds no poison was eaten any more, and the regret came of good
+/// mushrooms that were never tried: the posterior of eating is sure of itself before every kind was.
+const BATCHES: [u64; 2] = [20, 128];
+/// The largest share of uniform's regret, of the mean over seeds.
 const REGRET_SHARE_MAX: f64 = 0.03;
+/// The largest share of any one seed: half as much again as the worst that was seen, 4.5 %, rounded down.
+const REGRET_SHARE_MAX_OF_ANY: f64 = 0.06;
+/// A short run, in which most regret is that of finding out: the other implementation came to 5.5 to 9.8 % (standard
+/// deviation 1.3 % around 7.6 %) after so many steps, and three standard deviations more are allowed.
+const SHORT_STEPS: u64 = 5_000;
+const SHORT_REGRET_SHARE_MAX: f64 = 0.12;
 
 struct Mushroom {
     words: Vec<Arc<str>>,
@@ -117,14 +127,14 @@ impl Regret {
 }
 
 /// The regret of a whole run.
-fn run(mushrooms: &Mushrooms, seed: u64) -> Regret {
+fn run(mushrooms: &Mushrooms, seed: u64, batch: u64, steps: u64) -> Regret {
     let (catalog, placement) = world(mushrooms);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut statistics = PartitionStatistics::default();
     let mut snapshot = scene::snapshot(&catalog, &statistics);
     let mut regret = Regret::default();
-    for step in 0..STEPS {
-        if step % BATCH == 0 {
+    for step in 0..steps {
+        if step % batch == 0 {
             snapshot = scene::snapshot(&catalog, &statistics);
         }
         let mushroom = &mushrooms.rows[rng.random_range(0..mushrooms.rows.len())];
@@ -163,17 +173,54 @@ fn eats(
     eaten
 }
 
+impl Regret {
+    /// Of uniform's.
+    fn share(self) -> f64 {
+        self.learned / self.uniform
+    }
+}
+
+/// The mushrooms, or `None` where tests may do without.
+fn mushrooms() -> Option<Mushrooms> {
+    let found = read();
+    match &found {
+        Some(mushrooms) => assert_eq!((mushrooms.rows.len(), mushrooms.columns.len()), (8124, 22)),
+        None => {
+            let told = format!("there is no ../{DATA} beside the checkout");
+            assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{told}");
+            scale::tell(&format!("skipped: {told}"));
+        }
+    }
+    found
+}
+
 #[test]
 fn linear_thompson_reaches_three_percent_of_uniforms_regret_on_mushrooms() {
-    let Some(mushrooms) = read() else {
-        scale::tell(&format!("skipped: there is no ../{DATA} beside the checkout"));
-        return;
-    };
-    assert_eq!((mushrooms.rows.len(), mushrooms.columns.len()), (8124, 22));
-    for seed in 1..=scale::tenth_of(10) {
-        let regret = run(&mushrooms, seed);
-        let told = format!("seed {seed}: {:.4} of uniform's regret", regret.learned / regret.uniform);
+    let Some(mushrooms) = mushrooms() else { return };
+    // A tenth is one seed of the batch a server has.
+    let seeds = scale::tenth_of(10).min(8);
+    let batches = if seeds == 1 { &BATCHES[1..] } else { &BATCHES[..] };
+    for &batch in batches {
+        let mut sum = 0.0;
+        for seed in 1..=seeds {
+            let share = run(&mushrooms, seed, batch, STEPS).share();
+            let told = format!("batches of {batch}, seed {seed}: {share:.4} of uniform's regret");
+            scale::tell(&told);
+            assert!(share <= REGRET_SHARE_MAX_OF_ANY, "{told}");
+            sum += share;
+        }
+        let mean = sum / seeds as f64;
+        assert!(mean <= REGRET_SHARE_MAX, "batches of {batch}: {mean:.4} of uniform's regret over {seeds} seeds");
+    }
+}
+
+#[test]
+fn linear_thompson_that_learns_often_finds_out_about_mushrooms_soon() {
+    let Some(mushrooms) = mushrooms() else { return };
+    for seed in 1..=3 {
+        let share = run(&mushrooms, seed, BATCHES[0], SHORT_STEPS).share();
+        let told = format!("{SHORT_STEPS} steps, batches of {}, seed {seed}: {share:.4}", BATCHES[0]);
         scale::tell(&told);
-        assert!(regret.learned <= REGRET_SHARE_MAX * regret.uniform, "{told}");
+        assert!(share <= SHORT_REGRET_SHARE_MAX, "{told}");
     }
 }
