@@ -146,7 +146,7 @@ impl Service {
                     results[index] = Some(FeedbackResult::new(FeedbackCode::Invalid, "decision_id: is empty"));
                 }
                 Err(error) => {
-                    let start: String = report.decision_id.chars().take(64).collect();
+                    let start = validate::start_of(&report.decision_id);
                     let message = format!("decision_id: {start:?} {error}");
                     results[index] = Some(FeedbackResult::new(FeedbackCode::UnknownDecision, message));
                 }
@@ -356,7 +356,7 @@ fn slot(report: &OutcomeReport, ledger: &Ledger, violations: &mut Vec<Violation>
     }
     let slot = ledger.offers.iter().position(|offer_id| **offer_id == *report.offer_id);
     if slot.is_none() {
-        let start: String = report.offer_id.chars().take(validate::RESOURCE_ID_BYTES_MAX).collect();
+        let start = validate::start_of(&report.offer_id);
         let slate = ledger.offers.join(", ");
         let description = format!(
             "is {start:?}, must stand in the decision's slate: {slate}; leave it empty to credit the decision as a whole"
@@ -371,13 +371,13 @@ fn slot(report: &OutcomeReport, ledger: &Ledger, violations: &mut Vec<Violation>
 fn rate(report: &OutcomeReport, catalogs: &[Arc<Catalog>; 2], violations: &mut Vec<Violation>) -> f64 {
     let known = catalogs.iter().find_map(|catalog| Some((catalog, *catalog.metrics.get(report.metric.as_str())?)));
     let Some((catalog, kind)) = known else {
-        let start: String = report.metric.chars().take(validate::RESOURCE_ID_BYTES_MAX).collect();
+        let start = validate::start_of(&report.metric);
         let accepted = catalogs[1].metrics.keys().map(|id| &**id).collect::<Vec<_>>().join(", ");
         let description = format!("is {start:?}, must be a metric of the catalog: {accepted}");
         violations.push(Violation::new("metric", description));
         return 1.0;
     };
-    let start: String = report.currency.chars().take(validate::RESOURCE_ID_BYTES_MAX).collect();
+    let start = validate::start_of(&report.currency);
     match (kind, catalog.rates.get(&report.currency)) {
         (MetricKind::Money, Some(&rate)) => return rate,
         (MetricKind::Money, None) => {

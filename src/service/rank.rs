@@ -98,7 +98,7 @@ impl Service {
             let violations = vec![Violation::new("decision_id", "is empty; send the id that Rank returned")];
             return Err(ServiceError::Invalid { violations });
         }
-        let not_found = || ServiceError::DecisionNotFound { decision_id: decision_id.chars().take(64).collect() };
+        let not_found = || ServiceError::DecisionNotFound { decision_id: validate::start_of(decision_id) };
         let id: DecisionId = decision_id.parse().map_err(|_| not_found())?;
         self.stored_answer(id).await?.ok_or_else(not_found)
     }

@@ -23,6 +23,8 @@ pub const USER_ID_BYTES_MAX: usize = 256;
 pub const CALLER_ID_BYTES_MAX: usize = 128;
 /// Longest word given for a category in bytes, known or not: what falls into the bucket for unknown words is logged.
 pub const WORD_BYTES_MAX: usize = 256;
+/// Characters of what a client sent that a message quotes.
+const QUOTED_CHARS_MAX: usize = 64;
 /// Unknown attributes that are named one by one; the rest is counted.
 const UNKNOWN_ATTRIBUTES_MAX: usize = 50;
 /// Longest name of an offer, market, platform or metric in bytes.
@@ -134,10 +136,16 @@ pub fn length(field: &str, text: &str, min: usize, max: usize, violations: &mut 
     }
 }
 
+/// As much of what a client sent as a message quotes.
+#[must_use]
+pub fn start_of(text: &str) -> String {
+    text.chars().take(QUOTED_CHARS_MAX).collect()
+}
+
 /// What is wrong with a text that cannot name an offer, placement, metric or platform. Quotes at most its first bytes, escaped.
 #[must_use]
 pub fn resource_id_rule(text: &str) -> String {
-    let start: String = text.chars().take(RESOURCE_ID_BYTES_MAX).collect();
+    let start = start_of(text);
     format!(
         "is {start:?}, must be 1 to {RESOURCE_ID_BYTES_MAX} characters of a-z, 0-9, \"-\" and \"_\", starting and ending with a letter or digit"
     )
@@ -158,7 +166,7 @@ fn attributes(
         violations.push(Violation::new("attributes", description));
     }
     for name in unknown().take(UNKNOWN_ATTRIBUTES_MAX) {
-        let start: String = name.chars().take(RESOURCE_ID_BYTES_MAX).collect();
+        let start = start_of(name);
         let description = format!("is not an attribute of placement {}, which has: {accepted}", placement.id);
         violations.push(Violation::new(&format!("attributes.{}", start.escape_debug()), description));
     }
@@ -196,7 +204,7 @@ fn market(command: &RankCommand, serving: &Serving, violations: &mut Vec<Violati
     if let Some((id, _)) = catalog.markets.get_key_value(command.market.as_str()) {
         return Some(id.clone());
     }
-    let start: String = command.market.chars().take(RESOURCE_ID_BYTES_MAX).collect();
+    let start = start_of(&command.market);
     let accepted = catalog.markets.keys().map(|id| &**id).collect::<Vec<_>>().join(", ");
     violations.push(Violation::new("market", format!("is {start:?}, must be a market of the catalog: {accepted}")));
     None
