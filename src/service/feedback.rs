@@ -3,12 +3,11 @@
 //! Judging is pure; writing compares the ledger's sequence, so of two reports that race, the later is judged again
 //! on top of the earlier. A result is returned only after what it says is durable.
 
-use super::{Result, Service, Violation, rank::decode_decision, validate};
+use super::{Result, Service, outcome_report::OutcomeReport, rank::decode_decision, validate};
 use crate::{
     engine::{
-        catalog::{Catalog, MetricKind},
         instant::Instant,
-        ledger::{Judgement, Ledger, LedgerState, Outcome},
+        ledger::{Judgement, Ledger, LedgerState},
     },
     log::{
         decision_id::DecisionId,
@@ -17,16 +16,10 @@ use crate::{
     },
     store::{AdvanceOutcome, LedgerAdvance, StoreError, StoredDecision},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most reports of one call.
 pub const REPORTS_MAX: usize = 1000;
-/// Largest size of an outcome's value: sums of [`crate::engine::ledger::OUTCOMES_MAX`] of them and their squares
-/// stay far inside what a double holds.
-pub const VALUE_MAX: f64 = 1e12;
 /// How old an id without a stored decision may be before it counts as unknown: another instance may still be
 /// storing what it answered.
 pub const NOT_YET_MS: i64 = 10_000;
@@ -49,25 +42,6 @@ pub enum Subject {
     Outcome(OutcomeReport),
     /// Exactly these slots, from 1, were shown.
     Exposure(BTreeSet<u32>),
-}
-
-/// An outcome as a client reported it.
-#[derive(Clone, Debug)]
-pub struct OutcomeReport {
-    /// Chosen by the client.
-    pub outcome_id: String,
-    /// The offer it belongs to; empty: the decision as a whole.
-    pub offer_id: String,
-    /// Metric id.
-    pub metric: String,
-    /// How much.
-    pub value: f64,
-    /// ISO 4217; empty: not money.
-    pub currency: String,
-    /// When; `Ok(None)`: now; `Err`: not a time.
-    pub occurred_at: Result<Option<Instant>, String>,
-    /// The outcome it replaces; empty: none.
-    pub revises_outcome_id: String,
 }
 
 /// What became of a report.
@@ -204,7 +178,7 @@ impl Service {
         for report in reports {
             let (judgement, cause) = match &report.subject {
                 Subject::Exposure(slots) => (ledger.report_exposure(slots, now), Cause::Exposure(slots.clone())),
-                Subject::Outcome(outcome) => match counted(outcome, &ledger, &catalogs, now) {
+                Subject::Outcome(outcome) => match outcome.counted(&ledger, &catalogs, now) {
                     Err(message) => {
                         results.push(FeedbackResult::new(FeedbackCode::Invalid, message));
                         continue;
@@ -305,95 +279,4 @@ fn advance(id: DecisionId, from_sequence: u32, after: &Ledger, records: Vec<Vec<
         records,
         closed: after.closed,
     }
-}
-
-/// An outcome as the ledger counts it, or everything that is wrong with it.
-fn counted(
-    report: &OutcomeReport,
-    ledger: &Ledger,
-    catalogs: &[Arc<Catalog>; 2],
-    now: Instant,
-) -> Result<Outcome, String> {
-    let mut violations = Vec::new();
-    validate::length("outcome_id", &report.outcome_id, 1, validate::CALLER_ID_BYTES_MAX, &mut violations);
-    validate::length(
-        "revises_outcome_id",
-        &report.revises_outcome_id,
-        0,
-        validate::CALLER_ID_BYTES_MAX,
-        &mut violations,
-    );
-    let slot = slot(report, ledger, &mut violations);
-    let rate = rate(report, catalogs, &mut violations);
-    if !report.value.is_finite() || report.value.abs() > VALUE_MAX {
-        let description = format!("is {}, must be a finite number of size up to {VALUE_MAX:e}", report.value);
-        violations.push(Violation::new("value", description));
-    }
-    if let Err(description) = &report.occurred_at {
-        violations.push(Violation::new("occurred_at", description.clone()));
-    }
-    if !violations.is_empty() {
-        return Err(super::list(&violations));
-    }
-    let occurred_at = report.occurred_at.as_ref().ok().copied().flatten();
-    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
-    Ok(Outcome {
-        slot,
-        metric: report.metric.clone(),
-        reported_value: report.value,
-        currency: some(&report.currency),
-        value: report.value * rate,
-        rate,
-        occurred_at: occurred_at.unwrap_or(now),
-        occurred_at_reported: occurred_at.is_some(),
-        revises: some(&report.revises_outcome_id),
-    })
-}
-
-fn slot(report: &OutcomeReport, ledger: &Ledger, violations: &mut Vec<Violation>) -> Option<u32> {
-    if report.offer_id.is_empty() {
-        return None;
-    }
-    let slot = ledger.offers.iter().position(|offer_id| **offer_id == *report.offer_id);
-    if slot.is_none() {
-        let start = validate::start_of(&report.offer_id);
-        let slate = ledger.offers.join(", ");
-        let description = format!(
-            "is {start:?}, must stand in the decision's slate: {slate}; leave it empty to credit the decision as a whole"
-        );
-        violations.push(Violation::new("offer_id", description));
-    }
-    slot.map(|slot| slot as u32 + 1)
-}
-
-/// What one unit of the reported value counts as. The decision's own catalog decides; a metric that it lacks may
-/// have been added since.
-fn rate(report: &OutcomeReport, catalogs: &[Arc<Catalog>; 2], violations: &mut Vec<Violation>) -> f64 {
-    let known = catalogs.iter().find_map(|catalog| Some((catalog, *catalog.metrics.get(report.metric.as_str())?)));
-    let Some((catalog, kind)) = known else {
-        let start = validate::start_of(&report.metric);
-        let accepted = catalogs[1].metrics.keys().map(|id| &**id).collect::<Vec<_>>().join(", ");
-        let description = format!("is {start:?}, must be a metric of the catalog: {accepted}");
-        violations.push(Violation::new("metric", description));
-        return 1.0;
-    };
-    let start = validate::start_of(&report.currency);
-    match (kind, catalog.rates.get(&report.currency)) {
-        (MetricKind::Money, Some(&rate)) => return rate,
-        (MetricKind::Money, None) => {
-            let accepted = catalog.rates.keys().cloned().collect::<Vec<_>>().join(", ");
-            let description = format!("is {start:?}, must be one of: {accepted}; {} is money", report.metric);
-            violations.push(Violation::new("currency", description));
-        }
-        (MetricKind::Count | MetricKind::Number, _) if !report.currency.is_empty() => {
-            let description = format!("is {start:?}, must be empty; {} is not money", report.metric);
-            violations.push(Violation::new("currency", description));
-        }
-        (MetricKind::Count, _) if report.value < 0.0 => {
-            let description = format!("is {}, must be 0 or more; {} is a count", report.value, report.metric);
-            violations.push(Violation::new("value", description));
-        }
-        (MetricKind::Count | MetricKind::Number, _) => {}
-    }
-    1.0
 }

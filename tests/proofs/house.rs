@@ -8,7 +8,8 @@ use offer_ranker::{
     proto,
     service::{
         Service, Settings,
-        feedback::{FeedbackResult, OutcomeReport, Report, Subject},
+        feedback::{FeedbackResult, Report, Subject},
+        outcome_report::OutcomeReport,
         rank::Answer,
         validate::{GivenValue, RankCommand},
     },
