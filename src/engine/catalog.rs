@@ -55,6 +55,18 @@ pub enum MetricKind {
     Number,
 }
 
+impl MetricKind {
+    /// As catalogs write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Count => "COUNT",
+            Self::Money => "MONEY",
+            Self::Number => "NUMBER",
+        }
+    }
+}
+
 /// What sort of offer it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OfferKind {

@@ -10,7 +10,7 @@ use super::{
     eligibility::{self, Exclusion},
     instant::Instant,
     objective,
-    pmf::{curve::ScoreCurve, distribution::ScoreDistribution, serving::ThompsonGrid},
+    pmf::{curve::ScoreCurve, distribution::ScoreDistribution},
     policy::{self, Choice},
     slate,
     snapshot::{Features, PlacementSnapshot},
@@ -159,15 +159,16 @@ fn draw_slots(
 ) -> Vec<SlotDraw> {
     let mut draws: Vec<SlotDraw> = Vec::new();
     let mut remaining = vec![true; arms.len()];
+    let selection = &snapshot.placement.policy.selection;
     let mut scored = score(snapshot, eligible, arms, &lead);
-    let mut grid = ThompsonGrid::new(scored.iter().copied().zip(curves(snapshot, eligible)));
+    let mut grid = policy::grid(selection, &scored, curves(snapshot, eligible));
     for slot in 1..=request.slots.min(arms.len() as u32) {
         if slot > 1 && snapshot.placement.slot_feature_count() > 0 {
             scored = score(snapshot, eligible, arms, &Features::of_slot(&snapshot.placement, context, slot));
-            grid = ThompsonGrid::new(scored.iter().copied().zip(curves(snapshot, eligible)));
+            grid = policy::grid(selection, &scored, curves(snapshot, eligible));
         }
         let choice = Choice { placement_arms: eligible, scores: &scored, remaining: &remaining };
-        let policy_pmf = policy::pmf(&snapshot.placement.policy.selection, &choice, &mut grid);
+        let policy_pmf = policy::pmf(selection, &choice, &mut grid);
         let draw = draw_slot(arms, &scored, &remaining, &policy_pmf, slate::uniform(seed, slot));
         let drawn = draw.arms[draw.drawn].arm;
         draws.push(draw);

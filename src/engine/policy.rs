@@ -4,7 +4,7 @@
 
 use super::{
     catalog::Selection,
-    pmf::{distribution::ScoreDistribution, serving::ThompsonGrid},
+    pmf::{curve::ScoreCurve, distribution::ScoreDistribution, serving::ThompsonGrid},
 };
 
 /// What a slot chooses from. All slices run over the decision's eligible arms.
@@ -18,9 +18,21 @@ pub struct Choice<'a> {
     pub remaining: &'a [bool],
 }
 
+/// The scores of the eligible arms, prepared for the selections that compare whole distributions; empty for others.
+pub fn grid<'a>(
+    selection: &Selection,
+    scores: &[ScoreDistribution],
+    curves: impl Iterator<Item = &'a ScoreCurve>,
+) -> ThompsonGrid<'a> {
+    match selection {
+        Selection::Thompson => ThompsonGrid::new(scores.iter().copied().zip(curves)),
+        Selection::Uniform | Selection::Fixed(_) | Selection::EpsilonGreedy(_) => ThompsonGrid::new([]),
+    }
+}
+
 /// The probability of every eligible arm: 0 for those already drawn, summing to 1.
 ///
-/// `grid` holds the same scores, prepared for Thompson sampling; other selections leave it alone.
+/// `grid` holds the same scores, prepared by [`grid`] for the same selection.
 #[must_use]
 pub fn pmf(selection: &Selection, choice: &Choice<'_>, grid: &mut ThompsonGrid<'_>) -> Vec<f64> {
     match selection {

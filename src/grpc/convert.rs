@@ -15,8 +15,9 @@ use crate::{
         engine_types::{instant, partition_offsets, timestamp},
     },
     service::{
-        feedback::{FeedbackCode, FeedbackResult, OutcomeReport, Report, Subject},
-        learner,
+        contexts,
+        feedback::{FeedbackCode, FeedbackResult, Report, Subject},
+        outcome_report::OutcomeReport,
         placement::{ArmReport, PlacementReport},
         rank::{Answer, StoredAnswer},
         validate::{GivenValue, RankCommand},
@@ -121,7 +122,7 @@ fn explanation(record: &DecisionRecord, catalog: &Catalog) -> proto::Explanation
 }
 
 fn features(placement: &Placement, record: &DecisionRecord) -> Vec<proto::Feature> {
-    let values = learner::values(&placement.context, record).unwrap_or_default();
+    let values = contexts::values(&placement.context, record).unwrap_or_default();
     let encoded = Features::new(placement.context.encode(&values));
     let feature = |(name, &value)| proto::Feature { name, value };
     placement.context.feature_names().into_iter().zip(encoded.values()).map(feature).collect()
@@ -197,18 +198,18 @@ pub fn placement_response(report: PlacementReport) -> proto::GetPlacementRespons
         state: state.into(),
         posterior_version: Some((&snapshot.version).into()),
         log_ends: partition_offsets(&report.log_ends),
-        contexts: report.contexts as u32,
+        contexts: report.standings.contexts as u32,
         catalog_revision: snapshot.catalog_revision,
         snapshot_age_ms: report.snapshot_age_ms,
-        arms: report.arms.into_iter().map(arm_state).collect(),
+        arms: report.standings.arms.iter().map(arm_state).collect(),
     }
 }
 
-fn arm_state(arm: ArmReport) -> proto::ArmState {
+fn arm_state(arm: &ArmReport) -> proto::ArmState {
     proto::ArmState {
         offer_id: arm.offer_id.to_string(),
         shown: arm.shown,
-        outcome_totals: arm.totals,
+        outcome_totals: arm.totals.clone(),
         posterior_mean: arm.standing.mean,
         posterior_interval: Some(proto::Interval { lower: arm.standing.lower, upper: arm.standing.upper }),
         probability_of_leading: arm.standing.probability_of_leading,

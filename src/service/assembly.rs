@@ -19,6 +19,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
+use tokio::sync::OnceCell;
 
 /// A catalog revision, decoded.
 #[derive(Debug)]
@@ -234,7 +235,7 @@ impl Wanted<'_> {
                     reason: format!("the statistics of placement {} make no posterior: {error}", self.placement.id),
                 }
             })?;
-        Ok(Arc::new(ServedPlacement { number: self.number, snapshot, statistics }))
+        Ok(Arc::new(ServedPlacement { number: self.number, snapshot, statistics, standings: OnceCell::new() }))
     }
 }
 

@@ -4,13 +4,13 @@
 //! It reads a store and changes nothing, so it runs beside a serving process; the store must show one state
 //! throughout, as a read-only embedded store does.
 
-use super::{Result, ServiceError, catalog::decode, learner::fold, rank::decode_decision};
+use super::{Result, ServiceError, catalog::decode, contexts::Lessons, rank::decode_decision};
 use crate::{
     catalog::model_id,
     engine::{
         catalog::Placement,
         learn::PartitionStatistics,
-        ledger::{Ledger, Windows},
+        ledger::{Ledger, LedgerState, Windows},
     },
     log::{
         decision_id::DecisionId,
@@ -58,8 +58,14 @@ pub struct PartitionAudit {
     pub differences: Vec<String>,
 }
 
-/// The ledger of every decision after the records read so far, by what caused each change.
-type Followed = BTreeMap<DecisionId, Ledger>;
+/// Every decision after the records read so far, by what caused each change.
+type Followed = BTreeMap<DecisionId, FollowedLedger>;
+
+/// A ledger, and what it adds up to: the one is the other's cause, but costs time to add up.
+struct FollowedLedger {
+    ledger: Ledger,
+    state: LedgerState,
+}
 
 /// Audits every log, with the models of the newest catalog; `progress` is told of each batch of records read.
 ///
@@ -113,12 +119,14 @@ async fn audit_partition(
             audit.differences.push(format!("the log has no record at offset {offset} of {end}"));
             break;
         }
-        for bytes in &records {
-            let record = LogRecord::decode(bytes)?;
-            if let Some((placement, _)) = model.as_ref().filter(|_| offset < committed.offset) {
-                fold(store, placement, log, &mut recomputed, &record).await?;
-            }
-            follow(&mut followed, &record, offset, &mut audit);
+        let records = records.iter().map(|bytes| LogRecord::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
+        if let Some((placement, _)) = &model {
+            let folded = records.len().min(committed.offset.saturating_sub(offset) as usize);
+            let lessons = Lessons::of(store, placement, (log, offset), &records[..folded]).await?;
+            lessons.fold(&mut recomputed);
+        }
+        for record in &records {
+            follow(&mut followed, record, offset, &mut audit);
             offset += 1;
         }
         progress(records.len() as u64);
@@ -139,7 +147,9 @@ fn follow(followed: &mut Followed, record: &LogRecord, offset: u64, audit: &mut 
             // Windows decide what is accepted, not what it adds up to; they are told by the stored ledger alone.
             let now = decision.decided_at;
             let windows = Windows { decided_at: now, attribution_ends_at: now, closes_at: now, revisions_end_at: now };
-            if followed.insert(decision.id, decision.first_ledger(offset, windows)).is_some() {
+            let ledger = decision.first_ledger(offset, windows);
+            let state = ledger.state();
+            if followed.insert(decision.id, FollowedLedger { ledger, state }).is_some() {
                 audit
                     .differences
                     .push(format!("decision {} stands in the log twice, again at offset {offset}", decision.id));
@@ -148,14 +158,14 @@ fn follow(followed: &mut Followed, record: &LogRecord, offset: u64, audit: &mut 
         LogRecord::Ledger(entry) => {
             audit.ledger_changes += 1;
             let id = entry.decision;
-            let Some(ledger) = followed.get_mut(&id) else {
+            let Some(FollowedLedger { ledger, state }) = followed.get_mut(&id) else {
                 audit
                     .differences
                     .push(format!("offset {offset} changes decision {id}, which is not in the log before it"));
                 return;
             };
-            let before = ledger.state();
             apply(ledger, &entry.cause);
+            let before = std::mem::replace(state, ledger.state());
             let expected = ledger.sequence;
             if entry.sequence != expected || entry.before != before {
                 let difference = format!(
@@ -164,7 +174,7 @@ fn follow(followed: &mut Followed, record: &LogRecord, offset: u64, audit: &mut 
                 );
                 audit.differences.push(difference);
             }
-            if entry.after != ledger.state() {
+            if entry.after != *state {
                 let difference = format!("offset {offset} changes decision {id} to what its cause does not lead to");
                 audit.differences.push(difference);
             }
@@ -209,7 +219,7 @@ async fn compare_ledgers(
                 continue;
             };
             let (record, ledger) = (decode_decision(&stored, log)?, decode_ledger(&stored.ledger, stored.offset)?);
-            let expected = Ledger { windows: ledger.windows, ..followed[id].clone() };
+            let expected = Ledger { windows: ledger.windows, ..followed[id].ledger.clone() };
             if record.id != **id || stored.sequence != expected.sequence || ledger != expected {
                 differences.push(format!("the ledger of decision {id} is not what the log adds up to"));
             }

@@ -3,6 +3,7 @@
 use super::{
     Result, Service, ServiceError, Settings, Violation,
     assembly::{Assembly, Failures, Learning, Revision, number_of},
+    kept_catalogs::KeptCatalogs,
     pseudonym::Pseudonyms,
     serving::Serving,
     validate,
@@ -10,7 +11,10 @@ use super::{
 use crate::{
     catalog::{self, Warning},
     clock::Clock,
-    engine::{catalog::Catalog, instant::Instant},
+    engine::{
+        catalog::{Catalog, MetricKind},
+        instant::Instant,
+    },
     log::DecodeError,
     proto,
     store::{Store, StoreError, StoredCatalog},
@@ -18,9 +22,9 @@ use crate::{
 use arc_swap::ArcSwap;
 use prost::Message as _;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicI64, Ordering},
     },
 };
@@ -103,11 +107,11 @@ impl Service {
             learning: tokio::sync::Mutex::new(learning),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
-            catalogs: Mutex::new(BTreeMap::new()),
+            catalogs: KeptCatalogs::default(),
             serving: ArcSwap::from_pointee(serving),
         };
         let serving = service.serving();
-        service.keep_catalog(serving.stored.revision, &serving.catalog);
+        service.catalogs.keep(serving.stored.revision, &serving.catalog);
         Ok(service)
     }
 
@@ -170,7 +174,7 @@ impl Service {
             let mut learning = self.learning.lock().await;
             self.catch_up(&mut learning).await?;
             let serving = self.serving();
-            self.check_reward_currency(&application.catalog, &serving).await?;
+            self.check_what_is_logged(&application.catalog, engine, &serving).await?;
             if !application.etag.is_empty() && application.etag != serving.etag {
                 return Err(ServiceError::EtagMismatch { given: application.etag, current: serving.etag.clone() });
             }
@@ -244,17 +248,57 @@ impl Service {
         Ok(())
     }
 
-    /// Money in the log was converted to the reward currency of its time: totals in two currencies have no sum.
-    async fn check_reward_currency(&self, catalog: &proto::Catalog, serving: &Serving) -> Result<()> {
+    /// Refuses what would give numbers in the log another meaning: totals in two currencies or of two kinds have no sum.
+    async fn check_what_is_logged(&self, catalog: &proto::Catalog, engine: &Catalog, serving: &Serving) -> Result<()> {
+        let mut violations = Vec::new();
         let logged = serving.catalog.reward_currency.code();
-        if catalog.reward_currency == logged || self.store.log_ends().await?.is_empty() {
+        if catalog.reward_currency != logged {
+            let description = format!(
+                "is \"{}\", must stay \"{logged}\": that is what the log counts money in, and what was learned from it",
+                catalog.reward_currency
+            );
+            violations.push(Violation::new("reward_currency", description));
+        }
+        for (index, metric) in catalog.metrics.iter().enumerate() {
+            let (Some(kind), Some(logged)) =
+                (engine.metrics.get(metric.id.as_str()), self.logged_kind(&metric.id, serving).await?)
+            else {
+                continue;
+            };
+            if *kind != logged {
+                let description = format!(
+                    "is {}, must stay {}: that is what values of {} in the log are; give another metric another id",
+                    kind.name(),
+                    logged.name(),
+                    metric.id
+                );
+                violations.push(Violation::new(&format!("metrics[{index}].kind"), description));
+            }
+        }
+        if violations.is_empty() || self.store.log_ends().await?.is_empty() {
             return Ok(());
         }
-        let description = format!(
-            "is \"{}\", must stay \"{logged}\": that is what the log counts money in, and what was learned from it",
-            catalog.reward_currency
-        );
-        Err(ServiceError::Invalid { violations: vec![Violation::new("reward_currency", description)] })
+        Err(ServiceError::Invalid { violations })
+    }
+
+    /// What a metric was when a catalog last had it.
+    async fn logged_kind(&self, metric: &str, serving: &Serving) -> Result<Option<MetricKind>> {
+        if let Some(kind) = serving.catalog.metrics.get(metric) {
+            return Ok(Some(*kind));
+        }
+        // Only for metrics that are added: rare enough to go through all earlier revisions.
+        for revision in (1..serving.stored.revision).rev() {
+            match self.catalog_at(revision).await {
+                Ok(catalog) => match catalog.metrics.get(metric) {
+                    Some(kind) => return Ok(Some(*kind)),
+                    None => continue,
+                },
+                Err(error) if error.is_transient() => return Err(error),
+                // A revision that cannot be read any more must not stand in the way of every later one.
+                Err(_) => {}
+            }
+        }
+        Ok(None)
     }
 
     /// Closes what is due, folds what is new, and swaps what is served. What fails for one placement is logged and
@@ -298,7 +342,7 @@ impl Service {
     }
 
     fn swap(&self, serving: Serving) {
-        self.keep_catalog(serving.stored.revision, &serving.catalog);
+        self.catalogs.keep(serving.stored.revision, &serving.catalog);
         self.serving.store(Arc::new(serving));
     }
 }

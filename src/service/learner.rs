@@ -1,22 +1,12 @@
 //! The learner folds logs into statistics and commits them with the offset they reach.
 
-use super::{Result, ServiceError};
+use super::{Result, ServiceError, contexts::Lessons};
 use crate::{
-    engine::{
-        catalog::{Placement, PosteriorKind},
-        context::{Attribute, AttributeKind, AttributeValue, ContextSchema},
-        learn::{Change, PartitionStatistics},
-    },
-    log::{
-        record::{DecisionRecord, LogRecord},
-        statistics_codec,
-    },
+    engine::{catalog::Placement, learn::PartitionStatistics},
+    log::{record::LogRecord, statistics_codec},
     store::{CommitOutcome, LogId, StatisticsCommit, Store},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Records folded between two commits.
 const BATCH: usize = 1000;
@@ -138,17 +128,15 @@ async fn advance(
     mut learned: Learned,
 ) -> Result<Learned> {
     let from_offset = learned.offset;
-    let mut changed = BTreeSet::new();
     let records = store.read_log(log, from_offset, BATCH).await?;
     if records.is_empty() {
         let reason = format!("{log:?} ends at {from_offset}, before the end that the store tells");
         return Err(ServiceError::Inconsistent { reason });
     }
-    for bytes in records {
-        let record = LogRecord::decode(&bytes)?;
-        changed.extend(fold(store, placement, log, &mut learned.statistics, &record).await?);
-        learned.offset += 1;
-    }
+    let records = records.iter().map(|bytes| LogRecord::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
+    let lessons = Lessons::of(store, placement, (log, from_offset), &records).await?;
+    let changed = lessons.fold(&mut learned.statistics);
+    learned.offset += records.len() as u64;
     if !learned.statistics.is_finite() {
         // Without the offset reached: it moves with the log, and what fails the same way is said once.
         let reason = format!("statistics of model {model_id} in {log:?} are not finite after offset {from_offset}");
@@ -169,79 +157,4 @@ async fn advance(
     };
     commit_to(store, commit).await?;
     Ok(learned)
-}
-
-/// Folds one record of a log into a model's statistics; returns the offers whose statistics changed.
-///
-/// # Errors
-/// Where a record points to a decision that the log does not hold.
-pub async fn fold(
-    store: &dyn Store,
-    placement: &Placement,
-    log: LogId,
-    statistics: &mut PartitionStatistics,
-    record: &LogRecord,
-) -> Result<Vec<Arc<str>>> {
-    match record {
-        LogRecord::Decision(decision) => {
-            let after = decision.first_state();
-            let change = Change { decided_at: decision.decided_at, before: None, after: &after, context: &[] };
-            let context = if change.teaches(placement) { context(placement, decision) } else { Some(Vec::new()) };
-            Ok(context
-                .map_or_else(Vec::new, |context| statistics.fold(placement, &Change { context: &context, ..change })))
-        }
-        LogRecord::Ledger(entry) => {
-            let change =
-                Change { decided_at: entry.decided_at, before: Some(&entry.before), after: &entry.after, context: &[] };
-            let contextual = placement.policy.posterior != PosteriorKind::Beta;
-            let context = if contextual && change.teaches(placement) {
-                context(placement, &decision_at(store, log, entry.decision_offset).await?)
-            } else {
-                Some(vec![1.0])
-            };
-            Ok(context
-                .map_or_else(Vec::new, |context| statistics.fold(placement, &Change { context: &context, ..change })))
-        }
-    }
-}
-
-async fn decision_at(store: &dyn Store, log: LogId, offset: u64) -> Result<DecisionRecord> {
-    let records = store.read_log(log, offset, 1).await?;
-    match records.first().map(|bytes| LogRecord::decode(bytes)).transpose()? {
-        Some(LogRecord::Decision(decision)) => Ok(*decision),
-        _ => Err(ServiceError::Inconsistent {
-            reason: format!("{log:?} has no decision at offset {offset}, where one of its records points"),
-        }),
-    }
-}
-
-/// A decision's context as the placement's posterior sees it. `None` where the decision was made under another
-/// context schema and lacks something that this one requires: it teaches this model nothing.
-#[must_use]
-pub fn context(placement: &Placement, decision: &DecisionRecord) -> Option<Vec<f64>> {
-    match placement.policy.posterior {
-        PosteriorKind::Beta => Some(vec![1.0]),
-        PosteriorKind::Linear(_) => Some(placement.context.encode(&values(&placement.context, decision)?)),
-    }
-}
-
-/// A decision's attributes by this schema, with its defaults where they do not fit. Numbers logged under wider bounds
-/// are clipped, whatever the schema does with those of requests: whether it clips is no part of a model.
-#[must_use]
-pub fn values(schema: &ContextSchema, decision: &DecisionRecord) -> Option<Vec<AttributeValue>> {
-    let value = |attribute: &Attribute| {
-        let logged = decision.attributes.get(&*attribute.name).cloned();
-        logged.and_then(|value| fitted(attribute, value)).or_else(|| attribute.default.clone())
-    };
-    schema.attributes.iter().map(value).collect()
-}
-
-fn fitted(attribute: &Attribute, logged: AttributeValue) -> Option<AttributeValue> {
-    let value = match (&attribute.kind, logged) {
-        (&AttributeKind::Number { min, max, .. }, AttributeValue::Number(number)) => {
-            AttributeValue::Number(number.clamp(min, max))
-        }
-        (_, other) => other,
-    };
-    Some(attribute.check(value).ok()?.0)
 }

@@ -10,17 +10,17 @@ use crate::{
     store::{Store, StoreError},
 };
 use arc_swap::ArcSwap;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
-};
+use std::sync::{Arc, atomic::AtomicI64};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub mod assembly;
 pub mod audit;
 pub mod catalog;
+pub mod contexts;
 pub mod feedback;
+mod kept_catalogs;
 pub mod learner;
+pub mod outcome_report;
 pub mod placement;
 pub mod pseudonym;
 pub mod rank;
@@ -30,11 +30,9 @@ pub mod validate;
 
 pub use crate::catalog::Violation;
 use assembly::Learning;
+use kept_catalogs::KeptCatalogs;
 use pseudonym::Pseudonyms;
 use serving::Serving;
-
-/// Catalogs of earlier revisions kept decoded.
-const CATALOGS_KEPT: usize = 32;
 
 /// Everything the service does, for one store.
 pub struct Service {
@@ -51,8 +49,7 @@ pub struct Service {
     tasks: TaskTracker,
     /// Cuts off `tasks`.
     stopping: CancellationToken,
-    /// Decoded catalogs by revision. A std mutex: never held across an await.
-    catalogs: Mutex<BTreeMap<u64, Arc<Catalog>>>,
+    catalogs: KeptCatalogs,
 }
 
 /// How a service behaves.
@@ -145,27 +142,14 @@ pub type Result<T, E = ServiceError> = std::result::Result<T, E>;
 impl Service {
     /// The catalog of a revision, from memory or the store.
     async fn catalog_at(&self, revision: u64) -> Result<Arc<Catalog>> {
-        if let Some(catalog) = self.kept_catalogs().get(&revision) {
-            return Ok(catalog.clone());
+        if let Some(catalog) = self.catalogs.get(revision) {
+            return Ok(catalog);
         }
         let stored = self.store.catalog(Some(revision)).await?.ok_or_else(|| ServiceError::Inconsistent {
             reason: format!("a decision was made at catalog revision {revision}, which is not stored"),
         })?;
         let catalog = Arc::new(catalog::decode(&stored)?.1);
-        self.keep_catalog(revision, &catalog);
+        self.catalogs.keep(revision, &catalog);
         Ok(catalog)
-    }
-
-    fn keep_catalog(&self, revision: u64, catalog: &Arc<Catalog>) {
-        let mut kept = self.kept_catalogs();
-        kept.insert(revision, catalog.clone());
-        while kept.len() > CATALOGS_KEPT {
-            kept.pop_first();
-        }
-    }
-
-    fn kept_catalogs(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Catalog>>> {
-        // A panic elsewhere cannot leave a map of immutable catalogs in a bad state.
-        self.catalogs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,9 +1,9 @@
 //! What a placement has learned, for people.
 
-use super::{Result, Service, ServiceError, learner, serving::ServedPlacement, validate};
+use super::{Result, Service, ServiceError, contexts::context, serving::ServedPlacement, validate};
 use crate::{
     engine::{
-        catalog::{Objective, PosteriorKind},
+        catalog::{Objective, Placement, PosteriorKind},
         context::{Attribute, AttributeKind, AttributeValue},
         learn::PartitionStatistics,
         standing::{ArmStanding, Moment, standing},
@@ -24,14 +24,21 @@ pub struct PlacementReport {
     pub served: Arc<ServedPlacement>,
     /// How far each partition's log reaches.
     pub log_ends: Vec<u64>,
-    /// By offer id.
-    pub arms: Vec<ArmReport>,
-    /// How many logged contexts were averaged over; 0: none.
-    pub contexts: usize,
+    /// How its arms stand.
+    pub standings: Arc<Standings>,
     /// Whether what is served is older than the limit.
     pub stale: bool,
     /// Milliseconds since what is served was known to be current.
     pub snapshot_age_ms: u64,
+}
+
+/// How the arms of a placement stand by one snapshot.
+#[derive(Clone, Debug)]
+pub struct Standings {
+    /// By offer id.
+    pub arms: Vec<ArmReport>,
+    /// How many logged contexts were averaged over; 0: none.
+    pub contexts: usize,
 }
 
 /// What is known of one arm.
@@ -61,60 +68,79 @@ impl Service {
         let partitions = served.snapshot.version.offsets.len() as u16;
         let log_ends: Vec<u64> =
             (0..partitions).map(|index| ends.get(&served.log(index)).copied().unwrap_or(0)).collect();
-        let mut moments = self.recent_moments(&served, &log_ends).await?;
-        let policy = &served.snapshot.placement.policy;
-        // Context-free posteriors depend on the moment only through prices, where value decides.
-        let contextual = policy.posterior != PosteriorKind::Beta || policy.objective == Objective::Value;
-        let contexts = if contextual { moments.len() } else { 0 };
-        if moments.is_empty() {
-            moments.push(self.default_moment(&served));
-        }
-        let standings = standing(&served.snapshot, &moments);
-        let arms = served.snapshot.placement.arms.iter().zip(standings);
+        // Once for each snapshot, however many ask: it takes as long as hundreds of decisions.
+        let standings = served.standings.get_or_try_init(|| self.standings(&served, &log_ends)).await?.clone();
         let now = self.clock.now();
         Ok(PlacementReport {
-            arms: arms.map(|(arm, standing)| arm_report(&served.statistics, &arm.offer.id, standing)).collect(),
+            standings,
             log_ends,
-            contexts,
             stale: self.is_stale(now) || self.serving().failing.contains(placement),
             snapshot_age_ms: self.snapshot_age_ms(now),
             served,
         })
     }
 
-    /// The contexts of the latest decisions.
-    async fn recent_moments(&self, served: &ServedPlacement, log_ends: &[u64]) -> Result<Vec<Moment>> {
-        let mut decisions: Vec<DecisionRecord> = Vec::new();
+    async fn standings(&self, served: &Arc<ServedPlacement>, log_ends: &[u64]) -> Result<Arc<Standings>> {
+        let mut records = Vec::new();
         for (partition, end) in (0..).zip(log_ends) {
             let from = end.saturating_sub(RECORDS_READ);
-            for bytes in self.store.read_log(served.log(partition), from, RECORDS_READ as usize).await? {
-                if let LogRecord::Decision(decision) = LogRecord::decode(&bytes)? {
-                    decisions.push(*decision);
-                }
-            }
+            records.extend(self.store.read_log(served.log(partition), from, RECORDS_READ as usize).await?);
         }
-        decisions.sort_by_key(|decision| (decision.decided_at, decision.id));
-        let placement = &served.snapshot.placement;
-        let moment = |decision: &DecisionRecord| {
-            Some(Moment { context: learner::context(placement, decision)?, market: decision.market.clone() })
-        };
-        Ok(decisions.iter().rev().filter_map(moment).take(CONTEXTS_MAX).collect())
+        let served = served.clone();
+        // Not on the threads that answer Rank.
+        let reporting = tokio::task::spawn_blocking(move || Arc::new(Standings::of(&served, &records)));
+        reporting.await.map_err(|error| ServiceError::Inconsistent { reason: format!("the report failed: {error}") })
     }
+}
 
-    /// Where nothing is logged yet: every attribute at its default, or at the start of its range.
-    fn default_moment(&self, served: &ServedPlacement) -> Moment {
-        let placement = &served.snapshot.placement;
-        let value = |attribute: &Attribute| match (&attribute.default, &attribute.kind) {
-            (Some(default), _) => default.clone(),
-            (None, AttributeKind::Number { min, .. }) => AttributeValue::Number(*min),
-            (None, AttributeKind::Category { values, .. }) => {
-                AttributeValue::Category(values.first().cloned().unwrap_or_default())
-            }
-            (None, AttributeKind::Boolean) => AttributeValue::Boolean(false),
-        };
-        let values: Vec<_> = placement.context.attributes.iter().map(value).collect();
-        Moment { context: placement.context.encode(&values), market: served.snapshot.catalog.default_market.clone() }
+impl Standings {
+    /// How the arms stand in the contexts of the latest decisions among some records of the placement's logs.
+    fn of(served: &ServedPlacement, records: &[Arc<[u8]>]) -> Self {
+        let mut moments = recent_moments(&served.snapshot.placement, records);
+        let policy = &served.snapshot.placement.policy;
+        // Context-free posteriors depend on the moment only through prices, where value decides.
+        let contextual = policy.posterior != PosteriorKind::Beta || policy.objective == Objective::Value;
+        let contexts = if contextual { moments.len() } else { 0 };
+        if moments.is_empty() {
+            moments.push(default_moment(served));
+        }
+        let standings = standing(&served.snapshot, &moments);
+        let arms = served.snapshot.placement.arms.iter().zip(standings);
+        Self {
+            arms: arms.map(|(arm, standing)| arm_report(&served.statistics, &arm.offer.id, standing)).collect(),
+            contexts,
+        }
     }
+}
+
+fn recent_moments(placement: &Placement, records: &[Arc<[u8]>]) -> Vec<Moment> {
+    let mut decisions: Vec<DecisionRecord> = Vec::new();
+    for bytes in records {
+        // What does not decode is the learner's to report; it is no context to look at.
+        if let Ok(LogRecord::Decision(decision)) = LogRecord::decode(bytes) {
+            decisions.push(*decision);
+        }
+    }
+    decisions.sort_by_key(|decision| (decision.decided_at, decision.id));
+    let moment = |decision: &DecisionRecord| {
+        Some(Moment { context: context(placement, decision)?, market: decision.market.clone() })
+    };
+    decisions.iter().rev().filter_map(moment).take(CONTEXTS_MAX).collect()
+}
+
+/// Where nothing is logged yet: every attribute at its default, or at the start of its range.
+fn default_moment(served: &ServedPlacement) -> Moment {
+    let placement = &served.snapshot.placement;
+    let value = |attribute: &Attribute| match (&attribute.default, &attribute.kind) {
+        (Some(default), _) => default.clone(),
+        (None, AttributeKind::Number { min, .. }) => AttributeValue::Number(*min),
+        (None, AttributeKind::Category { values, .. }) => {
+            AttributeValue::Category(values.first().cloned().unwrap_or_default())
+        }
+        (None, AttributeKind::Boolean) => AttributeValue::Boolean(false),
+    };
+    let values: Vec<_> = placement.context.attributes.iter().map(value).collect();
+    Moment { context: placement.context.encode(&values), market: served.snapshot.catalog.default_market.clone() }
 }
 
 fn arm_report(statistics: &[PartitionStatistics], offer_id: &Arc<str>, standing: ArmStanding) -> ArmReport {

@@ -1,6 +1,6 @@
 //! What Rank reads: one immutable set of snapshots, swapped as a whole.
 
-use super::{Result, Service, ServiceError};
+use super::{Result, Service, ServiceError, placement::Standings};
 use crate::{
     engine::{catalog::Catalog, instant::Instant, learn::PartitionStatistics, snapshot::PlacementSnapshot},
     store::{LogId, StoredCatalog},
@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering},
 };
+use tokio::sync::OnceCell;
 
 /// A catalog revision with everything learned about its placements.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct ServedPlacement {
     pub snapshot: PlacementSnapshot,
     /// The statistics behind the snapshot, by partition.
     pub statistics: Vec<PartitionStatistics>,
+    /// How its arms stand, once somebody has asked.
+    pub standings: OnceCell<Arc<Standings>>,
 }
 
 impl ServedPlacement {

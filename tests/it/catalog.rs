@@ -6,7 +6,7 @@ use crate::common::{
 };
 use offer_ranker::{
     log::decision_id::DecisionId,
-    proto::{self, ApplyCatalogRequest, Catalog, FeedbackCode, PlacementState, RankRequest},
+    proto::{self, ApplyCatalogRequest, Catalog, FeedbackCode, Metric, MetricKind, PlacementState, RankRequest},
     service::{Service, Settings, catalog::Application},
 };
 use rusqlite::Connection;
@@ -335,6 +335,31 @@ async fn the_reward_currency_stands_once_money_may_have_been_logged_in_it() {
         assert_eq!(violated_fields(&status), ["reward_currency"]);
     }
     assert_eq!(server.served_catalog().await.revision, 3);
+}
+
+#[tokio::test]
+async fn a_metric_keeps_its_kind_once_values_may_have_been_logged_although_it_was_gone_in_between() {
+    let server = TestServer::start().await;
+    let with_kind = |kind: MetricKind| {
+        let mut catalog = shop();
+        let metric = Metric { id: "late_fees".to_owned(), kind: kind.into(), description: String::new() };
+        catalog.metrics.push(metric);
+        catalog
+    };
+    assert_eq!(server.apply(with_kind(MetricKind::Number)).await.revision, 2);
+    assert_eq!(server.apply(with_kind(MetricKind::Count)).await.revision, 3, "nothing is logged yet");
+    server.rank(request("banner", "anna")).await;
+    let refused = async || {
+        let catalog = Some(with_kind(MetricKind::Money));
+        let status = server.try_apply(ApplyCatalogRequest { catalog, ..Default::default() }).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        let position = shop().metrics.len();
+        assert_eq!(violated_fields(&status), [format!("metrics[{position}].kind")]);
+    };
+    refused().await;
+    server.apply(shop()).await;
+    refused().await;
+    assert_eq!(server.apply(with_kind(MetricKind::Count)).await.revision, 5);
 }
 
 #[tokio::test]

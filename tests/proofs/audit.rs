@@ -4,6 +4,7 @@
 use crate::house::{self, Habit, House, LOG, Posterior};
 use offer_ranker::{
     log::{
+        decision_id::DecisionId,
         ledger_codec::{decode_ledger, encode_ledger},
         record::LogRecord,
     },
@@ -105,32 +106,6 @@ fn tamper(path: &Path, table: &str, column: &str, condition: &str, change: impl 
     assert_eq!(connection.execute(&update, [&bytes]).unwrap(), 1);
 }
 
-#[tokio::test]
-async fn one_flipped_bit_of_an_arms_statistics_is_found() {
-    let house = lived().await;
-    tamper(&house.path(), "statistics_arms", "statistics", "arm = 'monthly'", |bytes| {
-        // The row ends with a sum of products: the lowest byte of its last double.
-        let last = bytes.len() - 8;
-        bytes[last] ^= 1;
-    });
-    assert_eq!(differences(&house.path()).await, ["statistics of monthly are not those of the log"]);
-}
-
-#[tokio::test]
-async fn statistics_of_an_arm_that_are_missing_are_found() {
-    let house = lived().await;
-    execute(&house.path(), "DELETE FROM statistics_arms WHERE arm = 'monthly'");
-    assert_eq!(differences(&house.path()).await, ["statistics of monthly are not those of the log"]);
-}
-
-#[tokio::test]
-async fn another_latest_decision_time_is_found() {
-    let house = lived().await;
-    // The row is one varint field: the first byte names it, the second is its lowest.
-    tamper(&house.path(), "statistics", "shared", "true", |bytes| bytes[1] ^= 1);
-    assert_eq!(differences(&house.path()).await, ["the latest decision time of the statistics is not the log's"]);
-}
-
 /// The offset of the first record that an outcome with slot totals made, and its decision.
 async fn outcome_record(house: &House) -> (u64, String) {
     let store = EmbeddedStore::open_read_only(house.path()).unwrap();
@@ -143,6 +118,80 @@ async fn outcome_record(house: &House) -> (u64, String) {
         }
     }
     panic!("nobody converted");
+}
+
+/// Something that was done to a store, and the one difference that an audit must find; DECISION stands for the decision
+/// of the first outcome.
+struct Tampering {
+    what: &'static str,
+    with: fn(&Path, DecisionId),
+    found: &'static str,
+}
+
+const TAMPERINGS: [Tampering; 6] = [
+    Tampering {
+        what: "one flipped bit of an arm's statistics",
+        with: |path, _| {
+            tamper(path, "statistics_arms", "statistics", "arm = 'monthly'", |bytes| {
+                // The row ends with a sum of products: the lowest byte of its last double.
+                let last = bytes.len() - 8;
+                bytes[last] ^= 1;
+            });
+        },
+        found: "statistics of monthly are not those of the log",
+    },
+    Tampering {
+        what: "an arm without its statistics",
+        with: |path, _| execute(path, "DELETE FROM statistics_arms WHERE arm = 'monthly'"),
+        found: "statistics of monthly are not those of the log",
+    },
+    Tampering {
+        what: "another latest decision time",
+        // The row is one varint field: the first byte names it, the second is its lowest.
+        with: |path, _| tamper(path, "statistics", "shared", "true", |bytes| bytes[1] ^= 1),
+        found: "the latest decision time of the statistics is not the log's",
+    },
+    Tampering {
+        what: "a ledger that forgot an outcome",
+        with: |path, decision| {
+            tamper(path, "decisions", "ledger", &is(decision), |bytes| {
+                let mut ledger = decode_ledger(bytes, 0).unwrap();
+                let original = ledger.outcomes.iter().find(|(_, outcome)| outcome.revises.is_none());
+                let original = original.unwrap().0.clone();
+                ledger.outcomes.remove(&original);
+                *bytes = encode_ledger(&ledger);
+            });
+        },
+        found: "the ledger of decision DECISION is not what the log adds up to",
+    },
+    Tampering {
+        what: "a ledger under another sequence",
+        with: |path, decision| {
+            let sql = format!("UPDATE decisions SET sequence = sequence + 1 WHERE {}", is(decision));
+            execute(path, &sql);
+        },
+        found: "the ledger of decision DECISION is not what the log adds up to",
+    },
+    Tampering {
+        what: "a decision that its id does not lead to",
+        with: |path, decision| execute(path, &format!("DELETE FROM decisions WHERE {}", is(decision))),
+        found: "decision DECISION is in the log, but cannot be found by its id",
+    },
+];
+
+/// The condition that selects a decision's row.
+fn is(decision: DecisionId) -> String {
+    format!("id = x'{}'", data_encoding::HEXLOWER.encode(decision.as_bytes()))
+}
+
+#[tokio::test]
+async fn an_audit_names_what_was_tampered_with_and_nothing_else() {
+    for Tampering { what, with, found } in TAMPERINGS {
+        let house = lived().await;
+        let (_, decision) = outcome_record(&house).await;
+        with(&house.path(), decision.parse().unwrap());
+        assert_eq!(differences(&house.path()).await, [found.replace("DECISION", &decision)], "{what}");
+    }
 }
 
 #[tokio::test]
@@ -160,37 +209,6 @@ async fn an_outcome_changed_in_the_log_is_found_in_chain_ledger_and_statistics()
 }
 
 #[tokio::test]
-async fn a_ledger_that_forgot_an_outcome_is_found() {
-    let house = lived().await;
-    let (_, decision) = outcome_record(&house).await;
-    let id: offer_ranker::log::decision_id::DecisionId = decision.parse().unwrap();
-    let hex = data_encoding::HEXLOWER.encode(id.as_bytes());
-    tamper(&house.path(), "decisions", "ledger", &format!("id = x'{hex}'"), |bytes| {
-        let mut ledger = decode_ledger(bytes, 0).unwrap();
-        let original = ledger.outcomes.iter().find(|(_, outcome)| outcome.revises.is_none()).unwrap().0.clone();
-        ledger.outcomes.remove(&original);
-        *bytes = encode_ledger(&ledger);
-    });
-    assert_eq!(
-        differences(&house.path()).await,
-        [format!("the ledger of decision {decision} is not what the log adds up to")]
-    );
-}
-
-#[tokio::test]
-async fn a_ledger_stored_under_another_sequence_is_found() {
-    let house = lived().await;
-    let (_, decision) = outcome_record(&house).await;
-    let id: offer_ranker::log::decision_id::DecisionId = decision.parse().unwrap();
-    let hex = data_encoding::HEXLOWER.encode(id.as_bytes());
-    execute(&house.path(), &format!("UPDATE decisions SET sequence = sequence + 1 WHERE id = x'{hex}'"));
-    assert_eq!(
-        differences(&house.path()).await,
-        [format!("the ledger of decision {decision} is not what the log adds up to")]
-    );
-}
-
-#[tokio::test]
 async fn a_log_that_lost_its_end_is_found() {
     let house = lived().await;
     let before = audited(&house.path()).await.partitions[0].records;
@@ -198,19 +216,6 @@ async fn a_log_that_lost_its_end_is_found() {
     let differences = differences(&house.path()).await;
     assert_eq!(differences[0], format!("statistics cover {before} records, the log has {}", before - 1));
     assert!(differences.iter().any(|difference| difference.contains("is not what the log adds up to")));
-}
-
-#[tokio::test]
-async fn a_decision_that_cannot_be_found_by_its_id_is_found() {
-    let house = lived().await;
-    let (_, decision) = outcome_record(&house).await;
-    let id: offer_ranker::log::decision_id::DecisionId = decision.parse().unwrap();
-    let hex = data_encoding::HEXLOWER.encode(id.as_bytes());
-    execute(&house.path(), &format!("DELETE FROM decisions WHERE id = x'{hex}'"));
-    assert_eq!(
-        differences(&house.path()).await,
-        [format!("decision {decision} is in the log, but cannot be found by its id")]
-    );
 }
 
 #[tokio::test]
@@ -257,11 +262,11 @@ async fn the_better_arm_comes_to_lead(#[case] posterior: Posterior) {
     }
     house.refresh().await;
     let report = house.service().placement("paywall").await.unwrap();
-    let arm = |id: &str| report.arms.iter().find(|arm| *arm.offer_id == *id).unwrap();
+    let arm = |id: &str| report.standings.arms.iter().find(|arm| *arm.offer_id == *id).unwrap();
     // The arms lie five standard deviations apart after 600 decisions, most of them for the better one.
-    assert!(arm("annual").standing.probability_of_leading > 0.95, "{:?}", report.arms);
-    assert!(arm("annual").standing.lower < 0.5 && arm("annual").standing.upper > 0.5, "{:?}", report.arms);
-    let shown: u64 = report.arms.iter().map(|arm| arm.shown).sum();
+    assert!(arm("annual").standing.probability_of_leading > 0.95, "{:?}", report.standings.arms);
+    assert!(arm("annual").standing.lower < 0.5 && arm("annual").standing.upper > 0.5, "{:?}", report.standings.arms);
+    let shown: u64 = report.standings.arms.iter().map(|arm| arm.shown).sum();
     assert_eq!(shown, 600);
     assert_eq!(report.log_ends, report.served.snapshot.version.offsets);
     let late = leads[400..].iter().filter(|lead| &***lead == "annual").count();
