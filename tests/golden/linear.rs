@@ -26,6 +26,16 @@ struct Inputs {
     prior: Prior,
 }
 
+/// What one output is computed from.
+#[derive(Clone, Copy)]
+struct Regression<'a> {
+    inputs: &'a Inputs,
+    prior: Prior,
+    /// How many of the rows, from the first, are observed.
+    rows: usize,
+    weighted: bool,
+}
+
 #[derive(Clone, Copy)]
 enum Prior {
     /// Weights N(0, I / alpha), noise precision beta.
@@ -63,15 +73,14 @@ pub(crate) fn check(library: &Library, case: &Case, checks: &mut Checks) {
         } else if key == "agrawal_goyal" {
             // B = I + sum x x': prior and noise precision 1.
             let plain = Prior::KnownNoise { alpha: 1.0, beta: 1.0 };
-            check_block(key, value, &inputs, plain, rows, false, checks);
+            check_block(key, value, Regression { inputs: &inputs, prior: plain, rows, weighted: false }, checks);
         } else if value.is_object() && !is_output(key) {
             let counted = key.strip_prefix("first_").and_then(|rest| rest.split('_').next()?.parse().ok());
             let weighted = key.contains("weight")
                 || inputs.weights.is_some() && !case.keys.contains_key("batch") && counted.is_none();
-            check_block(key, value, &inputs, inputs.prior, counted.unwrap_or(rows), weighted, checks);
+            check_block(key, value, inputs.regression(counted.unwrap_or(rows), weighted), checks);
         } else {
-            let weighted = inputs.weights.is_some();
-            check_output(key, key, value, &inputs, inputs.prior, rows, weighted, checks);
+            check_output(key, key, value, inputs.regression(rows, inputs.weights.is_some()), checks);
         }
     }
 }
@@ -128,6 +137,10 @@ impl Inputs {
         })
     }
 
+    fn regression(&self, rows: usize, weighted: bool) -> Regression<'_> {
+        Regression { inputs: self, prior: self.prior, rows, weighted }
+    }
+
     fn moments(&self, rows: usize, weighted: bool) -> Moments {
         let mut moments = Moments::new(self.x[0].len());
         for (row, (x, y)) in self.x.iter().zip(&self.y).take(rows).enumerate() {
@@ -159,18 +172,10 @@ fn normal_inverse_gamma(prior: &Value, checks: &mut Checks) -> Option<Prior> {
     Some(Prior::NormalInverseGamma(found))
 }
 
-fn check_block(
-    block: &str,
-    value: &Value,
-    inputs: &Inputs,
-    prior: Prior,
-    rows: usize,
-    weighted: bool,
-    checks: &mut Checks,
-) {
+fn check_block(block: &str, value: &Value, regression: Regression<'_>, checks: &mut Checks) {
     for (key, value) in value.as_object().expect("a block of outputs") {
         if !is_remark(key) {
-            check_output(&format!("{block}.{key}"), key, value, inputs, prior, rows, weighted, checks);
+            check_output(&format!("{block}.{key}"), key, value, regression, checks);
         }
     }
 }
@@ -194,17 +199,8 @@ fn is_output(key: &str) -> bool {
     OUTPUTS.contains(&key) || key.ends_with("student_t")
 }
 
-#[expect(clippy::too_many_arguments, reason = "one output in its context")]
-fn check_output(
-    what: &str,
-    key: &str,
-    value: &Value,
-    inputs: &Inputs,
-    prior: Prior,
-    rows: usize,
-    weighted: bool,
-    checks: &mut Checks,
-) {
+fn check_output(what: &str, key: &str, value: &Value, regression: Regression<'_>, checks: &mut Checks) {
+    let Regression { inputs, prior, rows, weighted } = regression;
     let moments = inputs.moments(rows, weighted);
     // With known noise precision beta everything is the same regression in units of the noise: Lambda times beta.
     let (linear, unit) = match prior {
