@@ -6,12 +6,12 @@ mod estimate;
 mod replay;
 mod report;
 
-use crate::server::Server;
+use crate::server::{Launch, Server, server_beside_us};
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use replay::Replay;
 use report::{PolicySpread, Report, Run};
-use std::{env, io::Write, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Instant};
+use std::{io::Write, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Instant};
 
 /// The policies compared, as a catalog declares them.
 const POLICIES: [(&str, &str); 3] = [
@@ -20,6 +20,8 @@ const POLICIES: [(&str, &str); 3] = [
     // About one customer in seven visits, so the noise of a visit has a variance of an eighth.
     ("linear", "{ thompson: {}, linear: { precision: 1, a: 1, b: 0.1 } }"),
 ];
+/// The driver waits for the learner after every batch, so that should not wait for anything.
+const REFRESH_MS: &str = "5";
 const CATALOG_TEMPLATE: &str = include_str!("hillstrom/catalog.yaml");
 
 /// What policies would have earned in a real e-mail test, by replay
@@ -71,7 +73,8 @@ pub(crate) async fn run(args: Args, out: &mut impl Write) -> anyhow::Result<()> 
         let order = customers::order(customers.len(), args.seed, permutation);
         for (policy, declaration) in POLICIES {
             bar.set_message(format!("{policy}, order {permutation}"));
-            let server = Server::start(&binary, &catalog(declaration)).await?;
+            let launch = Launch::new(&binary, catalog(declaration)).with(&["--refresh-ms", REFRESH_MS]);
+            let server = Server::start(&launch).await?;
             let (channel, customers) = (server.channel(), Arc::clone(&customers));
             let replay = Replay { channel, customers, concurrency: args.concurrency.get() };
             let tally = replay.run(&order, args.batch.get(), |count| bar.inc(count)).await;
@@ -100,12 +103,6 @@ pub(crate) async fn run(args: Args, out: &mut impl Write) -> anyhow::Result<()> 
 
 fn catalog(policy: &str) -> String {
     CATALOG_TEMPLATE.replace("$POLICY", policy)
-}
-
-fn server_beside_us() -> anyhow::Result<PathBuf> {
-    let ourselves =
-        env::current_exe().context("cannot find this executable's folder; name the server with --server")?;
-    Ok(ourselves.with_file_name(format!("offer-ranker{}", env::consts::EXE_SUFFIX)))
 }
 
 /// On standard error, and only where that is a terminal.

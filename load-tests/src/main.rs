@@ -1,13 +1,14 @@
-//! Drivers that put real data through a running server, over the wire like any other client, and print what it
-//! learned.
+//! Drivers that put load and real data through running servers, over the wire like any other client, and print what
+//! came of it.
 
 mod hillstrom;
 mod server;
+mod transport;
 
 use clap::{Parser, Subcommand};
 use std::io;
 
-/// Put real data through a server and print what it learned
+/// Put load and real data through servers and print what came of it
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -17,11 +18,25 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Driver {
     Hillstrom(hillstrom::Args),
+    Transport(transport::Args),
+    #[command(hide = true)]
+    Echo(transport::EchoArgs),
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+/// The same as the server's, so that the two differ in what they do and in nothing else.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> anyhow::Result<()> {
+    let out = &mut io::stdout().lock();
     match Cli::parse().driver {
-        Driver::Hillstrom(args) => hillstrom::run(args, &mut io::stdout().lock()).await,
+        Driver::Hillstrom(args) => {
+            tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(hillstrom::run(args, out))
+        }
+        Driver::Transport(args) => transport::run(&args, out),
+        Driver::Echo(args) => {
+            // The echo writes by itself: it never comes back.
+            transport::echo(&args)
+        }
     }
 }

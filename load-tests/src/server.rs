@@ -2,8 +2,9 @@
 
 use anyhow::{Context as _, bail};
 use std::{
+    env,
     fs::{self, File},
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -17,43 +18,91 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 const START_POLL: Duration = Duration::from_millis(20);
 /// Where the server's output goes, in its folder.
 const LOG: &str = "log";
-/// Drivers wait for the learner after every batch, so it should not wait for anything.
-const REFRESH_MS: &str = "5";
 /// How much of a failed server's log is worth showing, in bytes.
 const LOG_TAIL_BYTES: usize = 4000;
+
+/// How to start a server.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Launch {
+    /// The executable and the arguments before its own, such as a command that pins it to a core.
+    pub(crate) command: Vec<String>,
+    /// The catalog that seeds the store.
+    pub(crate) catalog: String,
+    /// More arguments of `serve`.
+    pub(crate) arguments: Vec<String>,
+    /// The store's address; `None`: an embedded one in a folder that vanishes.
+    pub(crate) store: Option<String>,
+}
 
 /// A running server; it ends, and its store vanishes, when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
-    _child: Child,
+    child: Child,
     directory: TempDir,
+    address: String,
     channel: Channel,
 }
 
+impl Launch {
+    /// A server of this executable.
+    pub(crate) fn new(binary: &Path, catalog: String) -> Self {
+        Self { command: vec![binary.display().to_string()], catalog, ..Self::default() }
+    }
+
+    /// With these arguments, too.
+    pub(crate) fn with(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
+}
+
 impl Server {
-    /// Starts `binary` with a catalog and an empty store, and waits until it listens.
-    pub(crate) async fn start(binary: &Path, catalog: &str) -> anyhow::Result<Self> {
+    /// Starts a server with an empty store, and waits until it listens.
+    pub(crate) async fn start(launch: &Launch) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
         let catalog_file = directory.path().join("catalog.yaml");
-        fs::write(&catalog_file, catalog).context("cannot write the catalog")?;
-        let log = File::create(directory.path().join(LOG)).context("cannot write the server's log")?;
-        let mut child = Command::new(binary)
+        fs::write(&catalog_file, &launch.catalog).context("cannot write the catalog")?;
+        let embedded = || format!("embedded:{}", directory.path().join("store.db").display());
+        let mut command = command(&launch.command)?;
+        command
             .arg("serve")
             .arg("--catalog")
             .arg(&catalog_file)
-            .args(["--listen", "127.0.0.1:0", "--refresh-ms", REFRESH_MS])
+            .args(["--listen", "127.0.0.1:0"])
             .arg("--store")
-            .arg(format!("embedded:{}", directory.path().join("store.db").display()))
+            .arg(launch.store.clone().unwrap_or_else(embedded))
+            .args(&launch.arguments);
+        Self::spawn(command, directory).await
+    }
+
+    /// Starts any program that says on its first line where it listens.
+    pub(crate) async fn start_other(words: &[String]) -> anyhow::Result<Self> {
+        Self::spawn(command(words)?, tempfile::tempdir().context("cannot make a temporary directory")?).await
+    }
+
+    async fn spawn(mut command: Command, directory: TempDir) -> anyhow::Result<Self> {
+        let log = File::create(directory.path().join(LOG)).context("cannot write the server's log")?;
+        let mut child = command
             .current_dir(directory.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("cannot share the server's log")?)
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("cannot start {}; build it with: cargo build --release", binary.display()))?;
+            .with_context(|| format!("cannot start {command:?}; build it with: cargo build --release"))?;
         let address = wait_until_listening(&mut child, directory.path()).await?;
         let channel = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true).connect_lazy();
-        Ok(Self { _child: child, directory, channel })
+        Ok(Self { child, directory, address, channel })
+    }
+
+    /// Where it listens, as host and port.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Its process, while it runs.
+    pub(crate) fn process_id(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// A connection that many calls can share.
@@ -65,6 +114,20 @@ impl Server {
     pub(crate) fn log_tail(&self) -> String {
         log_tail(self.directory.path())
     }
+}
+
+fn command(words: &[String]) -> anyhow::Result<Command> {
+    let (program, first) = words.split_first().context("a command has a program")?;
+    let mut command = Command::new(program);
+    command.args(first);
+    Ok(command)
+}
+
+/// The server's executable, where it was built together with this one.
+pub(crate) fn server_beside_us() -> anyhow::Result<PathBuf> {
+    let ourselves =
+        env::current_exe().context("cannot find this executable's folder; name the server with --server")?;
+    Ok(ourselves.with_file_name(format!("offer-ranker{}", env::consts::EXE_SUFFIX)))
 }
 
 /// The address that the server took and told.

@@ -5,15 +5,17 @@ use crate::{
     catalog::{self, Problems},
     clock::{SystemClock, random_bytes},
     grpc::server,
-    service::{Service, ServiceError, Settings, refresh},
+    service::{Service, ServiceError, Settings, backlog, refresh},
     store::{StoreError, embedded::EmbeddedStore},
 };
 use prost::Message as _;
 use std::{
     io::{self, Write},
     net::SocketAddr,
+    num::NonZeroUsize,
     path::PathBuf,
     sync::Arc,
+    thread,
     time::Duration,
 };
 use tokio::{
@@ -33,6 +35,16 @@ pub struct Args {
     listen: SocketAddr,
     #[command(flatten)]
     store: StoreArgs,
+    /// When a Rank is answered: after its log record is durable, or before
+    #[arg(long, env = "OFFER_RANKER_DECISION_LOG", value_name = "MODE", default_value = "durable")]
+    decision_log: DecisionLog,
+    /// With --decision-log async: decisions that may be answered and not logged; the next ones wait for their records
+    #[arg(long, env = "OFFER_RANKER_DECISION_BACKLOG", value_name = "N", default_value_t = 20_000,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    decision_backlog: u32,
+    /// Threads that answer calls; default: one for each core
+    #[arg(long, env = "OFFER_RANKER_THREADS", value_name = "N")]
+    threads: Option<NonZeroUsize>,
     /// How often new outcomes are learned from, in milliseconds
     #[arg(long, env = "OFFER_RANKER_REFRESH_MS", value_name = "MS", default_value_t = 200,
           value_parser = clap::value_parser!(u64).range(1..=60_000))]
@@ -44,6 +56,15 @@ pub struct Args {
     /// How long calls in flight may take to finish when the server is told to stop, in milliseconds
     #[arg(long, env = "OFFER_RANKER_DRAIN_MS", value_name = "MS", default_value_t = 10_000)]
     drain_ms: u64,
+}
+
+/// When a Rank is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum DecisionLog {
+    /// After its log record is durable
+    Durable,
+    /// Before: a kill loses the decisions that were not logged yet, at most --decision-backlog of them
+    Async,
 }
 
 /// Why the server could not start, or had to stop.
@@ -69,7 +90,7 @@ pub enum ServeError {
     },
     /// The server failed while serving.
     #[error("the server failed")]
-    Serve(#[from] tonic::transport::Error),
+    Serve(#[from] server::ServerError),
     /// Signals or output failed.
     #[error("the system refused")]
     System(#[from] io::Error),
@@ -84,7 +105,13 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), ServeError> {
     let clock = Arc::new(SystemClock);
     let StoreAddress::Embedded(path) = &args.store.store;
     let store = Arc::new(EmbeddedStore::open(path, random_bytes(&*clock))?);
-    let settings = Settings { snapshot_max_age_ms: args.snapshot_max_age_ms };
+    let settings = Settings {
+        snapshot_max_age_ms: args.snapshot_max_age_ms,
+        backlog_max: match args.decision_log {
+            DecisionLog::Durable => 0,
+            DecisionLog::Async => args.decision_backlog as usize,
+        },
+    };
     let declared = seed.map(|loaded| {
         loaded.warnings.to_string().lines().for_each(|warning| tracing::warn!("{warning}"));
         loaded.declared
@@ -123,6 +150,7 @@ async fn serve(
     let watching = stop.child_token();
     tasks.spawn(refresh::run(service.clone(), period, stop.clone()));
     tasks.spawn(refresh::watch(service.clone(), period, watching.clone(), report));
+    tasks.spawn(backlog::run(service.clone(), stop.clone()));
     tasks.close();
     let told_to_stop = async {
         tokio::select! {
@@ -133,11 +161,16 @@ async fn serve(
         watching.cancel();
         tracing::info!(drain_ms = args.drain_ms, "told to stop; calls in flight may finish");
     };
-    let served =
-        server::run(listener, service.clone(), health, told_to_stop, Duration::from_millis(args.drain_ms)).await;
+    let threads = args.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let drain = Duration::from_millis(args.drain_ms);
+    let served = server::run(listener, (service.clone(), health), threads, told_to_stop, drain).await;
     stop.cancel();
     tasks.wait().await;
     service.finish().await;
+    let lost = service.log_rest(drain).await;
+    if lost > 0 {
+        tracing::error!(decisions = lost, "the store was away to the end: these were answered and are not logged");
+    }
     Ok(served?)
 }
 

@@ -1,6 +1,9 @@
 //! The gRPC server: three services over one [`Service`], health and reflection beside them.
 
-use super::convert;
+use super::{
+    convert,
+    workers::{Worker, deal},
+};
 use crate::{
     proto::{
         self, catalog_service_server::CatalogServiceServer, engine_types::timestamp,
@@ -12,10 +15,13 @@ use crate::{
         feedback::{REPORTS_MAX, Report},
     },
 };
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, io, num::NonZeroUsize, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, transport::Server};
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Request, Response, Status,
+    transport::{Server, server::Router},
+};
 use tonic_health::server::HealthReporter;
 
 /// Largest Rank in bytes.
@@ -25,28 +31,70 @@ pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Concurrent calls of one connection.
 const STREAMS_MAX: u32 = 1024;
 
+/// Reports that are judged on the thread that took them; more of them would keep its other callers waiting.
+const REPORTS_IN_PASSING: usize = 8;
+
+/// Why a server could not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The transport failed.
+    #[error("the transport failed")]
+    Transport(#[from] tonic::transport::Error),
+    /// The system has no threads or files.
+    #[error("the system refused a thread to serve on")]
+    Thread(#[from] io::Error),
+}
+
 /// The door to a service. Cheap to clone.
 #[derive(Clone)]
 pub struct Door {
     service: Arc<Service>,
 }
 
-/// Serves until `shutdown` is done, then lets calls in flight finish for at most `drain`.
+/// Serves on this many threads until `shutdown` is done, then lets calls in flight finish for at most `drain`.
 ///
 /// # Errors
-/// Where the socket fails.
+/// Where the system has no threads, and where the transport fails.
 pub async fn run(
     listener: TcpListener,
-    service: Arc<Service>,
-    health: HealthReporter,
+    (service, health): (Arc<Service>, HealthReporter),
+    threads: NonZeroUsize,
     shutdown: impl Future<Output = ()> + Send,
     drain: Duration,
-) -> Result<(), tonic::transport::Error> {
-    let door = Door { service };
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = Server::builder()
+) -> Result<(), ServerError> {
+    let (stop, cut_off) = (CancellationToken::new(), CancellationToken::new());
+    let worker = |number| {
+        let (router, stop) = (router(&service, &health), stop.clone());
+        Worker::start(number, cut_off.clone(), move |connections| {
+            router.serve_with_incoming_shutdown(connections, stop.cancelled_owned())
+        })
+    };
+    let workers = (0..threads.get()).map(worker).collect::<io::Result<Vec<_>>>()?;
+    tokio::select! {
+        () = deal(&listener, &workers) => {}
+        () = shutdown => {}
+    }
+    report_health(&health, false).await;
+    drop(listener);
+    stop.cancel();
+    let mut ended = std::pin::pin!(async {
+        for worker in workers {
+            worker.ended().await?;
+        }
+        Ok(())
+    });
+    if let Ok(ended) = tokio::time::timeout(drain, &mut ended).await {
+        return ended;
+    }
+    // A silent client must not hold the shutdown for ever.
+    cut_off.cancel();
+    ended.await
+}
+
+fn router(service: &Arc<Service>, health: &HealthReporter) -> Router {
+    let door = Door { service: service.clone() };
+    Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
         .add_service(tonic_health::pb::health_server::HealthServer::new(
             tonic_health::server::HealthService::from_health_reporter(health.clone()),
@@ -56,22 +104,6 @@ pub async fn run(
         .add_service(RankingServiceServer::new(door.clone()).max_decoding_message_size(RANK_BYTES_MAX))
         .add_service(FeedbackServiceServer::new(door.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(CatalogServiceServer::new(door).max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
-            // An error means that the sender is gone, which is as good a reason to stop.
-            let _ = stopped.await;
-        });
-    let mut server = std::pin::pin!(server);
-    tokio::select! {
-        result = &mut server => return result,
-        () = shutdown => {}
-    }
-    for service in SERVICES {
-        health.set_service_status(service, tonic_health::ServingStatus::NotServing).await;
-    }
-    // The receiver lives in `server`, which is still running.
-    let _ = stop.send(());
-    // A silent client must not hold the shutdown for ever.
-    tokio::time::timeout(drain, server).await.unwrap_or(Ok(()))
 }
 
 /// The services whose health is reported; the empty name stands for the server.
@@ -148,7 +180,13 @@ impl Door {
             let description = format!("has {} entries, must have at most {REPORTS_MAX}", reports.len());
             return Err(ServiceError::Invalid { violations: vec![Violation::new(field, description)] });
         }
-        Ok(self.service.record(&reports).await?.into_iter().map(convert::feedback_result).collect())
+        let results = if reports.len() > REPORTS_IN_PASSING {
+            let service = self.service.clone();
+            self.service.in_background(async move { service.record(&reports).await }).await?
+        } else {
+            self.service.record(&reports).await?
+        };
+        Ok(results.into_iter().map(convert::feedback_result).collect())
     }
 }
 
@@ -159,7 +197,9 @@ impl proto::catalog_service_server::CatalogService for Door {
         request: Request<proto::GetCatalogRequest>,
     ) -> Result<Response<proto::GetCatalogResponse>, Status> {
         let stored = self.service.stored_catalog(request.into_inner().revision).await?;
-        let (catalog, _) = crate::service::catalog::decode(&stored)?;
+        let decoding = stored.clone();
+        let (catalog, _) =
+            self.service.in_background(async move { crate::service::catalog::decode(&decoding) }).await?;
         Ok(Response::new(proto::GetCatalogResponse {
             etag: crate::catalog::etag(&catalog),
             catalog: Some(catalog),

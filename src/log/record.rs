@@ -26,7 +26,7 @@ use std::{
 #[derive(Clone, Debug, PartialEq)]
 pub enum LogRecord {
     /// A Rank was answered.
-    Decision(Box<DecisionRecord>),
+    Decision(Arc<DecisionRecord>),
     /// Something was reported on a decision, or its windows closed.
     Ledger(Box<LedgerRecord>),
 }
@@ -168,7 +168,7 @@ impl LogRecord {
             return Err(DecodeError::Version { version: record.record_version });
         }
         match record.event {
-            Some(Event::Decision(decision)) => Ok(Self::Decision(Box::new(decode_decision(decision)?))),
+            Some(Event::Decision(decision)) => Ok(Self::Decision(Arc::new(decode_decision(decision)?))),
             Some(Event::Ledger(entry)) => Ok(Self::Ledger(Box::new(decode_ledger_entry(entry)?))),
             None => Err(DecodeError::Field { what: "log record", field: "event" }),
         }

@@ -3,6 +3,7 @@
 use super::{
     Result, Service, ServiceError, Settings, Violation,
     assembly::{Assembly, Failures, Learning, Revision, number_of},
+    backlog::Backlog,
     kept_catalogs::KeptCatalogs,
     pseudonym::Pseudonyms,
     serving::Serving,
@@ -28,6 +29,7 @@ use std::{
         atomic::{AtomicI64, Ordering},
     },
 };
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Longest reason for a change in bytes.
@@ -79,7 +81,7 @@ pub fn decode(stored: &StoredCatalog) -> Result<(proto::Catalog, Catalog)> {
 }
 
 impl Service {
-    /// Opens a service on a store. `seed` becomes revision 1 of a store without a catalog; a store that has one
+    /// Opens a service on a store; what takes long will run on the runtime that this is called on. `seed` becomes revision 1 of a store without a catalog; a store that has one
     /// keeps it.
     ///
     /// # Errors
@@ -107,7 +109,9 @@ impl Service {
             learning: tokio::sync::Mutex::new(learning),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            background: Handle::current(),
             catalogs: KeptCatalogs::default(),
+            backlog: Backlog::new(settings.backlog_max),
             serving: ArcSwap::from_pointee(serving),
         };
         let serving = service.serving();
@@ -134,24 +138,8 @@ impl Service {
     /// # Errors
     /// All mistakes at once; an etag that is no longer current.
     pub async fn apply_catalog(self: &Arc<Self>, application: Application) -> Result<Applied> {
-        let mut violations = Vec::new();
-        validate::length("reason", &application.reason, 0, REASON_BYTES_MAX, &mut violations);
-        let (engine, warnings) = match catalog::validate(&application.catalog) {
-            Ok(checked) if violations.is_empty() => checked,
-            checked => {
-                violations.extend(checked.err().unwrap_or_default());
-                return Err(ServiceError::Invalid { violations });
-            }
-        };
         let service = self.clone();
-        let applying = self.tasks.spawn(async move {
-            let applying = service.apply_checked(application, &engine, warnings);
-            let stopping = || StoreError::Unavailable { reason: "the server is stopping".to_owned() };
-            service.stopping.run_until_cancelled(applying).await.unwrap_or_else(|| Err(stopping().into()))
-        });
-        applying
-            .await
-            .map_err(|error| ServiceError::Inconsistent { reason: format!("applying the catalog failed: {error}") })?
+        self.in_background(async move { service.apply(application).await }).await
     }
 
     /// Cuts off what still runs for callers that went away, and waits until it is gone. Nothing is lost: a catalog
@@ -160,6 +148,18 @@ impl Service {
         self.stopping.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    async fn apply(&self, application: Application) -> Result<Applied> {
+        let mut violations = Vec::new();
+        validate::length("reason", &application.reason, 0, REASON_BYTES_MAX, &mut violations);
+        match catalog::validate(&application.catalog) {
+            Ok((engine, warnings)) if violations.is_empty() => self.apply_checked(application, &engine, warnings).await,
+            checked => {
+                violations.extend(checked.err().unwrap_or_default());
+                Err(ServiceError::Invalid { violations })
+            }
+        }
     }
 
     async fn apply_checked(

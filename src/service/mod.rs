@@ -11,10 +11,12 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use std::sync::{Arc, atomic::AtomicI64};
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub mod assembly;
 pub mod audit;
+pub mod backlog;
 pub mod catalog;
 pub mod contexts;
 pub mod feedback;
@@ -30,6 +32,7 @@ pub mod validate;
 
 pub use crate::catalog::Violation;
 use assembly::Learning;
+use backlog::Backlog;
 use kept_catalogs::KeptCatalogs;
 use pseudonym::Pseudonyms;
 use serving::Serving;
@@ -49,7 +52,10 @@ pub struct Service {
     tasks: TaskTracker,
     /// Cuts off `tasks`.
     stopping: CancellationToken,
+    /// Where `tasks` run: not on the threads that answer Rank.
+    background: Handle,
     catalogs: KeptCatalogs,
+    backlog: Backlog,
 }
 
 /// How a service behaves.
@@ -57,6 +63,8 @@ pub struct Service {
 pub struct Settings {
     /// Age from which a snapshot is flagged stale, in milliseconds.
     pub snapshot_max_age_ms: u64,
+    /// How many decisions may be answered before they are logged; 0: none, every answer waits for its log record.
+    pub backlog_max: usize,
 }
 
 /// Why a call could not be answered.
@@ -140,6 +148,23 @@ fn list(violations: &[Violation]) -> String {
 pub type Result<T, E = ServiceError> = std::result::Result<T, E>;
 
 impl Service {
+    /// Does what takes long apart from the threads that answer Rank, and to its end although the caller goes away.
+    ///
+    /// # Errors
+    /// Those of `work`, and where the server stops before it is done.
+    pub async fn in_background<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let stopping = self.stopping.clone();
+        let work = async move {
+            let stopped = || StoreError::Unavailable { reason: "the server is stopping".to_owned() };
+            stopping.run_until_cancelled(work).await.unwrap_or_else(|| Err(stopped().into()))
+        };
+        let done = self.tasks.spawn_on(work, &self.background).await;
+        done.map_err(|error| ServiceError::Inconsistent { reason: format!("the work failed: {error}") })?
+    }
+
     /// The catalog of a revision, from memory or the store.
     async fn catalog_at(&self, revision: u64) -> Result<Arc<Catalog>> {
         if let Some(catalog) = self.catalogs.get(revision) {

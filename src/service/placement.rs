@@ -114,15 +114,15 @@ impl Standings {
 }
 
 fn recent_moments(placement: &Placement, records: &[Arc<[u8]>]) -> Vec<Moment> {
-    let mut decisions: Vec<DecisionRecord> = Vec::new();
+    let mut decisions: Vec<Arc<DecisionRecord>> = Vec::new();
     for bytes in records {
         // What does not decode is the learner's to report; it is no context to look at.
         if let Ok(LogRecord::Decision(decision)) = LogRecord::decode(bytes) {
-            decisions.push(*decision);
+            decisions.push(decision);
         }
     }
     decisions.sort_by_key(|decision| (decision.decided_at, decision.id));
-    let moment = |decision: &DecisionRecord| {
+    let moment = |decision: &Arc<DecisionRecord>| {
         Some(Moment { context: context(placement, decision)?, market: decision.market.clone() })
     };
     decisions.iter().rev().filter_map(moment).take(CONTEXTS_MAX).collect()

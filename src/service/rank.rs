@@ -2,6 +2,7 @@
 
 use super::{
     Result, Service, ServiceError, Violation,
+    backlog::Unlogged,
     pseudonym::partition_of,
     serving::ServedPlacement,
     validate::{self, RankCommand, ValidRank},
@@ -15,10 +16,10 @@ use crate::{
     },
     log::{
         decision_id::DecisionId,
-        ledger_codec::{decode_ledger, encode_ledger},
+        ledger_codec::decode_ledger,
         record::{DecisionRecord, Flag, LogRecord},
     },
-    store::{AppendOutcome, DecisionAppend, DecisionKey, LogId, RequestMark, StoredDecision},
+    store::{AppendOutcome, DecisionKey, LogId, RequestMark, StoredDecision},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -28,8 +29,8 @@ pub const REQUEST_MEMORY_S: u64 = 24 * 60 * 60;
 /// A decision and the catalog it was made from.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// What was decided and logged.
-    pub record: DecisionRecord,
+    /// What was decided and logged, or will be logged.
+    pub record: Arc<DecisionRecord>,
     /// The catalog at the record's revision.
     pub catalog: Arc<Catalog>,
 }
@@ -60,7 +61,7 @@ impl Service {
         match validate::rank(&command, &serving) {
             Ok((served, valid)) => {
                 let record = self.decide(&command, served, valid, now);
-                let answer = Answer { record, catalog: serving.catalog.clone() };
+                let answer = Answer { record: Arc::new(record), catalog: serving.catalog.clone() };
                 self.append(answer, &served.snapshot.placement, mark).await
             }
             // What was answered once stays answered, even where the catalog of today would refuse it.
@@ -142,19 +143,18 @@ impl Service {
     }
 
     async fn append(&self, answer: Answer, placement: &Placement, mark: Option<RequestMark>) -> Result<Answer> {
-        let id = answer.record.id;
         let windows = windows(placement, answer.record.decided_at);
+        let mut unlogged = Unlogged { record: answer.record.clone(), windows };
+        // A request that may be repeated has to wait for what makes it answerable once.
+        if mark.is_none() {
+            match self.backlog.take(unlogged) {
+                Ok(()) => return Ok(answer),
+                // No room: whoever asks waits until there is, as durable answers always do.
+                Err(refused) => unlogged = refused,
+            }
+        }
         let fingerprint = mark.as_ref().map(|mark| mark.fingerprint);
-        let append = DecisionAppend {
-            log: id.log(),
-            decision: *id.as_bytes(),
-            // The store knows the offset; a stored ledger is told it when it is read.
-            ledger: encode_ledger(&answer.record.first_ledger(0, windows)),
-            record: LogRecord::Decision(Box::new(answer.record.clone())).encode(),
-            closes_at: windows.closes_at,
-            request: mark,
-        };
-        match self.store.append_decision(append).await? {
+        match self.store.append_decision(unlogged.append(mark)).await? {
             AppendOutcome::Appended { .. } => Ok(answer),
             AppendOutcome::Repeated { decision, fingerprint: earlier } if Some(earlier) == fingerprint => {
                 self.repeated_answer(&decision).await
@@ -174,9 +174,9 @@ impl Service {
 }
 
 /// The decision in a stored record.
-pub(super) fn decode_decision(stored: &StoredDecision, log: LogId) -> Result<DecisionRecord> {
+pub(super) fn decode_decision(stored: &StoredDecision, log: LogId) -> Result<Arc<DecisionRecord>> {
     match LogRecord::decode(&stored.record)? {
-        LogRecord::Decision(record) => Ok(*record),
+        LogRecord::Decision(record) => Ok(record),
         LogRecord::Ledger(_) => Err(ServiceError::Inconsistent {
             reason: format!("{log:?} has no decision at offset {}, where its id points", stored.offset),
         }),

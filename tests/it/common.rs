@@ -17,7 +17,7 @@ use offer_ranker::{
     },
     store::{LogId, Store as _, embedded::EmbeddedStore},
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,8 @@ pub(crate) const START_MS: i64 = 1_800_000_000_000;
 /// Seconds of an hour and of a day.
 pub(crate) const HOUR_S: u32 = 3600;
 pub(crate) const DAY_S: u32 = 24 * HOUR_S;
+/// More than one, so that calls of one test meet on different threads.
+const SERVING_THREADS: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero");
 /// Age from which a snapshot is stale, in milliseconds; a refresh makes it fresh.
 pub(crate) const SNAPSHOT_MAX_AGE_MS: u64 = 10_000;
 
@@ -86,7 +88,7 @@ impl TestServer {
     async fn open(directory: TempDir, clock: Arc<ManualClock>, seed: Option<proto::Catalog>) -> Self {
         let path = directory.path().join("store.db");
         let store = Arc::new(EmbeddedStore::open(path, random_bytes(&*clock)).expect("the store opens"));
-        let settings = Settings { snapshot_max_age_ms: SNAPSHOT_MAX_AGE_MS };
+        let settings = Settings { snapshot_max_age_ms: SNAPSHOT_MAX_AGE_MS, backlog_max: 0 };
         let seed = seed.map(|catalog| (catalog, "the test's".to_owned()));
         let service = Service::open(store.clone(), clock.clone(), settings, seed).await.expect("the service opens");
         let service = Arc::new(service);
@@ -98,7 +100,7 @@ impl TestServer {
         let stop = CancellationToken::new();
         let told = stop.clone().cancelled_owned();
         let mut serving = JoinSet::new();
-        let served = server::run(listener, service.clone(), health, told, Duration::from_secs(10));
+        let served = server::run(listener, (service.clone(), health), SERVING_THREADS, told, Duration::from_secs(10));
         serving.spawn(async { served.await.expect("the server serves") });
 
         let channel = Endpoint::new(address.clone()).expect("an address").connect().await.expect("the server answers");

@@ -117,7 +117,7 @@ impl House {
         self.close().await;
         // The same keys for every house, so that the same users get the same names.
         let store = Arc::new(EmbeddedStore::open(self.path(), [7; 48]).unwrap());
-        let settings = Settings { snapshot_max_age_ms: 10_000 };
+        let settings = Settings { snapshot_max_age_ms: 10_000, backlog_max: 0 };
         let seed = Some((self.catalog.clone(), "the first".to_owned()));
         self.service = Some(Service::open(store.clone(), self.clock.clone(), settings, seed).await.unwrap());
         self.store = Some(store);
