@@ -4,7 +4,7 @@ use super::store::{StoreAddress, StoreArgs};
 use crate::{
     catalog::{self, Problems},
     clock::{SystemClock, random_bytes},
-    grpc::server,
+    grpc::{server, web::Origins},
     service::{Service, ServiceError, Settings, refresh},
     store::{StoreError, embedded::EmbeddedStore},
 };
@@ -31,6 +31,10 @@ pub struct Args {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, env = "OFFER_RANKER_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     listen: SocketAddr,
+    /// Origins of pages that may rank and report over gRPC-web, such as `https://shop.example`, separated by commas,
+    /// or `*` for all; without any, gRPC-web is off
+    #[arg(long, env = "OFFER_RANKER_GRPC_WEB_ORIGINS", value_name = "ORIGINS")]
+    grpc_web_origins: Option<Origins>,
     #[command(flatten)]
     store: StoreArgs,
     /// How often new outcomes are learned from, in milliseconds
@@ -133,8 +137,8 @@ async fn serve(
         watching.cancel();
         tracing::info!(drain_ms = args.drain_ms, "told to stop; calls in flight may finish");
     };
-    let served =
-        server::run(listener, service.clone(), health, told_to_stop, Duration::from_millis(args.drain_ms)).await;
+    let (web, drain) = (args.grpc_web_origins.as_ref(), Duration::from_millis(args.drain_ms));
+    let served = server::run(listener, service.clone(), health, web, told_to_stop, drain).await;
     stop.cancel();
     tasks.wait().await;
     service.finish().await;

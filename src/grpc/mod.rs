@@ -3,3 +3,4 @@
 pub mod convert;
 pub mod server;
 pub mod status;
+pub mod web;

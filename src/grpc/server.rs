@@ -1,6 +1,9 @@
 //! The gRPC server: three services over one [`Service`], health and reflection beside them.
 
-use super::convert;
+use super::{
+    convert,
+    web::{self, Origins},
+};
 use crate::{
     proto::{
         self, catalog_service_server::CatalogServiceServer, engine_types::timestamp,
@@ -17,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
 use tonic_health::server::HealthReporter;
+use tower::util::option_layer;
 
 /// Largest Rank in bytes.
 pub const RANK_BYTES_MAX: usize = 1024 * 1024;
@@ -31,7 +35,8 @@ pub struct Door {
     service: Arc<Service>,
 }
 
-/// Serves until `shutdown` is done, then lets calls in flight finish for at most `drain`.
+/// Serves until `shutdown` is done, then lets calls in flight finish for at most `drain`. Pages of the origins in `web`
+/// may call over gRPC-web; without any, HTTP/1 is not spoken at all.
 ///
 /// # Errors
 /// Where the socket fails.
@@ -39,6 +44,7 @@ pub async fn run(
     listener: TcpListener,
     service: Arc<Service>,
     health: HealthReporter,
+    web: Option<&Origins>,
     shutdown: impl Future<Output = ()> + Send,
     drain: Duration,
 ) -> Result<(), tonic::transport::Error> {
@@ -48,6 +54,8 @@ pub async fn run(
         .max_concurrent_streams(STREAMS_MAX)
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
+        .accept_http1(web.is_some())
+        .layer(option_layer(web.map(web::layer)))
         .add_service(tonic_health::pb::health_server::HealthServer::new(
             tonic_health::server::HealthService::from_health_reporter(health.clone()),
         ))
