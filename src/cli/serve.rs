@@ -4,7 +4,10 @@ use super::store::{StoreAddress, StoreArgs};
 use crate::{
     catalog::{self, Problems},
     clock::{SystemClock, random_bytes},
-    grpc::server,
+    grpc::{
+        server::{self, ServerSettings},
+        web::Origins,
+    },
     service::{Service, ServiceError, Settings, backlog, refresh},
     store::{StoreError, embedded::EmbeddedStore},
 };
@@ -33,6 +36,10 @@ pub struct Args {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, env = "OFFER_RANKER_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     listen: SocketAddr,
+    /// Origins of pages that may rank and report over gRPC-web, such as `https://shop.example`, separated by commas,
+    /// or `*` for all; without any, gRPC-web is off
+    #[arg(long, env = "OFFER_RANKER_GRPC_WEB_ORIGINS", value_name = "ORIGINS")]
+    grpc_web_origins: Option<Origins>,
     #[command(flatten)]
     store: StoreArgs,
     /// When a Rank is answered: after its log record is durable, or before
@@ -163,7 +170,8 @@ async fn serve(
     };
     let threads = args.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let drain = Duration::from_millis(args.drain_ms);
-    let served = server::run(listener, (service.clone(), health), threads, told_to_stop, drain).await;
+    let settings = ServerSettings { threads, web: args.grpc_web_origins.clone(), drain };
+    let served = server::run(listener, (service.clone(), health), settings, told_to_stop).await;
     stop.cancel();
     tasks.wait().await;
     service.finish().await;

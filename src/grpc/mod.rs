@@ -3,4 +3,5 @@
 pub mod convert;
 pub mod server;
 pub mod status;
+pub mod web;
 mod workers;

@@ -2,7 +2,8 @@
 
 use super::{
     convert,
-    workers::{Worker, deal},
+    web::{self, Origins},
+    workers::{Connections, Served, Worker, deal},
 };
 use crate::{
     proto::{
@@ -18,11 +19,9 @@ use crate::{
 use std::{future::Future, io, num::NonZeroUsize, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Request, Response, Status,
-    transport::{Server, server::Router},
-};
+use tonic::{Request, Response, Status, transport::Server};
 use tonic_health::server::HealthReporter;
+use tower::util::option_layer;
 
 /// Largest Rank in bytes.
 pub const RANK_BYTES_MAX: usize = 1024 * 1024;
@@ -51,25 +50,34 @@ pub struct Door {
     service: Arc<Service>,
 }
 
-/// Serves on this many threads until `shutdown` is done, then lets calls in flight finish for at most `drain`.
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Threads that answer.
+    pub threads: NonZeroUsize,
+    /// Origins of pages that may call over gRPC-web; without any, HTTP/1 is not spoken at all.
+    pub web: Option<Origins>,
+    /// How long calls in flight may take when it is told to stop.
+    pub drain: Duration,
+}
+
+/// Serves until `shutdown` is done, then lets calls in flight finish.
 ///
 /// # Errors
 /// Where the system has no threads, and where the transport fails.
 pub async fn run(
     listener: TcpListener,
     (service, health): (Arc<Service>, HealthReporter),
-    threads: NonZeroUsize,
+    settings: ServerSettings,
     shutdown: impl Future<Output = ()> + Send,
-    drain: Duration,
 ) -> Result<(), ServerError> {
     let (stop, cut_off) = (CancellationToken::new(), CancellationToken::new());
     let worker = |number| {
-        let (router, stop) = (router(&service, &health), stop.clone());
-        Worker::start(number, cut_off.clone(), move |connections| {
-            router.serve_with_incoming_shutdown(connections, stop.cancelled_owned())
-        })
+        let (door, health) = (Door { service: service.clone() }, health.clone());
+        let (web, stop) = (settings.web.clone(), stop.clone());
+        Worker::start(number, cut_off.clone(), move |connections| serve(door, health, web, connections, stop))
     };
-    let workers = (0..threads.get()).map(worker).collect::<io::Result<Vec<_>>>()?;
+    let workers = (0..settings.threads.get()).map(worker).collect::<io::Result<Vec<_>>>()?;
     tokio::select! {
         () = deal(&listener, &workers) => {}
         () = shutdown => {}
@@ -83,7 +91,7 @@ pub async fn run(
         }
         Ok(())
     });
-    if let Ok(ended) = tokio::time::timeout(drain, &mut ended).await {
+    if let Ok(ended) = tokio::time::timeout(settings.drain, &mut ended).await {
         return ended;
     }
     // A silent client must not hold the shutdown for ever.
@@ -91,19 +99,29 @@ pub async fn run(
     ended.await
 }
 
-fn router(service: &Arc<Service>, health: &HealthReporter) -> Router {
-    let door = Door { service: service.clone() };
+/// What one thread does.
+async fn serve(
+    door: Door,
+    health: HealthReporter,
+    web: Option<Origins>,
+    connections: Connections,
+    stop: CancellationToken,
+) -> Served {
     Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
+        .accept_http1(web.is_some())
+        .layer(option_layer(web.as_ref().map(web::layer)))
         .add_service(tonic_health::pb::health_server::HealthServer::new(
-            tonic_health::server::HealthService::from_health_reporter(health.clone()),
+            tonic_health::server::HealthService::from_health_reporter(health),
         ))
         .add_service(reflection_v1())
         .add_service(reflection_v1alpha())
         .add_service(RankingServiceServer::new(door.clone()).max_decoding_message_size(RANK_BYTES_MAX))
         .add_service(FeedbackServiceServer::new(door.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(CatalogServiceServer::new(door).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .serve_with_incoming_shutdown(connections, stop.cancelled_owned())
+        .await
 }
 
 /// The services whose health is reported; the empty name stands for the server.

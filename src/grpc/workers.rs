@@ -32,7 +32,7 @@ impl Worker {
     pub(super) fn start<F: Future<Output = Served>>(
         number: usize,
         cut_off: CancellationToken,
-        serve: impl FnOnce(BoxedConnections) -> F + Send + 'static,
+        serve: impl FnOnce(Connections) -> F + Send + 'static,
     ) -> io::Result<Self> {
         let (connections, given) = mpsc::channel(WAITING_MAX);
         let (tell, done) = oneshot::channel();
@@ -54,7 +54,7 @@ impl Worker {
 }
 
 /// Connections as tonic takes them.
-pub(super) type BoxedConnections = std::pin::Pin<Box<dyn Stream<Item = io::Result<TcpStream>> + Send>>;
+pub(super) type Connections = std::pin::Pin<Box<dyn Stream<Item = io::Result<TcpStream>> + Send>>;
 
 /// Deals connections to the threads in turn, for ever.
 pub(super) async fn deal(listener: &TcpListener, workers: &[Worker]) {

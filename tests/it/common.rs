@@ -4,7 +4,10 @@ use offer_ranker::{
     catalog,
     clock::{ManualClock, random_bytes},
     engine::instant::Instant,
-    grpc::server,
+    grpc::{
+        server::{self, ServerSettings},
+        web::Origins,
+    },
     log::record::LogRecord,
     proto::{
         self, ArmState, FeedbackCode, GetDecisionResponse, GetPlacementResponse, Outcome, RankRequest, RankResponse,
@@ -82,10 +85,23 @@ impl TestServer {
     pub(crate) async fn start_with(catalog: proto::Catalog) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let clock = Arc::new(ManualClock::new(Instant::from_ms(START_MS), 7));
-        Self::open(directory, clock, Some(catalog)).await
+        Self::open(directory, clock, Some(catalog), None).await
     }
 
-    async fn open(directory: TempDir, clock: Arc<ManualClock>, seed: Option<proto::Catalog>) -> Self {
+    /// Serves `shop.yaml`, over gRPC-web too, to pages of these origins.
+    pub(crate) async fn start_for_pages(origins: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let clock = Arc::new(ManualClock::new(Instant::from_ms(START_MS), 7));
+        let origins = origins.parse().expect("the test's origins are valid");
+        Self::open(directory, clock, Some(shop()), Some(origins)).await
+    }
+
+    async fn open(
+        directory: TempDir,
+        clock: Arc<ManualClock>,
+        seed: Option<proto::Catalog>,
+        web: Option<Origins>,
+    ) -> Self {
         let path = directory.path().join("store.db");
         let store = Arc::new(EmbeddedStore::open(path, random_bytes(&*clock)).expect("the store opens"));
         let settings = Settings { snapshot_max_age_ms: SNAPSHOT_MAX_AGE_MS, backlog_max: 0 };
@@ -100,7 +116,8 @@ impl TestServer {
         let stop = CancellationToken::new();
         let told = stop.clone().cancelled_owned();
         let mut serving = JoinSet::new();
-        let served = server::run(listener, (service.clone(), health), SERVING_THREADS, told, Duration::from_secs(10));
+        let settings = ServerSettings { threads: SERVING_THREADS, web, drain: Duration::from_secs(10) };
+        let served = server::run(listener, (service.clone(), health), settings, told);
         serving.spawn(async { served.await.expect("the server serves") });
 
         let channel = Endpoint::new(address.clone()).expect("an address").connect().await.expect("the server answers");
@@ -128,7 +145,7 @@ impl TestServer {
         }
         // The last of the store's owners: dropping it puts everything on the disk and gives up the file.
         drop((service, store));
-        Self::open(directory, clock, seed).await
+        Self::open(directory, clock, seed, None).await
     }
 
     /// Tells the server to stop, as a signal would.

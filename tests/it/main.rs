@@ -9,4 +9,5 @@ mod feedback;
 mod poison;
 mod rank;
 mod requests;
+mod web;
 mod windows;

@@ -1,0 +1,17 @@
+"""The examples that people copy."""
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("readme", ["README.md", "clients/python/README.md"])
+def test_the_example_works_as_it_stands(readme: str, target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = EXAMPLE.findall(Path(ROOT, readme).read_text())
+    assert "127.0.0.1:50051" in example
+    exec(compile(example.replace("127.0.0.1:50051", target), readme, "exec"), {})
+    assert capsys.readouterr().out.startswith("['")
