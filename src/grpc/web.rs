@@ -3,7 +3,7 @@
 //! Only `RankingService` and `FeedbackService` are served so: browsers do not administer. Native gRPC passes through
 //! untouched. CORS is a promise that browsers keep, so an origin that is not listed is also refused here.
 //!
-//! Invariant: what is not native gRPC reaches a service only on a path of [`SERVICES`] and from an allowed origin.
+//! Invariant: what is not native gRPC reaches those two services alone, and only from an allowed origin.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use std::{

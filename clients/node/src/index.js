@@ -6,7 +6,7 @@ import grpc from '@grpc/grpc-js'
 
 import { OpenDecision } from './decision.js'
 import { OfferRankerError, ReportRefused, isAcknowledged } from './errors.js'
-import { Deadline, call } from './retry.js'
+import { Deadline, RETRIED, call } from './retry.js'
 import * as wire from './wire.js'
 
 export { OfferRankerError, ReportRefused, isAcknowledged }
@@ -93,7 +93,15 @@ export class OfferRanker {
       let pending = [...reports.keys()].slice(start, start + BATCH_MAX)
       for (let tries = 1; pending.length > 0; tries += 1) {
         const request = { [field]: pending.map((index) => reports[index]) }
-        const response = await this.#call(this.#feedback, method, request, deadline)
+        const response = await this.#call(this.#feedback, method, request, deadline).catch((error) => {
+          if (tries === 1 || !RETRIED.has(error.code)) {
+            throw error
+          }
+        })
+        if (!response) {
+          // Time was up in the midst of asking again: what is known of these reports is still NOT_YET.
+          break
+        }
         pending.forEach((index, position) => {
           results[index] = wire.feedbackResult(response.results[position])
         })

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fromCall } from './errors.js'
 
 /** Codes that say nothing about the request. Trying again is harmless, because every request carries its ids. */
-const RETRIED = new Set(['UNAVAILABLE', 'DEADLINE_EXCEEDED'])
+export const RETRIED = new Set(['UNAVAILABLE', 'DEADLINE_EXCEEDED'])
 const FIRST_BACKOFF_MS = 50
 const LONGEST_BACKOFF_MS = 1000
 

@@ -216,7 +216,7 @@ for (const readme of ['../README.md', '../../../README.md']) {
     const [[, example], ...others] = text.matchAll(/^```js\n(.*?)^```$/gms)
     assert.equal(others.length, 0)
     assert.match(example, /127\.0\.0\.1:50051/)
-    const script = example.replace('127.0.0.1:50051', server.target)
+    const script = example.replace("'127.0.0.1:50051'", `'${server.target}', ${JSON.stringify(SETTINGS)}`)
     const options = { cwd: new URL('..', import.meta.url), encoding: 'utf8' }
     assert.match(execFileSync(process.execPath, ['--input-type=module', '--eval', script], options), /^\[\s*'/)
   })
@@ -235,7 +235,7 @@ test('a decision that is on its way is asked for again until time is up', async 
   // To a server with another store, a fresh decision is one that may still arrive.
   const { decisionId } = await ranker.rank(ask('sara'))
   const elsewhere = await startServer()
-  const other = new OfferRanker(elsewhere.target, { timeoutMs: 1000 })
+  const other = new OfferRanker(elsewhere.target, { timeoutMs: 3000 })
   const begun = performance.now()
   const [result] = await other.recordOutcomes([{ decisionId, metric: 'conversion' }])
   assert.equal(result.code, 'NOT_YET')

@@ -64,7 +64,7 @@ def test_a_decision_that_is_on_its_way_is_asked_for_again_until_time_is_up(
     decision = ranker.rank("paywall", "dora")
     outcome = Outcome(decision.decision_id, "conversion")
     caplog.set_level(logging.DEBUG, "offer_ranker")
-    with running_server() as elsewhere, OfferRanker(elsewhere, timeout_s=1.0) as other:
+    with running_server() as elsewhere, OfferRanker(elsewhere, timeout_s=3.0) as other:
         (result,) = other.record_outcomes([outcome])
     assert result.code is FeedbackCode.NOT_YET and result.message
     assert "1 reports are NOT_YET, try 2 follows with the same ids" in caplog.messages

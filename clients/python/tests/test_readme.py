@@ -13,5 +13,6 @@ EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 def test_the_example_works_as_it_stands(readme: str, target: str, capsys: pytest.CaptureFixture[str]) -> None:
     (example,) = EXAMPLE.findall(Path(ROOT, readme).read_text())
     assert "127.0.0.1:50051" in example
-    exec(compile(example.replace("127.0.0.1:50051", target), readme, "exec"), {})
+    patient = example.replace('"127.0.0.1:50051"', f'"{target}", timeout_s=20.0')
+    exec(compile(patient, readme, "exec"), {})
     assert capsys.readouterr().out.startswith("['")

@@ -8,6 +8,7 @@ import grpc
 
 from . import wire
 from .decision import OpenDecision
+from .errors import DeadlineExceeded, Unavailable
 from .retry import Deadline, call, logger
 from .types import (
     AttributeValue,
@@ -215,7 +216,13 @@ class OfferRanker:
             pending = list(range(start, min(start + BATCH_MAX, len(reports))))
             tries = 0
             while pending:
-                answers = send([reports[index] for index in pending], deadline)
+                try:
+                    answers = send([reports[index] for index in pending], deadline)
+                except (Unavailable, DeadlineExceeded):
+                    if tries == 0:
+                        raise
+                    # Time was up in the midst of asking again: what is known of these reports is still NOT_YET.
+                    break
                 results.update(zip(pending, map(wire.feedback_result, answers), strict=True))
                 pending = [index for index in pending if results[index].code is FeedbackCode.NOT_YET]
                 tries += 1
