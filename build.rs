@@ -12,6 +12,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Maps with a stable order: equal messages encode to equal bytes, which fingerprints rely on.
         .btree_map(".")
+        .boxed(".offer_ranker.v1.LogRecord.event.decision")
+        .boxed(".offer_ranker.v1.LogRecord.event.ledger")
         .compile_fds(descriptors)?;
     Ok(())
 }

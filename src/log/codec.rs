@@ -2,15 +2,13 @@
 
 use super::{
     DecodeError,
+    columns::{decode_arms, decode_slots, encode_arms, encode_slots},
     decision_id::DecisionId,
     record::{DecisionRecord, Flag},
 };
 use crate::{
-    engine::{
-        decide::{Decision, EligibleArm, SlotArm, SlotDraw},
-        instant::Instant,
-    },
-    proto::{self, engine_types::price},
+    engine::{decide::Decision, instant::Instant},
+    proto,
 };
 
 const WHAT: &str = "decision record";
@@ -35,9 +33,9 @@ pub(super) fn encode_decision(record: &DecisionRecord) -> proto::DecisionRecord 
         attributes: record.attributes.iter().map(|(name, value)| (name.clone(), value.into())).collect(),
         group: proto::Group::Decisioning.into(),
         posterior_version: Some((&record.version).into()),
-        arms: decision.arms.iter().map(encode_arm).collect(),
+        arms: Some(encode_arms(&decision.arms)),
         exclusions: decision.exclusions.iter().map(Into::into).collect(),
-        slots: decision.slots.iter().map(encode_slot).collect(),
+        slots: encode_slots(&decision.slots),
         tail: decision.tail.iter().map(|&arm| arm as u32).collect(),
         flags: record.flags.iter().map(|&flag| proto::Flag::from(flag).into()).collect(),
         snapshot_age_ms: record.snapshot_age_ms,
@@ -46,28 +44,6 @@ pub(super) fn encode_decision(record: &DecisionRecord) -> proto::DecisionRecord 
         include_tail: record.include_tail,
         shown_assumed: record.shown_assumed,
     }
-}
-
-fn encode_arm(arm: &EligibleArm) -> proto::ArmRecord {
-    proto::ArmRecord {
-        offer_id: arm.offer_id.to_string(),
-        floor: arm.floor,
-        price: arm.price.map(|price| price.price.into()),
-        list_price: arm.price.map(|price| price.list_price.into()),
-        expected_reward: arm.expected_reward,
-        worth: arm.worth,
-        ends_slate: arm.ends_slate,
-    }
-}
-
-fn encode_slot(slot: &SlotDraw) -> proto::SlotRecord {
-    let arm = |arm: &SlotArm| proto::SlotArmRecord {
-        arm: arm.arm as u32,
-        score: Some(arm.score.into()),
-        policy_probability: arm.policy_probability,
-        probability: arm.probability,
-    };
-    proto::SlotRecord { arms: slot.arms.iter().map(arm).collect(), drawn: slot.drawn as u32, uniform: slot.uniform }
 }
 
 pub(super) fn decode_decision(record: proto::DecisionRecord) -> Result<DecisionRecord, DecodeError> {
@@ -102,41 +78,15 @@ pub(super) fn decode_decision(record: proto::DecisionRecord) -> Result<DecisionR
 }
 
 fn decode_outcome_of_deciding(record: &proto::DecisionRecord) -> Result<Decision, DecodeError> {
-    let arms = record.arms.iter().map(decode_arm).collect::<Result<Vec<_>, _>>()?;
+    let arms = decode_arms(record.arms.as_ref().ok_or_else(|| missing("arms"))?)?;
     let exclusion = |exclusion: &proto::Exclusion| exclusion.try_into().map_err(|()| missing("exclusions"));
     let index = |&arm: &u32| Some(arm as usize).filter(|&arm| arm < arms.len()).ok_or_else(|| missing("tail"));
     Ok(Decision {
         exclusions: record.exclusions.iter().map(exclusion).collect::<Result<_, _>>()?,
-        slots: record.slots.iter().map(|slot| decode_slot(slot, arms.len())).collect::<Result<_, _>>()?,
+        slots: decode_slots(&record.slots, arms.len())?,
         tail: record.tail.iter().map(index).collect::<Result<_, _>>()?,
         arms,
     })
-}
-
-fn decode_arm(arm: &proto::ArmRecord) -> Result<EligibleArm, DecodeError> {
-    Ok(EligibleArm {
-        offer_id: arm.offer_id.as_str().into(),
-        ends_slate: arm.ends_slate,
-        floor: arm.floor,
-        price: price(arm.price.as_ref(), arm.list_price.as_ref()).map_err(|()| missing("price"))?,
-        expected_reward: arm.expected_reward,
-        worth: arm.worth,
-    })
-}
-
-fn decode_slot(slot: &proto::SlotRecord, arm_count: usize) -> Result<SlotDraw, DecodeError> {
-    let arm = |arm: &proto::SlotArmRecord| {
-        let score = arm.score.as_ref().ok_or_else(|| missing("score"))?;
-        Ok(SlotArm {
-            arm: Some(arm.arm as usize).filter(|&arm| arm < arm_count).ok_or_else(|| missing("arm"))?,
-            score: score.try_into().map_err(|()| missing("score"))?,
-            policy_probability: arm.policy_probability,
-            probability: arm.probability,
-        })
-    };
-    let arms = slot.arms.iter().map(arm).collect::<Result<Vec<_>, DecodeError>>()?;
-    let drawn = Some(slot.drawn as usize).filter(|&drawn| drawn < arms.len()).ok_or_else(|| missing("drawn"))?;
-    Ok(SlotDraw { arms, drawn, uniform: slot.uniform })
 }
 
 impl From<Flag> for proto::Flag {

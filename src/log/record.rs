@@ -150,8 +150,8 @@ impl LogRecord {
     pub fn encode(&self) -> Vec<u8> {
         use proto::log_record::Event;
         let event = match self {
-            Self::Decision(decision) => Event::Decision(encode_decision(decision)),
-            Self::Ledger(entry) => Event::Ledger(encode_ledger_entry(entry)),
+            Self::Decision(decision) => Event::Decision(Box::new(encode_decision(decision))),
+            Self::Ledger(entry) => Event::Ledger(Box::new(encode_ledger_entry(entry))),
         };
         proto::LogRecord { record_version: RECORD_VERSION, event: Some(event) }.encode_to_vec()
     }
@@ -168,8 +168,8 @@ impl LogRecord {
             return Err(DecodeError::Version { version: record.record_version });
         }
         match record.event {
-            Some(Event::Decision(decision)) => Ok(Self::Decision(Arc::new(decode_decision(decision)?))),
-            Some(Event::Ledger(entry)) => Ok(Self::Ledger(Box::new(decode_ledger_entry(entry)?))),
+            Some(Event::Decision(decision)) => Ok(Self::Decision(Arc::new(decode_decision(*decision)?))),
+            Some(Event::Ledger(entry)) => Ok(Self::Ledger(Box::new(decode_ledger_entry(*entry)?))),
             None => Err(DecodeError::Field { what: "log record", field: "event" }),
         }
     }

@@ -3,7 +3,7 @@
 
 use super as proto;
 use crate::engine::{
-    catalog::{Money, Price},
+    catalog::Money,
     context::AttributeValue,
     eligibility::{Exclusion, ExclusionReason},
     instant::Instant,
@@ -25,17 +25,6 @@ impl TryFrom<&proto::Money> for Money {
     fn try_from(money: &proto::Money) -> Result<Self, ()> {
         let currency = Currency::from_code(&money.currency_code).ok_or(())?;
         Ok(Self { currency, amount_minor: money.amount_minor })
-    }
-}
-
-/// Price and list price of a record, which has both or neither.
-pub(crate) fn price(price: Option<&proto::Money>, list_price: Option<&proto::Money>) -> Result<Option<Price>, ()> {
-    match (price, list_price) {
-        (Some(price), Some(list_price)) => {
-            Ok(Some(Price { price: price.try_into()?, list_price: list_price.try_into()? }))
-        }
-        (None, None) => Ok(None),
-        _ => Err(()),
     }
 }
 

@@ -403,8 +403,8 @@ fn golden_decisions_agree_with_an_independent_implementation() {
         for (slot, (_, expected)) in decision.slots.iter().zip(expected) {
             assert_eq!(slot.arms.len(), expected.len());
             for (arm, expected) in slot.arms.iter().zip(expected) {
-                // The serving path's own bound: 1e-6 for each of some tens of panels.
-                assert!((arm.probability - expected).abs() < 5e-5, "seed {seed}: {arm:?} {expected}");
+                // The serving path's own bound: 1e-5 for each of some twenty panels.
+                assert!((arm.probability - expected).abs() < 2e-4, "seed {seed}: {arm:?} {expected}");
             }
         }
     }
@@ -424,7 +424,7 @@ fn golden_decisions_keep_their_bits() {
             }
         }
     }
-    assert_eq!(ENGINE_VERSION, 1);
-    let pinned = "601dc655a877048176d7084e116aa594ff08a11581bad05784a019cf4893bc0f";
+    assert_eq!(ENGINE_VERSION, 2);
+    let pinned = "f5b835e55fdacb05bea8c4071737ce0403698278a284a067e6630d7827ea301d";
     assert_eq!(data_encoding::HEXLOWER.encode(&hash.finalize()), pinned);
 }
