@@ -133,7 +133,7 @@ pub(crate) fn catalog(revision: u64, reason: &str) -> StoredCatalog {
 pub(crate) fn offset(outcome: AppendOutcome) -> u64 {
     match outcome {
         AppendOutcome::Appended { offset } => offset,
-        repeated @ AppendOutcome::Repeated { .. } => panic!("appended, not {repeated:?}"),
+        other => panic!("appended, not {other:?}"),
     }
 }
 
