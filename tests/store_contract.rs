@@ -654,3 +654,5 @@ macro_rules! contract {
 }
 
 contract!(embedded, fixtures::Embedded::new());
+contract!(redis, fixtures::Redis::standalone());
+contract!(cluster, fixtures::Redis::cluster());
