@@ -122,10 +122,13 @@ impl Server {
     fn wait_until_up(&self) -> bool {
         let begun = Instant::now();
         loop {
-            // Refusing who it does not know is an answer too, and so is what a TLS server says to plain text.
-            if let Some(answer) = ask(self.port, "PING")
-                && !answer.starts_with("-LOADING")
-            {
+            // Refusing who it does not know is an answer too. A TLS server hangs up on plain text.
+            let up = if self.arguments.iter().any(|argument| argument == "--tls-port") {
+                TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+            } else {
+                ask(self.port, "PING").is_some_and(|answer| !answer.starts_with("-LOADING"))
+            };
+            if up {
                 return true;
             }
             if !Path::new(&format!("/proc/{}", self.pid)).exists() {

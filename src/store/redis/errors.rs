@@ -16,9 +16,10 @@ pub(super) fn store_error(error: &RedisError) -> StoreError {
         Some("CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN" | "MOVED" | "ASK") => {
             unavailable("the cluster is moving slots or has lost a node; see redis-cli --cluster check")
         }
-        Some("NOPERM" | "NOAUTH" | "WRONGPASS") => {
-            unavailable("its user may not do this; docs/redis.md has the ACL rule that it needs")
-        }
+        Some("NOPERM") => StoreError::Refused {
+            reason: format!("{}; docs/redis.md has the ACL rule that its user needs", said(error)),
+        },
+        Some("NOAUTH" | "WRONGPASS") => unavailable("its password has changed: start again with the new one"),
         _ if matches!(error.kind(), ErrorKind::UnexpectedReturnType | ErrorKind::Parse) => corrupt(said(error)),
         _ if error.is_timeout() => unavailable("it did not answer in time: is it overloaded, or cut off?"),
         _ if error.is_io_error() || error.kind() == ErrorKind::ClusterConnectionNotFound => {
