@@ -186,7 +186,7 @@ async fn a_retry_across_a_catalog_change_and_a_restart_gets_the_first_answer() {
 
 #[tokio::test]
 async fn expired_request_ids_are_forgotten_and_standing_ones_kept() {
-    use offer_ranker::{clock::Clock as _, store::Store as _};
+    use offer_ranker::clock::Clock as _;
     let server = TestServer::start().await;
     let old = server.rank(named("old")).await;
     server.clock.advance_s(DAY_S / 2);
