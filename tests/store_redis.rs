@@ -19,7 +19,12 @@ use offer_ranker::store::{
     redis::{RedisStore, RedisUrl},
 };
 use redis::Commands as _;
-use std::{process::Command, sync::Arc, time::Instant};
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Instant,
+};
 use tokio::task::JoinSet;
 
 /// With `everysec` a write may still wait in the process while an earlier one is synced, and be lost with it.
@@ -471,4 +476,46 @@ async fn a_missing_record_is_told_by_log_and_offset() {
         assert!(matches!(&error, StoreError::Corrupt { reason } if reason.contains("offset 1")), "{error}");
     }
     assert_eq!(store.log_ends().await.unwrap(), [(log(1, 0), 3)], "its end does not move");
+}
+
+/// The server's executable on this store, until it names the store.
+fn serve(url: &str) -> (Child, String) {
+    let mut server = Command::new(env!("CARGO_BIN_EXE_offer-ranker"))
+        .args(["serve", "--catalog", "examples/paywall.yaml", "--listen", "127.0.0.1:0"])
+        .env("OFFER_RANKER_STORE", url)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(server.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut said = String::new();
+    for line in lines {
+        said += &line;
+        if line.starts_with("  store ") {
+            break;
+        }
+    }
+    (server, said)
+}
+
+#[test]
+fn serve_and_audit_take_the_address_and_never_show_its_password() {
+    let redis = Server::start(&["--requirepass", "s3cret"]);
+    let url = |password: &str| format!("redis://:{password}@127.0.0.1:{}", redis.port);
+    let (server, mut said) = serve(&url("s3cret"));
+    assert!(said.contains(&format!("store redis://127.0.0.1:{}", redis.port)), "{said}");
+    let mut told = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_offer-ranker")).args(arguments).output().unwrap();
+        said += &String::from_utf8_lossy(&[output.stdout, output.stderr].concat());
+        output.status.success()
+    };
+    assert!(told(&["audit", "--store", &url("s3cret")]));
+    assert!(!told(&["audit", "--store", &url("s3cret-too")]));
+    assert!(!told(&["audit", "--store", &format!("{}/x", url("s3cret"))]));
+    assert!(Command::new("kill").arg(server.id().to_string()).status().unwrap().success());
+    let output = server.wait_with_output().unwrap();
+    assert!(output.status.success());
+    said += &String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("appendonly is no") && said.contains("stopped"), "{said}");
+    assert!(!said.contains("s3cret"), "{said}");
 }
