@@ -14,7 +14,7 @@ use offer_ranker::store::{
     AdvanceOutcome::{Advanced, Conflict},
     AppendOutcome,
     CommitOutcome::{Committed, Fenced},
-    RECORD_BYTES_MAX, Store, StoreError, StoredStatistics,
+    Leadership, RECORD_BYTES_MAX, Store, StoreError, StoredStatistics,
 };
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::task::JoinSet;
@@ -27,6 +27,14 @@ where
 {
     let calls: JoinSet<T> = (0..64).map(|n| verb(Arc::clone(store), n)).collect();
     calls.join_all().await
+}
+
+/// The token of a holder who leads log 1/0 from `now` on, for 100 ms.
+async fn lead(store: &dyn Store, holder: u8, now: i64) -> u64 {
+    match store.lead(log(1, 0), [holder; 16], at(now), 100).await.unwrap() {
+        Leadership::Leads { token } => token,
+        follows @ Leadership::Follows { .. } => panic!("holder {holder} leads at {now}, not {follows:?}"),
+    }
 }
 
 async fn identity_is_made_once(backend: &dyn Backend) {
@@ -110,12 +118,58 @@ async fn an_answered_request_is_found_while_its_mark_stands(backend: &dyn Backen
     let mut append = append(log(1, 0), 7);
     let request = mark(1, 10, 0);
     append.request = Some(request.clone());
-    assert_eq!(store.answered(request.key, at(0)).await.unwrap(), None);
+    let logs = [log(1, 0), log(1, 1)];
+    assert_eq!(store.answered(&logs, request.key, at(0)).await.unwrap(), None);
     store.append_decision(append).await.unwrap();
     let told = AppendOutcome::Repeated { decision: key(log(1, 0), 7), fingerprint: [10; 32] };
-    assert_eq!(store.answered(request.key, at(99)).await.unwrap(), Some(told));
-    assert_eq!(store.answered(request.key, at(100)).await.unwrap(), None, "it expired");
-    assert_eq!(store.answered(mark(2, 10, 0).key, at(0)).await.unwrap(), None, "another request");
+    for looked_in in [&logs[..], &[logs[1], logs[0]], &logs[..1]] {
+        assert_eq!(store.answered(looked_in, request.key, at(99)).await.unwrap(), Some(told.clone()));
+    }
+    assert_eq!(store.answered(&logs, request.key, at(100)).await.unwrap(), None, "it expired");
+    assert_eq!(store.answered(&logs, mark(2, 10, 0).key, at(0)).await.unwrap(), None, "another request");
+    for elsewhere in [&logs[1..], &[]] {
+        assert_eq!(store.answered(elsewhere, request.key, at(99)).await.unwrap(), None, "a mark is its log's");
+    }
+}
+
+async fn a_mark_counts_in_its_log_alone(backend: &dyn Backend) {
+    let store = backend.open().await;
+    for partition in 0..3 {
+        let mut append = append(log(1, partition), 0);
+        append.request = Some(mark(1, 1, 0));
+        assert_eq!(offset(store.append_decision(append).await.unwrap()), 0);
+    }
+}
+
+async fn a_claim_stands_for_the_first_body_until_it_expires(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let home = log(1, 0);
+    let claim = async |body, marked_at| store.claim_request(home, &mark(1, body, marked_at)).await.unwrap()[0];
+    assert_eq!([claim(10, 0).await, claim(11, 1).await, claim(10, 99).await], [10, 10, 10]);
+    // It is no answer, holds off another body, and leads to the answer of its own.
+    assert_eq!(store.answered(&[home], [1; 32], at(1)).await.unwrap(), None);
+    let marked = |n, body, marked_at| {
+        let mut append = append(home, n);
+        append.request = Some(mark(1, body, marked_at));
+        store.append_decision(append)
+    };
+    assert_eq!(marked(0, 11, 1).await.unwrap(), AppendOutcome::Claimed { fingerprint: [10; 32] });
+    assert_eq!(store.log_ends().await.unwrap(), []);
+    assert_eq!(offset(marked(1, 10, 50).await.unwrap()), 0);
+    let told = AppendOutcome::Repeated { decision: key(home, 1), fingerprint: [10; 32] };
+    assert_eq!(marked(2, 11, 60).await.unwrap(), told);
+    // A mark stands like a claim, and both make room when they expire; other logs have their own.
+    assert_eq!([claim(11, 149).await, claim(11, 150).await, claim(12, 249).await], [10, 11, 11]);
+    assert_eq!(store.claim_request(log(1, 1), &mark(1, 12, 160)).await.unwrap(), [12; 32]);
+}
+
+async fn of_many_claims_at_once_one_stands(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let stands = at_once(&store, |store, n| async move {
+        store.claim_request(log(1, 0), &mark(1, u8::try_from(n).unwrap(), 0)).await.unwrap()
+    })
+    .await;
+    assert_eq!(stands.into_iter().collect::<BTreeSet<_>>().len(), 1);
 }
 
 async fn different_requests_do_not_meet(backend: &dyn Backend) {
@@ -127,22 +181,23 @@ async fn different_requests_do_not_meet(backend: &dyn Backend) {
     }
 }
 
-async fn forgotten_marks_are_the_expired_ones(backend: &dyn Backend) {
+async fn forgetting_leaves_what_has_not_expired(backend: &dyn Backend) {
     let store = backend.open().await;
     for n in 0..10 {
         let mut append = append(log(1, 0), n);
         append.request = Some(mark(u8::try_from(n).unwrap(), 0, i64::try_from(n).unwrap() * 10));
         store.append_decision(append).await.unwrap();
     }
-    assert_eq!(store.forget_requests(at(99)).await.unwrap(), 0);
-    assert_eq!(store.forget_requests(at(120)).await.unwrap(), 3);
-    assert_eq!(store.forget_requests(at(120)).await.unwrap(), 0);
-    // A mark that is not forgotten still stands; one that is does not, not even at a moment when it would have.
-    let mut append = append(log(1, 0), 20);
-    append.request = Some(mark(3, 0, 100));
-    assert!(matches!(store.append_decision(append.clone()).await.unwrap(), AppendOutcome::Repeated { .. }));
-    append.request = Some(mark(2, 0, 50));
-    assert_eq!(offset(store.append_decision(append).await.unwrap()), 10);
+    store.claim_request(log(1, 0), &mark(100, 1, 21)).await.unwrap();
+    for _ in 0..2 {
+        store.forget_requests(at(120)).await.unwrap();
+    }
+    for n in 0..10 {
+        let answered = store.answered(&[log(1, 0)], [n; 32], at(120)).await.unwrap();
+        assert_eq!(answered.is_some(), n > 2, "request {n} stands until {}", 100 + u32::from(n) * 10);
+    }
+    assert_eq!(store.claim_request(log(1, 0), &mark(100, 2, 120)).await.unwrap(), [1; 32]);
+    assert_eq!(store.claim_request(log(1, 0), &mark(100, 2, 121)).await.unwrap(), [2; 32]);
 }
 
 async fn offsets_are_contiguous_in_every_log(backend: &dyn Backend) {
@@ -308,11 +363,30 @@ async fn commit_from_another_offset_is_fenced(backend: &dyn Backend) {
     }
     let first = commit(log(1, 0), 0, (0, 10), &[("a", "once")]);
     assert_eq!(store.commit_statistics(first.clone()).await.unwrap(), Committed);
-    assert_eq!(store.commit_statistics(first).await.unwrap(), Fenced);
+    let mut otherwise = first.clone();
+    otherwise.arms = arms(&[("a", "otherwise")]);
+    assert_eq!(store.commit_statistics(otherwise).await.unwrap(), Fenced);
     let wrong = commit(log(1, 0), 0, (9, 11), &[("a", "wrong"), ("b", "wrong")]);
     assert_eq!(store.commit_statistics(wrong).await.unwrap(), Fenced);
     let found = store.statistics("m", log(1, 0)).await.unwrap();
     assert_eq!((found.offset, found.arms), (10, arms(&[("a", "once")])));
+}
+
+async fn same_commit_again_is_committed_until_a_younger_learner_leads(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let first = commit(log(1, 0), 1, (0, 10), &[("a", "once"), ("b", "once")]);
+    let second = commit(log(1, 0), 1, (10, 12), &[("a", "twice")]);
+    for commit in [&first, &first, &second, &second] {
+        assert_eq!(store.commit_statistics(commit.clone()).await.unwrap(), Committed);
+    }
+    assert_eq!(store.commit_statistics(first).await.unwrap(), Fenced, "it is not what is stored any more");
+    let found = store.statistics("m", log(1, 0)).await.unwrap();
+    assert_eq!((found.offset, found.arms), (12, arms(&[("a", "twice"), ("b", "once")])));
+    let mut of_another = second.clone();
+    of_another.token = 2;
+    assert_eq!(store.commit_statistics(of_another).await.unwrap(), Fenced, "another learner's is not the same");
+    lead(&*store, 1, 0).await;
+    assert_eq!(store.commit_statistics(second).await.unwrap(), Fenced);
 }
 
 async fn one_of_many_commits_from_one_offset_wins(backend: &dyn Backend) {
@@ -329,11 +403,11 @@ async fn one_of_many_commits_from_one_offset_wins(backend: &dyn Backend) {
     assert_eq!((found.offset, found.arms), (winner + 1, arms(&[("a", &winner.to_string())])));
 }
 
-async fn take_over_fences_every_earlier_learner(backend: &dyn Backend) {
+async fn leading_fences_every_earlier_learner(backend: &dyn Backend) {
     let store = backend.open().await;
-    let old = store.take_over(log(1, 0)).await.unwrap();
-    assert!(old > 0, "a learner that never took over has token 0");
-    let young = store.take_over(log(1, 0)).await.unwrap();
+    let old = lead(&*store, 1, 0).await;
+    assert!(old > 0, "a learner that never led has token 0");
+    let young = lead(&*store, 2, 100).await;
     assert!(young > old);
     assert_eq!(store.commit_statistics(commit(log(1, 0), old, (0, 10), &[])).await.unwrap(), Fenced);
     assert_eq!(store.commit_statistics(commit(log(1, 0), young, (0, 10), &[])).await.unwrap(), Committed);
@@ -345,24 +419,73 @@ async fn take_over_fences_every_earlier_learner(backend: &dyn Backend) {
     assert_eq!(store.commit_statistics(commit(log(1, 1), old, (0, 10), &[])).await.unwrap(), Committed);
 }
 
-async fn take_over_is_above_every_token_that_wrote(backend: &dyn Backend) {
+async fn a_token_is_above_every_one_that_wrote(backend: &dyn Backend) {
     let store = backend.open().await;
     assert_eq!(store.commit_statistics(commit(log(1, 0), 41, (0, 1), &[])).await.unwrap(), Committed);
     assert_eq!(store.commit_statistics(commit(log(1, 0), 40, (1, 2), &[])).await.unwrap(), Fenced);
-    assert!(store.take_over(log(1, 0)).await.unwrap() > 41);
-    let tokens = at_once(&store, |store, _| async move { store.take_over(log(1, 0)).await.unwrap() }).await;
-    assert_eq!(tokens.iter().collect::<BTreeSet<_>>().len(), 64, "every learner has a token of its own");
+    let led = lead(&*store, 1, 0).await;
+    assert!(led > 41);
+    // Somebody who writes with a token above the leader's has ended that lease.
+    assert_eq!(store.commit_statistics(commit(log(1, 0), led + 7, (1, 2), &[])).await.unwrap(), Committed);
+    assert!(lead(&*store, 1, 1).await > led + 7);
+}
+
+async fn a_lease_is_held_until_it_is_taken_or_resigned(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let ask = async |holder, now| store.lead(log(1, 0), [holder; 16], at(now), 100).await.unwrap();
+    let first = lead(&*store, 1, 0).await;
+    assert_eq!(ask(2, 99).await, Leadership::Follows { until: at(100) });
+    assert_eq!(ask(1, 50).await, Leadership::Leads { token: first });
+    assert_eq!(ask(2, 149).await, Leadership::Follows { until: at(150) });
+    assert_eq!(ask(1, 900).await, Leadership::Leads { token: first }, "it expired, but nobody took it");
+    let second = lead(&*store, 2, 1_000).await;
+    assert!(second > first);
+    assert_eq!(ask(1, 1_001).await, Leadership::Follows { until: at(1_100) });
+    // Only the holder resigns, once or twice.
+    store.resign(log(1, 0), [1; 16]).await.unwrap();
+    assert_eq!(ask(3, 1_002).await, Leadership::Follows { until: at(1_100) });
+    for _ in 0..2 {
+        store.resign(log(1, 0), [2; 16]).await.unwrap();
+    }
+    assert!(lead(&*store, 1, 1_003).await > second);
+    // Every log has its own lease.
+    let elsewhere = store.lead(log(1, 1), [2; 16], at(1_003), 100).await.unwrap();
+    assert!(matches!(elsewhere, Leadership::Leads { .. }), "{elsewhere:?}");
+}
+
+async fn one_of_many_holders_leads(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let answers = at_once(&store, |store, n| async move {
+        store.lead(log(1, 0), [u8::try_from(n).unwrap(); 16], at(0), 100).await.unwrap()
+    })
+    .await;
+    let leading = answers.iter().filter(|answer| matches!(answer, Leadership::Leads { .. })).count();
+    assert_eq!((leading, answers.len()), (1, 64));
+    // When its lease has ended, one after the other takes it, each with a token of its own.
+    let tokens = at_once(&store, |store, n| async move {
+        store.lead(log(1, 0), [u8::try_from(n).unwrap(); 16], at(200), 0).await.unwrap()
+    })
+    .await;
+    let tokens: BTreeSet<_> = tokens
+        .into_iter()
+        .map(|answer| match answer {
+            Leadership::Leads { token } => token,
+            follows @ Leadership::Follows { .. } => panic!("the lease had ended: {follows:?}"),
+        })
+        .collect();
+    assert_eq!(tokens.len(), 64);
 }
 
 async fn catalogs_are_numbered_without_gaps(backend: &dyn Backend) {
     let store = backend.open().await;
     assert_eq!(store.catalog(None).await.unwrap(), None);
     for (revision, accepted) in
-        [(0, false), (2, false), (u64::MAX, false), (1, true), (1, false), (3, false), (2, true)]
+        [(0, false), (2, false), (u64::MAX, false), (1, true), (1, true), (3, false), (2, true), (1, true)]
     {
         let outcome = store.append_catalog(catalog(revision, &format!("reason {revision}"))).await.unwrap();
         assert_eq!(outcome, accepted, "revision {revision}");
     }
+    assert!(!store.append_catalog(catalog(2, "another reason")).await.unwrap(), "another one under the same number");
     assert_eq!(store.catalog(None).await.unwrap(), Some(catalog(2, "reason 2")));
     assert_eq!(store.catalog(Some(1)).await.unwrap(), Some(catalog(1, "reason 1")));
     for absent in [0, 3, u64::MAX] {
@@ -421,7 +544,7 @@ async fn everything_is_still_there_when_opened_again(backend: &dyn Backend) {
     let mut closing = advance(log(1, 0), 0, 0, &["closed"]);
     closing.closed = true;
     store.advance_ledgers(vec![closing]).await.unwrap();
-    let token = store.take_over(log(1, 0)).await.unwrap();
+    let token = lead(&*store, 1, 0).await;
     store.commit_statistics(commit(log(1, 0), token, (0, 3), &[("a", "x")])).await.unwrap();
     store.append_catalog(catalog(1, "first")).await.unwrap();
     drop(store);
@@ -437,7 +560,8 @@ async fn everything_is_still_there_when_opened_again(backend: &dyn Backend) {
     assert_eq!(offset(store.append_decision(append(log(1, 0), 3)).await.unwrap()), 3);
     assert_eq!(store.statistics("m", log(1, 0)).await.unwrap().offset, 3);
     assert_eq!(store.commit_statistics(commit(log(1, 0), token - 1, (3, 4), &[])).await.unwrap(), Fenced);
-    assert!(store.take_over(log(1, 0)).await.unwrap() > token);
+    assert_eq!(lead(&*store, 1, 50).await, token);
+    assert!(lead(&*store, 2, 1_000).await > token);
     assert_eq!(store.catalog(None).await.unwrap(), Some(catalog(1, "first")));
 }
 
@@ -482,7 +606,10 @@ macro_rules! contract {
             mark_counts_until_it_expires_and_is_then_replaced
             an_answered_request_is_found_while_its_mark_stands
             different_requests_do_not_meet
-            forgotten_marks_are_the_expired_ones
+            a_mark_counts_in_its_log_alone
+            a_claim_stands_for_the_first_body_until_it_expires
+            of_many_claims_at_once_one_stands
+            forgetting_leaves_what_has_not_expired
             offsets_are_contiguous_in_every_log
             read_log_pages_and_ends_empty
             advance_writes_ledger_and_records_together
@@ -493,9 +620,12 @@ macro_rules! contract {
             statistics_are_replaced_arm_by_arm
             statistics_of_models_and_logs_do_not_mix
             commit_from_another_offset_is_fenced
+            same_commit_again_is_committed_until_a_younger_learner_leads
             one_of_many_commits_from_one_offset_wins
-            take_over_fences_every_earlier_learner
-            take_over_is_above_every_token_that_wrote
+            leading_fences_every_earlier_learner
+            a_token_is_above_every_one_that_wrote
+            a_lease_is_held_until_it_is_taken_or_resigned
+            one_of_many_holders_leads
             catalogs_are_numbered_without_gaps
             one_of_many_catalogs_with_one_revision_wins
             reader_never_sees_half_a_change
@@ -524,3 +654,5 @@ macro_rules! contract {
 }
 
 contract!(embedded, fixtures::Embedded::new());
+contract!(redis, fixtures::Redis::standalone());
+contract!(cluster, fixtures::Redis::cluster());

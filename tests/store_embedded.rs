@@ -199,12 +199,30 @@ async fn view_shows_statistics_and_log_of_one_state_and_refuses_to_write() {
         view.append_decision(append(log(1, 0), 2)).await.unwrap_err(),
         view.advance_ledgers(vec![advance(log(1, 0), 0, 0, &["a"])]).await.unwrap_err(),
         view.commit_statistics(commit(log(1, 0), 0, (1, 2), &[])).await.unwrap_err(),
-        view.take_over(log(1, 0)).await.unwrap_err(),
+        view.claim_request(log(1, 0), &mark(1, 1, 0)).await.unwrap_err(),
+        view.lead(log(1, 0), [1; 16], at(0), 10).await.unwrap_err(),
+        view.resign(log(1, 0), [1; 16]).await.unwrap_err(),
         view.forget_requests(at(0)).await.unwrap_err(),
     ];
     for refusal in refusals {
         assert!(matches!(&refusal, StoreError::Refused { reason } if reason.contains("read-only")), "{refusal}");
     }
+}
+
+#[tokio::test]
+async fn forgotten_marks_take_no_place_any_more() {
+    let place = Embedded::new();
+    let store = place.open_embedded();
+    for n in 0..10 {
+        let mut append = append(log(1, 0), n);
+        append.request = Some(mark(u8::try_from(n).unwrap(), 0, i64::try_from(n).unwrap()));
+        store.append_decision(append).await.unwrap();
+    }
+    store.forget_requests(at(102)).await.unwrap();
+    store.close().await.unwrap();
+    let file = Connection::open(place.path()).unwrap();
+    let left: i64 = file.query_row("SELECT count(*) FROM requests", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 7);
 }
 
 #[tokio::test]
@@ -340,7 +358,7 @@ async fn damage_is_named_by_table_and_key() {
     let log: LogId = log(1, 0);
     tamper(
         &place,
-        "UPDATE requests SET decision = x'0102' WHERE key = x'0000000000000000000000000000000000000000000000000000000000000000';
+        "UPDATE requests SET decision = x'0102' WHERE placement = 1 AND partition = 0 AND key = x'0000000000000000000000000000000000000000000000000000000000000000';
          INSERT INTO decisions SELECT x'aabb', placement, partition, offset, 0, -5, 0, ledger FROM decisions LIMIT 1;
          DELETE FROM log WHERE offset = 1;",
     );

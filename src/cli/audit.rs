@@ -1,23 +1,21 @@
 //! `offer-ranker audit`: proves that what was learned is what the log says.
 
-use super::{
-    client::plain_table,
-    store::{StoreAddress, StoreArgs},
-};
+use super::{client::plain_table, store::StoreArgs};
 use crate::{
     service::{
         ServiceError,
         audit::{AuditReport, audit},
     },
-    store::{Store as _, StoreError, embedded::EmbeddedStore},
+    store::StoreError,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 
 /// Recompute all statistics from the log and compare them bit for bit
 ///
-/// Also follows every decision's ledger through the log, from change to change, to what is stored. Reads the store
-/// as it is at this moment and changes nothing; it may run while a server serves. Exits with 1 where anything differs.
+/// Also follows every decision's ledger through the log, from change to change, to what is stored. Changes nothing
+/// and may run while a server serves: of a file it reads one moment, in Redis it follows the log as it grows. Exits
+/// with 1 where anything differs.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -52,13 +50,12 @@ pub enum AuditError {
 /// # Errors
 /// Where something differs, or the store cannot be read.
 pub async fn run(args: Args, out: &mut impl Write) -> Result<(), AuditError> {
-    let StoreAddress::Embedded(path) = &args.store.store;
-    let store = EmbeddedStore::open_read_only(path)?;
+    let store = args.store.store.open_read_only().await?;
     let records = store.log_ends().await?.into_iter().map(|(_, end)| end).sum();
     let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} records, {eta} left")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(records).with_style(style);
-    let report = audit(&store, |records| bar.inc(records)).await?;
+    let report = audit(&*store, |records| bar.inc(records)).await?;
     bar.finish_and_clear();
     if args.json {
         writeln!(out, "{:#}", serde_json::json!(report))?;

@@ -9,7 +9,7 @@ use crate::{
         web::Origins,
     },
     service::{Service, ServiceError, Settings, backlog, refresh},
-    store::{StoreError, embedded::EmbeddedStore},
+    store::StoreError,
 };
 use prost::Message as _;
 use std::{
@@ -110,8 +110,7 @@ pub enum ServeError {
 pub async fn run(args: Args, out: &mut impl Write) -> Result<(), ServeError> {
     let seed = args.catalog.as_deref().map(catalog::load).transpose().map_err(ServeError::Catalog)?;
     let clock = Arc::new(SystemClock);
-    let StoreAddress::Embedded(path) = &args.store.store;
-    let store = Arc::new(EmbeddedStore::open(path, random_bytes(&*clock))?);
+    let store = args.store.store.open(random_bytes(&*clock)).await?;
     let settings = Settings {
         snapshot_max_age_ms: args.snapshot_max_age_ms,
         backlog_max: match args.decision_log {
@@ -131,7 +130,7 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), ServeError> {
     let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let listener =
         TcpListener::bind(args.listen).await.map_err(|source| ServeError::Listen { address: args.listen, source })?;
-    announce(&service, listener.local_addr()?, path, out)?;
+    announce(&service, listener.local_addr()?, &args.store.store, out)?;
     serve(&args, listener, service, signals).await?;
     store.close().await?;
     tracing::info!("stopped");
@@ -196,12 +195,12 @@ fn warn_of_another_catalog(service: &Service, args: &Args, declared: Option<&cra
     }
 }
 
-fn announce(service: &Service, address: SocketAddr, store: &std::path::Path, out: &mut impl Write) -> io::Result<()> {
+fn announce(service: &Service, address: SocketAddr, store: &StoreAddress, out: &mut impl Write) -> io::Result<()> {
     let serving = service.serving();
     let placements = serving.placements.keys().map(|id| &**id).collect::<Vec<_>>().join(", ");
     writeln!(out, "offer-ranker {} listens on {address}", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "  catalog revision {}: {placements}", serving.stored.revision)?;
-    writeln!(out, "  store {}", store.display())?;
+    writeln!(out, "  store {store}")?;
     if let Some(placement) = serving.placements.keys().next_back() {
         let market = serving.catalog.default_market.as_ref().or(serving.catalog.markets.keys().next());
         let market = market.map(|market| format!(r#","market":"{market}""#)).unwrap_or_default();

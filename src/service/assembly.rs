@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     catalog,
+    clock::Clock,
     engine::{
         catalog::{Catalog, Placement},
         learn::PartitionStatistics,
@@ -37,7 +38,7 @@ pub struct Revision {
 pub struct Failures(BTreeMap<String, String>);
 
 /// What learning goes on from.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Learning {
     /// Folds logs.
     pub learner: Learner,
@@ -89,6 +90,12 @@ impl Revision {
 }
 
 impl Learning {
+    /// Nothing learned and nothing failing yet.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { learner: Learner::new(clock), failures: Failures::default() }
+    }
+
     /// Prepares to build what is served, for `earlier` served now.
     pub fn assembly<'a>(
         &'a mut self,

@@ -1,8 +1,9 @@
 //! The audit: recomputes statistics from the log and compares them bit for bit, and follows every decision's ledger
 //! from one log record to the next.
 //!
-//! It reads a store and changes nothing, so it runs beside a serving process; the store must show one state
-//! throughout, as a read-only embedded store does.
+//! It reads a store and changes nothing, so it runs beside a serving process. A store need not stand still: statistics
+//! are compared at the offset that is stored with them, and where a ledger has gone on since the log was read, the log
+//! is read on, which holds every change of a ledger as soon as the ledger does.
 
 use super::{Result, ServiceError, catalog::decode, contexts::Lessons, rank::decode_decision};
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
         record::{Cause, LogRecord},
         statistics_codec,
     },
-    store::{LogId, Store, StoredStatistics},
+    store::{LogId, Store, StoredDecision, StoredStatistics},
 };
 use std::collections::BTreeMap;
 
@@ -46,7 +47,7 @@ pub struct PartitionAudit {
     /// The model whose statistics were recomputed; `None` where the placement has left the catalog, so that only its
     /// ledgers were followed.
     pub model_id: Option<String>,
-    /// Records in the log.
+    /// Records of the log that were read.
     pub records: u64,
     /// Records that the stored statistics cover.
     pub folded: u64,
@@ -106,17 +107,13 @@ async fn audit_partition(
         ledger_changes: 0,
         differences: Vec::new(),
     };
-    if committed.offset > end {
-        let difference = format!("statistics cover {} records, the log has {end}", committed.offset);
-        audit.differences.push(difference);
-    }
     let mut recomputed = PartitionStatistics::default();
     let mut followed = Followed::new();
     let mut offset = 0;
-    while offset < end {
+    // The statistics were read after the end, and may have been committed after it too.
+    while offset < end.max(committed.offset) {
         let records = store.read_log(log, offset, BATCH).await?;
         if records.is_empty() {
-            audit.differences.push(format!("the log has no record at offset {offset} of {end}"));
             break;
         }
         let records = records.iter().map(|bytes| LogRecord::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
@@ -131,12 +128,35 @@ async fn audit_partition(
         }
         progress(records.len() as u64);
     }
+    if offset < end {
+        audit.differences.push(format!("the log has no record at offset {offset} of {end}"));
+    }
+    if committed.offset > offset {
+        let difference = format!("statistics cover {} records, the log has {offset}", committed.offset);
+        audit.differences.push(difference);
+    }
     if let Some((placement, _)) = model {
         let committed = statistics_codec::decode(&committed, placement.feature_count())?;
         compare(&recomputed, &committed, &mut audit.differences);
     }
-    compare_ledgers(store, log, &followed, &mut audit.differences).await?;
+    audit.records = offset;
+    compare_ledgers(store, log, &mut followed, &mut audit).await?;
     Ok(audit)
+}
+
+/// Reads the log on from where it was read to, and follows its ledgers.
+async fn read_on(store: &dyn Store, log: LogId, followed: &mut Followed, audit: &mut PartitionAudit) -> Result<()> {
+    loop {
+        let records = store.read_log(log, audit.records, BATCH).await?;
+        if records.is_empty() {
+            return Ok(());
+        }
+        for bytes in &records {
+            let offset = audit.records;
+            follow(followed, &LogRecord::decode(bytes)?, offset, audit);
+            audit.records += 1;
+        }
+    }
 }
 
 /// Every change of a ledger must start where the one before it ended, and end where its cause leads.
@@ -207,23 +227,44 @@ fn compare(recomputed: &PartitionStatistics, committed: &PartitionStatistics, di
 async fn compare_ledgers(
     store: &dyn Store,
     log: LogId,
-    followed: &Followed,
-    differences: &mut Vec<String>,
+    followed: &mut Followed,
+    audit: &mut PartitionAudit,
 ) -> Result<()> {
-    let ids: Vec<&DecisionId> = followed.keys().collect();
-    for ids in ids.chunks(LEDGERS) {
-        let keys: Vec<_> = ids.iter().map(|id| *id.as_bytes()).collect();
-        for (id, stored) in ids.iter().zip(store.decisions(&keys).await?) {
-            let Some(stored) = stored else {
-                differences.push(format!("decision {id} is in the log, but cannot be found by its id"));
-                continue;
-            };
-            let (record, ledger) = (decode_decision(&stored, log)?, decode_ledger(&stored.ledger, stored.offset)?);
-            let expected = Ledger { windows: ledger.windows, ..followed[id].ledger.clone() };
-            if record.id != **id || stored.sequence != expected.sequence || ledger != expected {
-                differences.push(format!("the ledger of decision {id} is not what the log adds up to"));
+    let mut open: Vec<DecisionId> = followed.keys().copied().collect();
+    while !open.is_empty() {
+        let mut differing = Vec::new();
+        for ids in open.chunks(LEDGERS) {
+            let keys: Vec<_> = ids.iter().map(|id| *id.as_bytes()).collect();
+            for (id, stored) in ids.iter().zip(store.decisions(&keys).await?) {
+                if let Some(difference) = ledger_difference(*id, stored, &followed[id].ledger, log)? {
+                    differing.push((*id, followed[id].ledger.sequence, difference));
+                }
             }
+        }
+        if differing.is_empty() {
+            break;
+        }
+        // Whatever a ledger was read with stands in the log by now: where that adds nothing, the difference is real.
+        read_on(store, log, followed, audit).await?;
+        open.clear();
+        for (id, sequence, difference) in differing {
+            if followed[&id].ledger.sequence == sequence { audit.differences.push(difference) } else { open.push(id) }
         }
     }
     Ok(())
+}
+
+fn ledger_difference(
+    id: DecisionId,
+    stored: Option<StoredDecision>,
+    followed: &Ledger,
+    log: LogId,
+) -> Result<Option<String>> {
+    let Some(stored) = stored else {
+        return Ok(Some(format!("decision {id} is in the log, but cannot be found by its id")));
+    };
+    let (record, ledger) = (decode_decision(&stored, log)?, decode_ledger(&stored.ledger, stored.offset)?);
+    let expected = Ledger { windows: ledger.windows, ..followed.clone() };
+    let equal = record.id == id && stored.sequence == expected.sequence && ledger == expected;
+    Ok((!equal).then(|| format!("the ledger of decision {id} is not what the log adds up to")))
 }

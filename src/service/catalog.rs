@@ -98,7 +98,7 @@ impl Service {
             (None, Some((catalog, reason))) => plant(&*store, catalog, reason, now).await?,
             (None, None) => return Err(ServiceError::NoCatalog),
         };
-        let mut learning = Learning::default();
+        let mut learning = Learning::new(clock.clone());
         let serving = learning.assembly(&*store, None, false).build(Revision::decode(stored)?).await?;
         let service = Self {
             pseudonyms: Pseudonyms::new(&store.identity().hash_key),

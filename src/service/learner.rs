@@ -2,18 +2,25 @@
 
 use super::{Result, ServiceError, contexts::Lessons};
 use crate::{
+    clock::{Clock, random_bytes},
     engine::{catalog::Placement, learn::PartitionStatistics},
     log::{record::LogRecord, statistics_codec},
-    store::{CommitOutcome, LogId, StatisticsCommit, Store},
+    store::{CommitOutcome, Leadership, LogId, StatisticsCommit, Store},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// Records folded between two commits.
 const BATCH: usize = 1000;
 
+/// How long leading lasts unless it is extended, in milliseconds. Not at all: whoever asks last leads, and its token
+/// fences the one before.
+const LEASE_MS: u64 = 0;
+
 /// What has been learned, and the tokens that allow committing it.
-#[derive(Debug, Default)]
 pub struct Learner {
+    clock: Arc<dyn Clock>,
+    /// Tells this learner from all others.
+    holder: [u8; 16],
     learned: BTreeMap<(Arc<str>, LogId), Learned>,
     tokens: BTreeMap<LogId, u64>,
 }
@@ -27,7 +34,21 @@ pub struct Learned {
     pub offset: u64,
 }
 
+// By hand, because a clock is a trait object.
+impl fmt::Debug for Learner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Learner").field("holder", &self.holder).field("tokens", &self.tokens).finish_non_exhaustive()
+    }
+}
+
 impl Learner {
+    /// A learner that has learned nothing yet.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let holder = random_bytes(&*clock);
+        Self { clock, holder, learned: BTreeMap::new(), tokens: BTreeMap::new() }
+    }
+
     /// Folds everything that a log holds into a model's statistics and commits them.
     ///
     /// # Errors
@@ -66,10 +87,13 @@ impl Learner {
     }
 
     async fn token(&mut self, store: &dyn Store, log: LogId) -> Result<u64> {
-        Ok(match self.tokens.get(&log) {
-            Some(&token) => token,
-            None => *self.tokens.entry(log).or_insert(store.take_over(log).await?),
-        })
+        if let Some(&token) = self.tokens.get(&log) {
+            return Ok(token);
+        }
+        match store.lead(log, self.holder, self.clock.now(), LEASE_MS).await? {
+            Leadership::Leads { token } => Ok(*self.tokens.entry(log).or_insert(token)),
+            Leadership::Follows { .. } => Err(taken_over("every model", log)),
+        }
     }
 }
 
@@ -109,10 +133,12 @@ async fn commit_to(store: &dyn Store, commit: StatisticsCommit) -> Result<()> {
     let (model_id, log) = (commit.model_id.clone(), commit.log);
     match store.commit_statistics(commit).await? {
         CommitOutcome::Committed => Ok(()),
-        CommitOutcome::Fenced => Err(ServiceError::Inconsistent {
-            reason: format!("another learner has taken over model {model_id} in {log:?}"),
-        }),
+        CommitOutcome::Fenced => Err(taken_over(&format!("model {model_id}"), log)),
     }
+}
+
+fn taken_over(what: &str, log: LogId) -> ServiceError {
+    ServiceError::Inconsistent { reason: format!("another learner has taken over {what} in {log:?}") }
 }
 
 async fn load(store: &dyn Store, placement: &Placement, model_id: &str, log: LogId) -> Result<Learned> {

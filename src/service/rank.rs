@@ -2,14 +2,15 @@
 
 use super::{
     Result, Service, ServiceError, Violation,
+    assembly::number_of,
     backlog::Unlogged,
     pseudonym::partition_of,
-    serving::ServedPlacement,
+    serving::{ServedPlacement, Serving},
     validate::{self, RankCommand, ValidRank},
 };
 use crate::{
     engine::{
-        catalog::{Catalog, Placement},
+        catalog::{Catalog, PARTITIONS_MAX, Placement},
         decide::{ENGINE_VERSION, decide},
         instant::Instant,
         ledger::{LedgerState, Windows},
@@ -61,20 +62,47 @@ impl Service {
         match validate::rank(&command, &serving) {
             Ok((served, valid)) => {
                 let record = self.decide(&command, served, valid, now);
+                if let Some(mark) = &mark {
+                    self.claim(&command, served, &record, mark).await?;
+                }
                 let answer = Answer { record: Arc::new(record), catalog: serving.catalog.clone() };
                 self.append(answer, &served.snapshot.placement, mark).await
             }
             // What was answered once stays answered, even where the catalog of today would refuse it.
             Err(refusal) => match mark {
-                Some(mark) => self.earlier_answer(mark).await?.ok_or(refusal),
+                Some(mark) => self.earlier_answer(&serving, &command.placement, mark).await?.ok_or(refusal),
                 None => Err(refusal),
             },
         }
     }
 
+    /// Claims a request for this body in the log where the user's own requests are marked, if its decision is logged
+    /// elsewhere: marks are compared within one log, and another body may name another unit, whose log is another.
+    async fn claim(
+        &self,
+        command: &RankCommand,
+        served: &ServedPlacement,
+        record: &DecisionRecord,
+        mark: &RequestMark,
+    ) -> Result<()> {
+        let own_unit = self.pseudonyms.unit(&command.user_id);
+        let home = served.log(partition_of(&own_unit, served.snapshot.placement.partitions));
+        if home == record.id.log() || self.store.claim_request(home, mark).await? == mark.fingerprint {
+            return Ok(());
+        }
+        Err(ServiceError::RequestIdReused)
+    }
+
     /// The answer that the same request got before.
-    async fn earlier_answer(&self, mark: RequestMark) -> Result<Option<Answer>> {
-        match self.store.answered(mark.key, mark.marked_at).await? {
+    async fn earlier_answer(&self, serving: &Serving, placement: &str, mark: RequestMark) -> Result<Option<Answer>> {
+        // Also of a placement that has left the catalog: its number is for life.
+        let Some(placement_number) = number_of(&serving.stored, placement) else { return Ok(None) };
+        let logs = match serving.placements.get(placement) {
+            Some(served) => served.snapshot.version.offsets.len() as u16,
+            None => PARTITIONS_MAX as u16,
+        };
+        let logs: Vec<_> = (0..logs).map(|partition| LogId { placement: placement_number, partition }).collect();
+        match self.store.answered(&logs, mark.key, mark.marked_at).await? {
             Some(AppendOutcome::Repeated { decision, fingerprint }) if fingerprint == mark.fingerprint => {
                 self.repeated_answer(&decision).await.map(Some)
             }
@@ -159,7 +187,7 @@ impl Service {
             AppendOutcome::Repeated { decision, fingerprint: earlier } if Some(earlier) == fingerprint => {
                 self.repeated_answer(&decision).await
             }
-            AppendOutcome::Repeated { .. } => Err(ServiceError::RequestIdReused),
+            AppendOutcome::Repeated { .. } | AppendOutcome::Claimed { .. } => Err(ServiceError::RequestIdReused),
         }
     }
 

@@ -6,9 +6,11 @@
 
 use crate::engine::instant::Instant;
 use async_trait::async_trait;
-use std::{fmt, sync::Arc};
+use data_encoding::HEXLOWER;
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 pub mod embedded;
+pub mod redis;
 
 /// One partition of one placement's log, by the numbers that decision ids carry for life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,7 +75,7 @@ pub struct DecisionAppend {
     pub request: Option<RequestMark>,
 }
 
-/// Makes a request answerable once.
+/// Makes a request answerable once within one log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestMark {
     /// Digest of placement, user and request id.
@@ -99,6 +101,11 @@ pub enum AppendOutcome {
         /// The decision that answers it.
         decision: DecisionKey,
         /// Digest of the body it answered.
+        fingerprint: [u8; 32],
+    },
+    /// The request is claimed for another body, which is answered in another log; nothing was written.
+    Claimed {
+        /// Digest of the body that it is claimed for.
         fingerprint: [u8; 32],
     },
 }
@@ -177,10 +184,25 @@ pub struct StatisticsCommit {
 /// What became of a statistics commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
-    /// Written.
+    /// Written, now or by the same commit before.
     Committed,
     /// A younger learner has taken over, or the offset has moved; nothing was written.
     Fenced,
+}
+
+/// Who learns from a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leadership {
+    /// The caller.
+    Leads {
+        /// What its commits carry; no other holder has or had it.
+        token: u64,
+    },
+    /// Somebody else.
+    Follows {
+        /// When that lease ends unless it is extended, by the clock of whoever holds it.
+        until: Instant,
+    },
 }
 
 /// Why a store could not do what it was asked. Says nothing of whether it was done: every verb may be repeated.
@@ -225,6 +247,60 @@ impl StoreError {
 /// Result of a store's verbs.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
+impl StoredStatistics {
+    /// Whether a commit has led to this, so that doing it again would change nothing.
+    fn is_after(&self, commit: &StatisticsCommit) -> bool {
+        // Of an arm that is given twice, the last counts.
+        let given: BTreeMap<_, _> = commit.arms.iter().map(|(arm, statistics)| (arm, statistics)).collect();
+        let stored: BTreeMap<_, _> = self.arms.iter().map(|(arm, statistics)| (arm, statistics)).collect();
+        (self.offset, self.token, &self.shared) == (commit.offset, commit.token, &commit.shared)
+            && given.iter().all(|(arm, statistics)| stored.get(arm) == Some(statistics))
+    }
+}
+
+/// Refuses what is too large before it takes a place in a queue.
+fn check_size(what: &str, bytes: &[u8]) -> Result<()> {
+    if bytes.len() > RECORD_BYTES_MAX {
+        let reason = format!("a {what} of {} bytes; at most {RECORD_BYTES_MAX} are accepted", bytes.len());
+        return Err(StoreError::Refused { reason });
+    }
+    Ok(())
+}
+
+/// Refuses an append beyond the limits.
+fn check_append(append: &DecisionAppend) -> Result<()> {
+    check_size("record", &append.record)?;
+    check_size("ledger", &append.ledger)
+}
+
+/// Refuses a call of which any change is beyond the limits.
+fn check_changes(changes: &[LedgerAdvance]) -> Result<()> {
+    for change in changes {
+        check_size("ledger", &change.ledger)?;
+        change.records.iter().try_for_each(|record| check_size("record", record))?;
+        if change.records.is_empty() {
+            let reason = "a ledger's change without a record; every step of the sequence has one".to_owned();
+            return Err(StoreError::Refused { reason });
+        }
+        sequence_after(change)?;
+    }
+    Ok(())
+}
+
+/// The sequence that a change leads to.
+fn sequence_after(change: &LedgerAdvance) -> Result<u32> {
+    let steps = u32::try_from(change.records.len()).ok();
+    steps.and_then(|steps| change.from_sequence.checked_add(steps)).ok_or_else(|| StoreError::Refused {
+        reason: format!(
+            "{} more changes of decision {} after {}; a ledger holds at most {}",
+            change.records.len(),
+            HEXLOWER.encode(&change.decision),
+            change.from_sequence,
+            u32::MAX
+        ),
+    })
+}
+
 /// Where logs, ledgers, statistics and catalogs live.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -235,19 +311,27 @@ pub trait Store: Send + Sync + 'static {
     async fn catalog(&self, revision: Option<u64>) -> Result<Option<StoredCatalog>>;
 
     /// Appends a catalog if its revision is the newest plus one; `false`, and nothing written, otherwise.
+    ///
+    /// `true` also where exactly this stands at its revision already: an append whose answer was lost may be sent again.
     async fn append_catalog(&self, catalog: StoredCatalog) -> Result<bool>;
 
     /// Appends a decision to its log, with its ledger, its closing time and its request mark, in one step.
     ///
-    /// Where an unexpired mark with the same key stands, nothing is written and the marked decision is returned:
-    /// of any number of concurrent calls with one key, one is appended and all others are told of it.
+    /// Where an unexpired mark with the same key stands in this log, nothing is written and the marked decision is
+    /// returned: of any number of concurrent calls with one key, one is appended and all others are told of it. A claim
+    /// of the key counts like a mark where its fingerprint is another, and is replaced where it is the same.
     /// A decision whose id is already in the log is not written again, its offset is returned: an append whose answer
     /// was lost may be sent again, with a mark or without.
     async fn append_decision(&self, append: DecisionAppend) -> Result<AppendOutcome>;
 
-    /// What an append with a mark of this key would be told at `now`, where its request is answered already; `None`
-    /// where it is not.
-    async fn answered(&self, key: [u8; 32], now: Instant) -> Result<Option<AppendOutcome>>;
+    /// Claims a request for the body of its mark, in one step: returns the fingerprint that stands for the key in this
+    /// log, which is the mark's own unless an unexpired mark or claim was there before. The claim stands until the mark
+    /// expires. For requests that may be answered in different logs, which no one step can compare.
+    async fn claim_request(&self, log: LogId, mark: &RequestMark) -> Result<[u8; 32]>;
+
+    /// What an append with a mark of this key would be told at `now`, by the first of these logs that has answered the
+    /// request; `None` where none has. A claim is no answer.
+    async fn answered(&self, logs: &[LogId], key: [u8; 32], now: Instant) -> Result<Option<AppendOutcome>>;
 
     /// The decisions with these ids, in their order; `None` for those that are not stored.
     async fn decisions(&self, decisions: &[DecisionKey]) -> Result<Vec<Option<StoredDecision>>>;
@@ -272,11 +356,26 @@ pub trait Store: Send + Sync + 'static {
 
     /// Replaces statistics if the token is not older than any that wrote to or took over this log, and `from_offset`
     /// is the stored offset, in one step.
+    ///
+    /// A commit that is exactly what is stored is committed again, not fenced: its first answer may have been lost.
     async fn commit_statistics(&self, commit: StatisticsCommit) -> Result<CommitOutcome>;
 
-    /// Takes over learning of a log: returns a token above every earlier one, which fences all earlier learners.
-    async fn take_over(&self, log: LogId) -> Result<u64>;
+    /// Takes or extends the lease of learning from a log, until `lease_ms` after `now`, in one step.
+    ///
+    /// Who holds it, though it may have expired, extends it and keeps its token. Where nobody holds it, or somebody
+    /// whose lease has ended at or before `now`, the caller gets a token above every earlier one, which fences all
+    /// earlier learners of this log. Leases are judged by the callers' clocks: where these disagree, a lease is
+    /// taken early or late, and the token still lets only one of the two commit.
+    async fn lead(&self, log: LogId, holder: [u8; 16], now: Instant, lease_ms: u64) -> Result<Leadership>;
 
-    /// Forgets request marks that have expired by `now`; returns how many.
-    async fn forget_requests(&self, now: Instant) -> Result<u64>;
+    /// Ends the holder's lease of a log, so that another may lead at once; nothing where somebody else holds it.
+    async fn resign(&self, log: LogId, holder: [u8; 16]) -> Result<()>;
+
+    /// Forgets request marks and claims that have expired by `now`, where they do not go by themselves. Whether a mark
+    /// that is forgotten still counts for calls of an earlier `now` is left open.
+    async fn forget_requests(&self, now: Instant) -> Result<()>;
+
+    /// Finishes what is under way and lets go of files and connections. Verbs called later are unavailable; closing
+    /// twice is no error.
+    async fn close(&self) -> Result<()>;
 }

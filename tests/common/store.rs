@@ -6,11 +6,22 @@ use offer_ranker::{
     engine::instant::Instant,
     store::{
         AppendOutcome, DecisionAppend, DecisionKey, LedgerAdvance, LogId, RequestMark, StatisticsCommit, Store,
-        StoredCatalog, embedded::EmbeddedStore,
+        StoredCatalog,
+        embedded::EmbeddedStore,
+        redis::{RedisStore, RedisUrl},
     },
 };
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
 use tempfile::TempDir;
+
+#[path = "redis.rs"]
+pub(crate) mod redis;
 
 /// A place where a store can be opened, closed by dropping it, and opened again.
 #[async_trait::async_trait]
@@ -42,6 +53,39 @@ impl Embedded {
 impl Backend for Embedded {
     async fn open(&self) -> Arc<dyn Store> {
         Arc::new(self.open_embedded())
+    }
+}
+
+/// A prefix of its own in a Redis that others use too.
+pub(crate) struct Redis {
+    pub(crate) url: RedisUrl,
+    opened: AtomicU8,
+}
+
+impl Redis {
+    pub(crate) fn at(url: RedisUrl) -> Self {
+        Self { url, opened: AtomicU8::new(0) }
+    }
+
+    pub(crate) fn standalone() -> Self {
+        Self::at(redis::standalone_url())
+    }
+
+    pub(crate) fn cluster() -> Self {
+        Self::at(redis::cluster_url())
+    }
+
+    /// Opens the store, each time with other entropy, as every instance has.
+    pub(crate) async fn open_redis(&self) -> RedisStore {
+        let entropy = [self.opened.fetch_add(1, Ordering::Relaxed); 48];
+        RedisStore::open(&self.url, entropy).await.unwrap()
+    }
+}
+
+#[async_trait::async_trait]
+impl Backend for Redis {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(self.open_redis().await)
     }
 }
 
@@ -133,7 +177,7 @@ pub(crate) fn catalog(revision: u64, reason: &str) -> StoredCatalog {
 pub(crate) fn offset(outcome: AppendOutcome) -> u64 {
     match outcome {
         AppendOutcome::Appended { offset } => offset,
-        repeated @ AppendOutcome::Repeated { .. } => panic!("appended, not {repeated:?}"),
+        other => panic!("appended, not {other:?}"),
     }
 }
 

@@ -5,8 +5,8 @@
 
 use super::fixtures::{Backend, append, at, catalog, key, log};
 use offer_ranker::store::{
-    AdvanceOutcome, AppendOutcome, CommitOutcome, DecisionAppend, DecisionKey, LedgerAdvance, LogId, RequestMark,
-    StatisticsCommit, Store, StoredCatalog, StoredStatistics,
+    AdvanceOutcome, AppendOutcome, CommitOutcome, DecisionAppend, DecisionKey, Leadership, LedgerAdvance, LogId,
+    RequestMark, StatisticsCommit, Store, StoredCatalog, StoredStatistics,
 };
 use proptest::{
     collection::vec,
@@ -22,7 +22,10 @@ enum Op {
     AppendDecision(DecisionAppend),
     AdvanceLedgers(Vec<LedgerAdvance>),
     CommitStatistics(StatisticsCommit),
-    TakeOver(LogId),
+    ClaimRequest(LogId, RequestMark),
+    Answered(Vec<LogId>, [u8; 32], i64),
+    Lead(LogId, [u8; 16], i64, u64),
+    Resign(LogId, [u8; 16]),
     AppendCatalog(StoredCatalog),
     ForgetRequests(i64),
     Due(LogId, i64, usize),
@@ -40,14 +43,29 @@ struct ModelDecision {
     closed: bool,
 }
 
+/// What stands for a request in a log: a decision's mark, or a claim.
+#[derive(Clone)]
+struct Standing {
+    decision: Option<DecisionKey>,
+    fingerprint: [u8; 32],
+    expires_at: i64,
+}
+
+/// The newest token of a log, and who holds its lease until when.
+#[derive(Clone, Default)]
+struct Lease {
+    token: u64,
+    holder: Option<([u8; 16], i64)>,
+}
+
 /// What a store is, were it not for disks and callers.
 #[derive(Default)]
 struct Model {
     logs: BTreeMap<LogId, Vec<Vec<u8>>>,
     decisions: BTreeMap<DecisionKey, ModelDecision>,
-    requests: BTreeMap<[u8; 32], (DecisionKey, [u8; 32], i64)>,
+    requests: BTreeMap<(LogId, [u8; 32]), Standing>,
     statistics: BTreeMap<(String, LogId), StoredStatistics>,
-    learners: BTreeMap<LogId, u64>,
+    leases: BTreeMap<LogId, Lease>,
     catalogs: Vec<StoredCatalog>,
 }
 
@@ -57,12 +75,15 @@ impl Model {
             return AppendOutcome::Appended { offset: found.offset };
         }
         if let Some(mark) = &append.request {
-            if let Some((decision, fingerprint, expires_at)) = self.requests.get(&mark.key)
-                && *expires_at > mark.marked_at.as_ms()
-            {
-                return AppendOutcome::Repeated { decision: *decision, fingerprint: *fingerprint };
+            match self.standing(append.log, mark.key, mark.marked_at.as_ms()) {
+                Some(Standing { decision: Some(decision), fingerprint, .. }) => {
+                    return AppendOutcome::Repeated { decision, fingerprint };
+                }
+                Some(claim) if claim.fingerprint != mark.fingerprint => {
+                    return AppendOutcome::Claimed { fingerprint: claim.fingerprint };
+                }
+                _ => self.mark(append.log, mark, Some(append.decision)),
             }
-            self.requests.insert(mark.key, (append.decision, mark.fingerprint, mark.expires_at.as_ms()));
         }
         let records = self.logs.entry(append.log).or_default();
         let offset = records.len() as u64;
@@ -76,6 +97,48 @@ impl Model {
         };
         self.decisions.insert(append.decision, decision);
         AppendOutcome::Appended { offset }
+    }
+
+    fn standing(&self, log: LogId, key: [u8; 32], now: i64) -> Option<Standing> {
+        self.requests.get(&(log, key)).filter(|standing| standing.expires_at > now).cloned()
+    }
+
+    fn mark(&mut self, log: LogId, mark: &RequestMark, decision: Option<DecisionKey>) {
+        let standing = Standing { decision, fingerprint: mark.fingerprint, expires_at: mark.expires_at.as_ms() };
+        self.requests.insert((log, mark.key), standing);
+    }
+
+    fn claim_request(&mut self, log: LogId, mark: &RequestMark) -> [u8; 32] {
+        if let Some(standing) = self.standing(log, mark.key, mark.marked_at.as_ms()) {
+            return standing.fingerprint;
+        }
+        self.mark(log, mark, None);
+        mark.fingerprint
+    }
+
+    fn answered(&self, logs: &[LogId], key: [u8; 32], now: i64) -> Option<AppendOutcome> {
+        logs.iter().filter_map(|log| self.standing(*log, key, now)).find_map(|standing| {
+            let decision = standing.decision?;
+            Some(AppendOutcome::Repeated { decision, fingerprint: standing.fingerprint })
+        })
+    }
+
+    fn lead(&mut self, log: LogId, holder: [u8; 16], now: i64, lease_ms: u64) -> Leadership {
+        let lease = self.leases.entry(log).or_default();
+        match lease.holder {
+            Some((other, until)) if other != holder && until > now => {
+                return Leadership::Follows { until: at(until) };
+            }
+            Some((same, _)) if same == holder => {}
+            _ => lease.token += 1,
+        }
+        lease.holder = Some((holder, now + i64::try_from(lease_ms).unwrap()));
+        Leadership::Leads { token: lease.token }
+    }
+
+    fn resign(&mut self, log: LogId, holder: [u8; 16]) {
+        let lease = self.leases.entry(log).or_default();
+        lease.holder = lease.holder.filter(|(other, _)| *other != holder);
     }
 
     fn advance_ledger(&mut self, change: &LedgerAdvance) -> AdvanceOutcome {
@@ -92,20 +155,26 @@ impl Model {
     }
 
     fn commit_statistics(&mut self, commit: &StatisticsCommit) -> CommitOutcome {
-        let newest = self.learners.get(&commit.log).copied().unwrap_or(0);
-        let mut stored = self.statistics(&commit.model_id, commit.log);
-        if commit.token < newest || stored.offset != commit.from_offset {
+        let lease = self.leases.entry(commit.log).or_default();
+        if commit.token < lease.token {
             return CommitOutcome::Fenced;
         }
-        self.learners.insert(commit.log, commit.token);
-        let mut arms: BTreeMap<_, _> = stored.arms.into_iter().collect();
+        let newest = lease.token;
+        let before = self.statistics(&commit.model_id, commit.log);
+        let mut arms: BTreeMap<_, _> = before.arms.iter().cloned().collect();
         arms.extend(commit.arms.iter().cloned());
-        stored = StoredStatistics {
+        let stored = StoredStatistics {
             offset: commit.offset,
             token: commit.token,
             shared: commit.shared.clone(),
             arms: arms.into_iter().collect(),
         };
+        if before.offset != commit.from_offset {
+            return if stored == before { CommitOutcome::Committed } else { CommitOutcome::Fenced };
+        }
+        if commit.token > newest {
+            self.leases.insert(commit.log, Lease { token: commit.token, holder: None });
+        }
         self.statistics.insert((commit.model_id.clone(), commit.log), stored);
         CommitOutcome::Committed
     }
@@ -119,13 +188,7 @@ impl Model {
         if next {
             self.catalogs.push(catalog.clone());
         }
-        next
-    }
-
-    fn forget_requests(&mut self, now: i64) -> u64 {
-        let before = self.requests.len();
-        self.requests.retain(|_, (.., expires_at)| *expires_at > now);
-        (before - self.requests.len()) as u64
+        next || self.catalogs.contains(catalog)
     }
 
     fn due(&self, log: LogId, now: i64, limit: usize) -> Vec<DecisionKey> {
@@ -194,14 +257,24 @@ fn commits() -> impl Strategy<Value = StatisticsCommit> {
     )
 }
 
+fn holders() -> impl Strategy<Value = [u8; 16]> {
+    (1..4_u8).prop_map(|holder| [holder; 16])
+}
+
 fn ops() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => appends().prop_map(Op::AppendDecision),
         8 => vec(changes(), 0..4).prop_map(Op::AdvanceLedgers),
         6 => commits().prop_map(Op::CommitStatistics),
-        1 => logs().prop_map(Op::TakeOver),
-        1 => (0..5_u64).prop_map(|revision| Op::AppendCatalog(catalog(revision, "for the model"))),
-        1 => (0..300_i64).prop_map(Op::ForgetRequests),
+        2 => (logs(), marks()).prop_map(|(log, mark)| Op::ClaimRequest(log, mark)),
+        2 => (vec(logs(), 0..3), 0..3_u8, 0..200_i64).prop_map(|(logs, key, now)| Op::Answered(logs, [key; 32], now)),
+        2 => (logs(), holders(), 0..100_i64, 0..50_u64)
+            .prop_map(|(log, holder, now, lease_ms)| Op::Lead(log, holder, now, lease_ms)),
+        1 => (logs(), holders()).prop_map(|(log, holder)| Op::Resign(log, holder)),
+        1 => (0..5_u64, prop_oneof![3 => Just("for the model"), 1 => Just("another")])
+            .prop_map(|(revision, reason)| Op::AppendCatalog(catalog(revision, reason))),
+        // Before every mark: what is forgotten must not be what still stands.
+        1 => (-50..=0_i64).prop_map(Op::ForgetRequests),
         2 => (logs(), -60..60_i64, 0..5_usize).prop_map(|(log, now, limit)| Op::Due(log, now, limit)),
         2 => (logs(), 0..20_u64, 0..10_usize).prop_map(|(log, offset, limit)| Op::ReadLog(log, offset, limit)),
         1 => Just(Op::Reopen),
@@ -224,17 +297,26 @@ async fn step(backend: &dyn Backend, store: &mut Option<Arc<dyn Store>>, model: 
             let expected = model.commit_statistics(&commit);
             assert_eq!(open.commit_statistics(commit).await.unwrap(), expected);
         }
-        Op::TakeOver(log) => {
-            let token = open.take_over(log).await.unwrap();
-            let newest = model.learners.insert(log, token).unwrap_or(0);
-            assert!(token > newest, "token {token} after {newest}");
+        Op::ClaimRequest(log, mark) => {
+            assert_eq!(open.claim_request(log, &mark).await.unwrap(), model.claim_request(log, &mark));
+        }
+        Op::Answered(logs, key, now) => {
+            assert_eq!(open.answered(&logs, key, at(now)).await.unwrap(), model.answered(&logs, key, now));
+        }
+        Op::Lead(log, holder, now, lease_ms) => {
+            let expected = model.lead(log, holder, now, lease_ms);
+            assert_eq!(open.lead(log, holder, at(now), lease_ms).await.unwrap(), expected);
+        }
+        Op::Resign(log, holder) => {
+            model.resign(log, holder);
+            open.resign(log, holder).await.unwrap();
         }
         Op::AppendCatalog(catalog) => {
             let expected = model.append_catalog(&catalog);
             assert_eq!(open.append_catalog(catalog).await.unwrap(), expected);
         }
         Op::ForgetRequests(now) => {
-            assert_eq!(open.forget_requests(at(now)).await.unwrap(), model.forget_requests(now));
+            open.forget_requests(at(now)).await.unwrap();
         }
         Op::Due(log, now, limit) => {
             assert_eq!(open.due(log, at(now), limit).await.unwrap(), model.due(log, now, limit));

@@ -425,7 +425,7 @@ fn application(catalog: Catalog) -> Application {
 }
 
 fn tamper(server: &TestServer, sql: &str) {
-    let file = Connection::open(server.store_path()).expect("the file opens beside the server");
+    let file = Connection::open(server.place.file()).expect("the file opens beside the server");
     file.execute_batch(sql).expect("the file can be changed");
 }
 
@@ -443,7 +443,7 @@ async fn a_change_whose_caller_went_away_is_brought_to_its_end() {
 
 #[tokio::test]
 async fn a_change_whose_model_cannot_be_learned_changes_nothing() {
-    let server = TestServer::start().await;
+    let server = TestServer::start_on_file().await;
     let number = placement_number(&server.rank(request("banner", "anna")).await.decision_id);
     server.refresh().await;
     tamper(&server, &format!("UPDATE log SET record = x'ff' WHERE placement = {number}"));
@@ -484,7 +484,7 @@ async fn a_change_to_what_another_instance_has_changed_is_told_what_serves_there
 
 #[tokio::test]
 async fn a_placement_that_cannot_learn_leaves_the_others_learning() {
-    let server = TestServer::start().await;
+    let server = TestServer::start_on_file().await;
     let number = placement_number(&server.rank(request("banner", "anna")).await.decision_id);
     server.refresh().await;
     let unreadable = format!(
@@ -521,7 +521,7 @@ async fn a_placement_that_cannot_learn_leaves_the_others_learning() {
 
 #[tokio::test]
 async fn a_log_that_lost_its_tail_is_learned_again_from_the_start() {
-    let server = TestServer::start().await;
+    let server = TestServer::start_on_file().await;
     let mut number = 0;
     for user in 0..24 {
         number = placement_number(&server.rank(request("paywall", &format!("user-{user}"))).await.decision_id);

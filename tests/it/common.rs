@@ -1,7 +1,9 @@
 //! A server, its clients, and words for what tests ask of them.
 
+use crate::redis;
 use offer_ranker::{
     catalog,
+    cli::store::StoreAddress,
     clock::{ManualClock, random_bytes},
     engine::instant::Instant,
     grpc::{
@@ -18,9 +20,9 @@ use offer_ranker::{
         Service, Settings,
         audit::{AuditReport, audit},
     },
-    store::{LogId, Store as _, embedded::EmbeddedStore},
+    store::{LogId, Store},
 };
-use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -41,16 +43,48 @@ const SERVING_THREADS: NonZeroUsize = NonZeroUsize::new(2).expect("two is not ze
 /// Age from which a snapshot is stale, in milliseconds; a refresh makes it fresh.
 pub(crate) const SNAPSHOT_MAX_AGE_MS: u64 = 10_000;
 
-/// A running server on a store in a directory of its own, with clients connected to it.
+/// Where a store is that a test has to itself: a file, or a prefix in the Redis that OFFER_RANKER_TEST_STORE asks for.
+pub(crate) struct Place {
+    pub(crate) address: StoreAddress,
+    _directory: Option<TempDir>,
+}
+
+impl Place {
+    fn new() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "tests have no command line of their own")]
+        let chosen = std::env::var("OFFER_RANKER_TEST_STORE");
+        match chosen.as_deref() {
+            Err(_) | Ok("" | "embedded") => Self::embedded(),
+            Ok("redis") => Self { address: StoreAddress::Redis(redis::standalone_url()), _directory: None },
+            Ok("cluster") => Self { address: StoreAddress::Redis(redis::cluster_url()), _directory: None },
+            Ok(other) => panic!("OFFER_RANKER_TEST_STORE is {other:?}, must be embedded, redis or cluster"),
+        }
+    }
+
+    fn embedded() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        Self { address: StoreAddress::Embedded(directory.path().join("store.db")), _directory: Some(directory) }
+    }
+
+    /// The store's file.
+    pub(crate) fn file(&self) -> &Path {
+        match &self.address {
+            StoreAddress::Embedded(path) => path,
+            StoreAddress::Redis(url) => panic!("{url} is no file; start_on_file"),
+        }
+    }
+}
+
+/// A running server on a store of its own, with clients connected to it.
 pub(crate) struct TestServer {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) service: Arc<Service>,
-    pub(crate) store: Arc<EmbeddedStore>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) place: Place,
     pub(crate) ranking: RankingServiceClient<Channel>,
     pub(crate) feedback: FeedbackServiceClient<Channel>,
     pub(crate) catalog: CatalogServiceClient<Channel>,
     pub(crate) address: String,
-    directory: TempDir,
     stop: CancellationToken,
     serving: JoinSet<()>,
 }
@@ -81,29 +115,27 @@ impl TestServer {
         Self::start_with(shop()).await
     }
 
+    /// Serves `shop.yaml` from a file, whatever store the other tests run on: for tests that look into the file.
+    pub(crate) async fn start_on_file() -> Self {
+        let clock = Arc::new(ManualClock::new(Instant::from_ms(START_MS), 7));
+        Self::open(Place::embedded(), clock, Some(shop()), None).await
+    }
+
     /// Serves a catalog.
     pub(crate) async fn start_with(catalog: proto::Catalog) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let clock = Arc::new(ManualClock::new(Instant::from_ms(START_MS), 7));
-        Self::open(directory, clock, Some(catalog), None).await
+        Self::open(Place::new(), clock, Some(catalog), None).await
     }
 
     /// Serves `shop.yaml`, over gRPC-web too, to pages of these origins.
     pub(crate) async fn start_for_pages(origins: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let clock = Arc::new(ManualClock::new(Instant::from_ms(START_MS), 7));
         let origins = origins.parse().expect("the test's origins are valid");
-        Self::open(directory, clock, Some(shop()), Some(origins)).await
+        Self::open(Place::new(), clock, Some(shop()), Some(origins)).await
     }
 
-    async fn open(
-        directory: TempDir,
-        clock: Arc<ManualClock>,
-        seed: Option<proto::Catalog>,
-        web: Option<Origins>,
-    ) -> Self {
-        let path = directory.path().join("store.db");
-        let store = Arc::new(EmbeddedStore::open(path, random_bytes(&*clock)).expect("the store opens"));
+    async fn open(place: Place, clock: Arc<ManualClock>, seed: Option<proto::Catalog>, web: Option<Origins>) -> Self {
+        let store = place.address.open(random_bytes(&*clock)).await.expect("the store opens");
         let settings = Settings { snapshot_max_age_ms: SNAPSHOT_MAX_AGE_MS, backlog_max: 0 };
         let seed = seed.map(|catalog| (catalog, "the test's".to_owned()));
         let service = Service::open(store.clone(), clock.clone(), settings, seed).await.expect("the service opens");
@@ -129,7 +161,7 @@ impl TestServer {
             service,
             store,
             address,
-            directory,
+            place,
             stop,
             serving,
         }
@@ -137,7 +169,7 @@ impl TestServer {
 
     /// Stops, and starts again on the same store and clock with this catalog file, if any.
     pub(crate) async fn restart(self, seed: Option<proto::Catalog>) -> Self {
-        let Self { clock, service, store, ranking, feedback, catalog, directory, stop, mut serving, .. } = self;
+        let Self { clock, service, store, ranking, feedback, catalog, place, stop, mut serving, .. } = self;
         drop((ranking, feedback, catalog));
         stop.cancel();
         while let Some(served) = serving.join_next().await {
@@ -145,17 +177,12 @@ impl TestServer {
         }
         // The last of the store's owners: dropping it puts everything on the disk and gives up the file.
         drop((service, store));
-        Self::open(directory, clock, seed, None).await
+        Self::open(place, clock, seed, None).await
     }
 
     /// Tells the server to stop, as a signal would.
     pub(crate) fn tell_to_stop(&self) {
         self.stop.cancel();
-    }
-
-    /// The store's file.
-    pub(crate) fn store_path(&self) -> PathBuf {
-        self.directory.path().join("store.db")
     }
 
     /// Closes what is due and learns what is new.
@@ -254,8 +281,8 @@ impl TestServer {
 
     /// Audits the store as the command line does, beside the running server.
     pub(crate) async fn audit(&self) -> AuditReport {
-        let store = EmbeddedStore::open_read_only(self.store_path()).expect("the store can be read while it serves");
-        audit(&store, |_| {}).await.expect("the audit can be made")
+        let store = self.place.address.open_read_only().await.expect("the store can be read while it serves");
+        audit(&*store, |_| {}).await.expect("the audit can be made")
     }
 
     /// Learns everything there is and audits it.

@@ -1,13 +1,19 @@
-//! Behaviour through the door: a real server on a free port, real clients, a store in a temporary directory.
+//! Behaviour through the door: a real server on a free port, real clients, a store of each test's own.
+//!
+//! The store is a file in a temporary directory; with OFFER_RANKER_TEST_STORE=redis or =cluster it is in a Redis that
+//! the tests start.
 //!
 //! Nothing sleeps. Time stands still until a test moves it, and nothing is learned until a test says `refresh`.
 
+mod audit;
 mod catalog;
 mod common;
 mod door;
 mod feedback;
 mod poison;
 mod rank;
+#[path = "../common/redis.rs"]
+mod redis;
 mod requests;
 mod web;
 mod windows;

@@ -434,7 +434,7 @@ async fn a_user_stays_in_one_partition_and_the_unit_decides_which() {
 
 #[tokio::test]
 async fn ids_of_users_and_units_are_never_stored_in_the_clear() {
-    let server = TestServer::start().await;
+    let server = TestServer::start_on_file().await;
     let ask = RankRequest {
         unit_id: "unit-in-the-clear".to_owned(),
         request_id: "request-in-the-clear".to_owned(),
@@ -442,7 +442,7 @@ async fn ids_of_users_and_units_are_never_stored_in_the_clear() {
     };
     server.rank(ask).await;
     server.refresh().await;
-    let path = server.store_path();
+    let path = server.place.file().to_owned();
     let wal = path.with_extension("db-wal");
     for file in [path, wal] {
         let bytes = std::fs::read(&file).expect("the store's files can be read");

@@ -186,14 +186,16 @@ async fn a_retry_across_a_catalog_change_and_a_restart_gets_the_first_answer() {
 
 #[tokio::test]
 async fn expired_request_ids_are_forgotten_and_standing_ones_kept() {
-    use offer_ranker::{clock::Clock as _, store::Store as _};
+    use offer_ranker::clock::Clock as _;
     let server = TestServer::start().await;
-    server.rank(named("old")).await;
+    let old = server.rank(named("old")).await;
     server.clock.advance_s(DAY_S / 2);
     let young = server.rank(named("young")).await;
     server.clock.advance_s(DAY_S / 2);
-    assert_eq!(server.store.forget_requests(server.clock.now()).await.unwrap(), 1);
+    server.store.forget_requests(server.clock.now()).await.unwrap();
     assert_eq!(server.rank(named("young")).await, young);
+    let anew = server.rank(named("old")).await;
+    assert_ne!(anew.decision_id, old.decision_id);
 }
 
 #[tokio::test]
@@ -206,6 +208,60 @@ async fn a_retry_is_answered_although_the_catalog_of_today_would_refuse_it() {
     assert_eq!(server.rank(named("r1")).await, first);
     let status = server.try_rank(named("r2")).await.expect_err("the placement is gone");
     assert_eq!(status.code(), Code::NotFound);
+}
+
+/// Requests of one user under one id for 32 units, which live in all the placement's partitions.
+fn of_units(request_id: &str) -> Vec<RankRequest> {
+    let unit = |n| RankRequest { unit_id: format!("device-{n}"), ..named(request_id) };
+    (0..32).map(unit).collect()
+}
+
+#[tokio::test]
+async fn another_body_is_refused_although_its_unit_is_logged_in_another_partition() {
+    let mut catalog = shop();
+    placement_mut(&mut catalog, "paywall").partitions = Some(8);
+    let server = TestServer::start_with(catalog).await;
+    // The first answer stands in the user's own partition, then in that of some device.
+    for (id, first) in [("r1", named("r1")), ("r2", of_units("r2").remove(0)), ("r3", of_units("r3").remove(1))] {
+        let answer = server.rank(first.clone()).await;
+        for other in of_units(id).into_iter().chain([named(id)]).filter(|other| *other != first) {
+            let status = server.try_rank(other).await.expect_err("the id is used");
+            assert_eq!((status.code(), reason(&status)), (Code::InvalidArgument, "REQUEST_ID_REUSED".to_owned()));
+        }
+        assert_eq!(server.rank(first).await, answer, "and the first body goes on being answered");
+    }
+    assert_eq!(decisions_logged(&server).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_racing_bodies_for_units_in_many_partitions_one_is_answered() {
+    let mut catalog = shop();
+    placement_mut(&mut catalog, "paywall").partitions = Some(8);
+    let server = TestServer::start_with(catalog).await;
+    let mut calls = JoinSet::new();
+    for ask in of_units("hedged").into_iter().chain([named("hedged")]) {
+        let mut client = server.ranking.clone();
+        calls.spawn(async move { client.rank(ask).await });
+    }
+    let answers = calls.join_all().await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+    assert_eq!(decisions_logged(&server).await, 1);
+}
+
+#[tokio::test]
+async fn a_retry_for_another_unit_is_answered_although_the_catalog_of_today_would_refuse_it() {
+    let server = TestServer::start().await;
+    let mut asks: Vec<_> = (0..8).map(|n| of_units(&format!("r{n}")).remove(n)).collect();
+    let mut answers = Vec::new();
+    for ask in &asks {
+        answers.push(server.rank(ask.clone()).await);
+    }
+    let mut catalog = shop();
+    catalog.placements.retain(|placement| placement.id != "paywall");
+    server.apply(catalog).await;
+    for (ask, answer) in asks.drain(..).zip(answers) {
+        assert_eq!(server.rank(ask).await, answer);
+    }
 }
 
 #[tokio::test]

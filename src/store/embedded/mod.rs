@@ -17,8 +17,9 @@ mod writer;
 mod writes;
 
 use super::{
-    AdvanceOutcome, AppendOutcome, CommitOutcome, DecisionAppend, DecisionKey, LedgerAdvance, LogId, RECORD_BYTES_MAX,
-    Result, StatisticsCommit, Store, StoreError, StoreIdentity, StoredCatalog, StoredDecision, StoredStatistics,
+    AdvanceOutcome, AppendOutcome, CommitOutcome, DecisionAppend, DecisionKey, Leadership, LedgerAdvance, LogId,
+    RequestMark, Result, StatisticsCommit, Store, StoreError, StoreIdentity, StoredCatalog, StoredDecision,
+    StoredStatistics, check_append, check_changes,
 };
 use crate::engine::instant::Instant;
 use async_trait::async_trait;
@@ -106,18 +107,6 @@ impl EmbeddedStore {
         })
     }
 
-    /// Finishes the reads and writes under way and folds the WAL into the file. Verbs called later are unavailable.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] if the last checkpoint failed: nothing is lost, it stands in the WAL beside the file.
-    pub async fn close(&self) -> Result<()> {
-        self.readers.close().await;
-        match &self.writer {
-            Some(writer) => writer.close().await.map_err(|error| self.located(error)),
-            None => Ok(()),
-        }
-    }
-
     async fn read<T: Send + 'static>(&self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
         self.readers.read(work).await.map_err(|error| self.located(error))
     }
@@ -187,15 +176,6 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Refuses what is too large before it takes a place in the queue.
-fn check_size(what: &str, bytes: &[u8]) -> Result<()> {
-    if bytes.len() > RECORD_BYTES_MAX {
-        let reason = format!("a {what} of {} bytes; at most {RECORD_BYTES_MAX} are accepted", bytes.len());
-        return Err(StoreError::Refused { reason });
-    }
-    Ok(())
-}
-
 #[async_trait]
 impl Store for EmbeddedStore {
     fn identity(&self) -> &StoreIdentity {
@@ -211,8 +191,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn append_decision(&self, append: DecisionAppend) -> Result<AppendOutcome> {
-        check_size("record", &append.record)?;
-        check_size("ledger", &append.ledger)?;
+        check_append(&append)?;
         self.write(move |writing| writing.append_decision(&append)).await
     }
 
@@ -222,19 +201,18 @@ impl Store for EmbeddedStore {
     }
 
     async fn advance_ledgers(&self, changes: Vec<LedgerAdvance>) -> Result<Vec<AdvanceOutcome>> {
-        for change in &changes {
-            check_size("ledger", &change.ledger)?;
-            change.records.iter().try_for_each(|record| check_size("record", record))?;
-            if change.records.is_empty() {
-                let reason = "a ledger's change without a record; every step of the sequence has one".to_owned();
-                return Err(StoreError::Refused { reason });
-            }
-        }
+        check_changes(&changes)?;
         self.write(move |writing| changes.iter().map(|change| writing.advance_ledger(change)).collect()).await
     }
 
-    async fn answered(&self, key: [u8; 32], now: Instant) -> Result<Option<AppendOutcome>> {
-        self.read(move |connection| reads::answered(connection, &key, now)).await
+    async fn claim_request(&self, log: LogId, mark: &RequestMark) -> Result<[u8; 32]> {
+        let mark = mark.clone();
+        self.write(move |writing| writing.claim_request(log, &mark)).await
+    }
+
+    async fn answered(&self, logs: &[LogId], key: [u8; 32], now: Instant) -> Result<Option<AppendOutcome>> {
+        let logs = logs.to_vec();
+        self.read(move |connection| reads::answered(connection, &logs, &key, now)).await
     }
 
     async fn due(&self, log: LogId, now: Instant, limit: usize) -> Result<Vec<DecisionKey>> {
@@ -258,19 +236,27 @@ impl Store for EmbeddedStore {
         self.write(move |writing| writing.commit_statistics(&commit)).await
     }
 
-    async fn take_over(&self, log: LogId) -> Result<u64> {
-        self.write(move |writing| writing.take_over(log)).await
+    async fn lead(&self, log: LogId, holder: [u8; 16], now: Instant, lease_ms: u64) -> Result<Leadership> {
+        self.write(move |writing| writing.lead(log, &holder, now, lease_ms)).await
     }
 
-    async fn forget_requests(&self, now: Instant) -> Result<u64> {
+    async fn resign(&self, log: LogId, holder: [u8; 16]) -> Result<()> {
+        self.write(move |writing| writing.resign(log, &holder)).await
+    }
+
+    async fn forget_requests(&self, now: Instant) -> Result<()> {
         // In portions, so that a long absence is not made up for in one transaction that everybody waits for.
-        let mut forgotten = 0;
-        loop {
-            let portion = self.write(move |writing| writing.forget_some_requests(now)).await?;
-            forgotten += portion;
-            if portion < writes::FORGET_MAX {
-                return Ok(forgotten);
-            }
+        while self.write(move |writing| writing.forget_some_requests(now)).await? == writes::FORGET_MAX {}
+        Ok(())
+    }
+
+    /// Folds the WAL into the file. Unavailable if that last checkpoint failed: nothing is lost then, it stands in the
+    /// WAL beside the file.
+    async fn close(&self) -> Result<()> {
+        self.readers.close().await;
+        match &self.writer {
+            Some(writer) => writer.close().await.map_err(|error| self.located(error)),
+            None => Ok(()),
         }
     }
 }

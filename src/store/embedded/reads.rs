@@ -60,17 +60,38 @@ pub(super) fn decision(connection: &Connection, key: &DecisionKey) -> Result<Opt
     Ok(Some(StoredDecision { offset, record, sequence, ledger: row.get(2)? }))
 }
 
-/// What answers a marked request already.
-pub(super) fn answered(connection: &Connection, key: &[u8; 32], now: Instant) -> Result<Option<AppendOutcome>> {
-    let mut statement =
-        connection.prepare_cached("SELECT decision, fingerprint FROM requests WHERE key = ?1 AND expires_at > ?2")?;
-    let found: Option<(Vec<u8>, Vec<u8>)> =
-        statement.query_row((key.as_slice(), now.as_ms()), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+/// What stands for a request in a log: its fingerprint, and the decision unless it is only claimed.
+pub(super) fn marked(
+    connection: &Connection,
+    log: LogId,
+    key: &[u8; 32],
+    now: Instant,
+) -> Result<Option<(Option<DecisionKey>, [u8; 32])>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT decision, fingerprint FROM requests
+         WHERE placement = ?1 AND partition = ?2 AND key = ?3 AND expires_at > ?4",
+    )?;
+    let found: Option<(Option<Vec<u8>>, Vec<u8>)> = statement
+        .query_row((log.placement, log.partition, key.as_slice(), now.as_ms()), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
     let Some((decision, fingerprint)) = found else { return Ok(None) };
-    Ok(Some(AppendOutcome::Repeated {
-        decision: fixed(&decision, "requests", hex(key))?,
-        fingerprint: fixed(&fingerprint, "requests", hex(key))?,
-    }))
+    let decision = decision.map(|decision| fixed(&decision, "requests", hex(key))).transpose()?;
+    Ok(Some((decision, fixed(&fingerprint, "requests", hex(key))?)))
+}
+
+/// What answers a marked request already, in the first log that does.
+pub(super) fn answered(
+    connection: &Connection,
+    logs: &[LogId],
+    key: &[u8; 32],
+    now: Instant,
+) -> Result<Option<AppendOutcome>> {
+    for log in logs {
+        if let Some((Some(decision), fingerprint)) = marked(connection, *log, key, now)? {
+            return Ok(Some(AppendOutcome::Repeated { decision, fingerprint }));
+        }
+    }
+    Ok(None)
 }
 
 /// Open decisions whose windows are over.
@@ -144,19 +165,24 @@ pub(super) fn log_end(connection: &Connection, log: LogId) -> Result<u64> {
     last.map_or(Ok(0), |last| Ok(number::<u64>(last, "log", name(log))? + 1))
 }
 
+/// Offset and token of a model's statistics in a log.
+pub(super) fn statistics_head(connection: &Connection, model_id: &str, log: LogId) -> Result<Option<(u64, u64)>> {
+    let found: Option<(i64, i64)> = connection
+        .prepare_cached("SELECT offset, token FROM statistics WHERE model = ?1 AND placement = ?2 AND partition = ?3")?
+        .query_row((model_id, log.placement, log.partition), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let number = |value| number(value, "statistics", format!("model {model_id} {}", name(log)));
+    found.map(|(offset, token)| Ok((number(offset)?, number(token)?))).transpose()
+}
+
 /// The statistics of a model in a log.
 pub(super) fn statistics(connection: &Connection, model_id: &str, log: LogId) -> Result<StoredStatistics> {
-    let found = connection
-        .prepare_cached(
-            "SELECT offset, token, shared FROM statistics WHERE model = ?1 AND placement = ?2 AND partition = ?3",
-        )?
-        .query_row((model_id, log.placement, log.partition), |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get(2)?))
-        })
-        .optional()?;
-    let Some((offset, token, shared)) = found else { return Ok(StoredStatistics::default()) };
-
-    let key = || format!("model {model_id} {}", name(log));
+    let Some((offset, token)) = statistics_head(connection, model_id, log)? else {
+        return Ok(StoredStatistics::default());
+    };
+    let shared = connection
+        .prepare_cached("SELECT shared FROM statistics WHERE model = ?1 AND placement = ?2 AND partition = ?3")?
+        .query_row((model_id, log.placement, log.partition), |row| row.get(0))?;
     let arms = connection
         .prepare_cached(
             "SELECT arm, statistics FROM statistics_arms WHERE model = ?1 AND placement = ?2 AND partition = ?3
@@ -164,6 +190,5 @@ pub(super) fn statistics(connection: &Connection, model_id: &str, log: LogId) ->
         )?
         .query_map((model_id, log.placement, log.partition), |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    let (offset, token) = (number(offset, "statistics", key())?, number(token, "statistics", key())?);
     Ok(StoredStatistics { offset, token, shared, arms })
 }

@@ -53,10 +53,11 @@ CREATE TABLE decisions (
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX decisions_due ON decisions (placement, partition, closes_at, id) WHERE closed = 0;
 CREATE TABLE requests (
-    key BLOB PRIMARY KEY,
-    decision BLOB NOT NULL,
+    placement INTEGER, partition INTEGER, key BLOB,
+    decision BLOB,
     fingerprint BLOB NOT NULL,
-    expires_at INTEGER NOT NULL
+    expires_at INTEGER NOT NULL,
+    PRIMARY KEY (placement, partition, key)
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX requests_by_expiry ON requests (expires_at);
 CREATE TABLE statistics (
@@ -74,6 +75,8 @@ CREATE TABLE statistics_arms (
 CREATE TABLE learners (
     placement INTEGER, partition INTEGER,
     token INTEGER NOT NULL,
+    holder BLOB,
+    until INTEGER NOT NULL,
     PRIMARY KEY (placement, partition)
 ) WITHOUT ROWID, STRICT;
 ";

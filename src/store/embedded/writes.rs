@@ -10,8 +10,8 @@ use super::{
 use crate::{
     engine::instant::Instant,
     store::{
-        AdvanceOutcome, AppendOutcome, CommitOutcome, DecisionAppend, DecisionKey, LedgerAdvance, LogId, Result,
-        StatisticsCommit, StoreError, StoredCatalog,
+        AdvanceOutcome, AppendOutcome, CommitOutcome, DecisionAppend, DecisionKey, Leadership, LedgerAdvance, LogId,
+        RequestMark, Result, StatisticsCommit, StoredCatalog, sequence_after,
     },
 };
 use rusqlite::{Connection, OptionalExtension};
@@ -22,6 +22,19 @@ pub(super) const FORGET_MAX: u64 = 4096;
 
 /// The length of every log that was written to, so that an append need not look for its end.
 pub(super) type LogEnds = BTreeMap<LogId, u64>;
+
+/// Who learns from a log, and the newest token that was given out or wrote.
+struct Lease {
+    token: u64,
+    holder: Option<Vec<u8>>,
+    until: Instant,
+}
+
+impl Default for Lease {
+    fn default() -> Self {
+        Self { token: 0, holder: None, until: Instant::from_ms(0) }
+    }
+}
 
 /// A transaction under way.
 pub(super) struct Writing<'a> {
@@ -35,6 +48,9 @@ impl Writing<'_> {
             .connection
             .prepare_cached("SELECT ifnull(max(revision), 0) FROM catalogs")?
             .query_row([], |row| row.get(0))?;
+        if reads::catalog(self.connection, Some(catalog.revision))?.as_ref() == Some(catalog) {
+            return Ok(true);
+        }
         // Compared as what a caller may send, so that no revision is too large to be refused quietly.
         if Some(catalog.revision) != number::<u64>(newest, "catalogs", newest)?.checked_add(1) {
             return Ok(false);
@@ -57,10 +73,14 @@ impl Writing<'_> {
         if let Some(offset) = self.offset_of(&append.decision, append.log)? {
             return Ok(AppendOutcome::Appended { offset });
         }
-        if let Some(mark) = &append.request
-            && let Some(repeated) = reads::answered(self.connection, &mark.key, mark.marked_at)?
-        {
-            return Ok(repeated);
+        if let Some(mark) = &append.request {
+            match reads::marked(self.connection, append.log, &mark.key, mark.marked_at)? {
+                Some((Some(decision), fingerprint)) => return Ok(AppendOutcome::Repeated { decision, fingerprint }),
+                Some((None, fingerprint)) if fingerprint != mark.fingerprint => {
+                    return Ok(AppendOutcome::Claimed { fingerprint });
+                }
+                _ => {}
+            }
         }
         let offset = self.append_record(append.log, &append.record)?;
         self.connection
@@ -77,33 +97,21 @@ impl Writing<'_> {
                 &append.ledger,
             ))?;
         if let Some(mark) = &append.request {
-            // Replaces only a mark that has expired: one that stands was found above.
-            self.connection
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO requests (key, decision, fingerprint, expires_at) VALUES (?1, ?2, ?3, ?4)",
-                )?
-                .execute((
-                    mark.key.as_slice(),
-                    append.decision.as_slice(),
-                    mark.fingerprint.as_slice(),
-                    mark.expires_at.as_ms(),
-                ))?;
+            self.set_mark(append.log, mark, Some(&append.decision))?;
         }
         Ok(AppendOutcome::Appended { offset })
     }
 
+    pub(super) fn claim_request(&mut self, log: LogId, mark: &RequestMark) -> Result<[u8; 32]> {
+        if let Some((_, fingerprint)) = reads::marked(self.connection, log, &mark.key, mark.marked_at)? {
+            return Ok(fingerprint);
+        }
+        self.set_mark(log, mark, None)?;
+        Ok(mark.fingerprint)
+    }
+
     pub(super) fn advance_ledger(&mut self, change: &LedgerAdvance) -> Result<AdvanceOutcome> {
-        let steps = u32::try_from(change.records.len()).ok();
-        let Some(sequence) = steps.and_then(|steps| change.from_sequence.checked_add(steps)) else {
-            let reason = format!(
-                "{} more changes of decision {} after {}; a ledger holds at most {}",
-                change.records.len(),
-                hex(&change.decision),
-                change.from_sequence,
-                u32::MAX
-            );
-            return Err(StoreError::Refused { reason });
-        };
+        let sequence = sequence_after(change)?;
         // Compares and writes in one statement; the log in the condition keeps a change out of another log.
         let changed = self
             .connection
@@ -131,16 +139,18 @@ impl Writing<'_> {
 
     pub(super) fn commit_statistics(&mut self, commit: &StatisticsCommit) -> Result<CommitOutcome> {
         let log = commit.log;
-        let stored: Option<i64> = self
-            .connection
-            .prepare_cached("SELECT offset FROM statistics WHERE model = ?1 AND placement = ?2 AND partition = ?3")?
-            .query_row((&commit.model_id, log.placement, log.partition), |row| row.get(0))
-            .optional()?;
-        let stored = stored.map_or(Ok(0), |offset| number(offset, "statistics", name(log)))?;
-        if commit.token < self.learner(log)? || commit.from_offset != stored {
+        let Lease { token: newest, .. } = self.lease(log)?;
+        let stored = reads::statistics_head(self.connection, &commit.model_id, log)?.map_or(0, |(offset, _)| offset);
+        if commit.token < newest {
             return Ok(CommitOutcome::Fenced);
         }
-        self.set_learner(log, commit.token)?;
+        if commit.from_offset != stored {
+            let same = reads::statistics(self.connection, &commit.model_id, log)?.is_after(commit);
+            return Ok(if same { CommitOutcome::Committed } else { CommitOutcome::Fenced });
+        }
+        if commit.token > newest {
+            self.set_lease(log, &Lease { token: commit.token, ..Lease::default() })?;
+        }
         self.connection
             .prepare_cached(
                 "INSERT OR REPLACE INTO statistics (model, placement, partition, offset, token, shared)
@@ -164,20 +174,35 @@ impl Writing<'_> {
         Ok(CommitOutcome::Committed)
     }
 
-    pub(super) fn take_over(&mut self, log: LogId) -> Result<u64> {
+    pub(super) fn lead(&mut self, log: LogId, holder: &[u8; 16], now: Instant, lease_ms: u64) -> Result<Leadership> {
+        let lease = self.lease(log)?;
+        let mine = lease.holder.as_deref() == Some(holder);
+        if lease.holder.is_some() && !mine && lease.until > now {
+            return Ok(Leadership::Follows { until: lease.until });
+        }
+        let until = now.plus_ms(lease_ms);
         // A stored token has a sign's room left above it.
-        let token = self.learner(log)? + 1;
-        self.set_learner(log, token)?;
-        Ok(token)
+        let token = if mine { lease.token } else { lease.token + 1 };
+        self.set_lease(log, &Lease { token, holder: Some(holder.to_vec()), until })?;
+        Ok(Leadership::Leads { token })
     }
 
-    /// Forgets expired marks, at most [`FORGET_MAX`] of them.
+    pub(super) fn resign(&mut self, log: LogId, holder: &[u8; 16]) -> Result<()> {
+        let lease = self.lease(log)?;
+        if lease.holder.as_deref() == Some(holder) {
+            self.set_lease(log, &Lease { token: lease.token, ..Lease::default() })?;
+        }
+        Ok(())
+    }
+
+    /// Forgets expired marks and claims, at most [`FORGET_MAX`] of them.
     pub(super) fn forget_some_requests(&mut self, now: Instant) -> Result<u64> {
         let forgotten = self
             .connection
             .prepare_cached(
-                "DELETE FROM requests
-                 WHERE key IN (SELECT key FROM requests WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
+                "DELETE FROM requests WHERE (placement, partition, key) IN (
+                     SELECT placement, partition, key FROM requests
+                     WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
             )?
             .execute((now.as_ms(), signed("limit", FORGET_MAX)?))?;
         Ok(forgotten as u64)
@@ -210,20 +235,48 @@ impl Writing<'_> {
         Ok(offset)
     }
 
-    /// The newest token of a log's learners; 0 where there was none.
-    fn learner(&self, log: LogId) -> Result<u64> {
-        let token: Option<i64> = self
-            .connection
-            .prepare_cached("SELECT token FROM learners WHERE placement = ?1 AND partition = ?2")?
-            .query_row((log.placement, log.partition), |row| row.get(0))
-            .optional()?;
-        token.map_or(Ok(0), |token| number(token, "learners", name(log)))
+    /// Writes what stands for a request; replaces only what has expired, and a claim of the same body.
+    fn set_mark(&self, log: LogId, mark: &RequestMark, decision: Option<&DecisionKey>) -> Result<()> {
+        self.connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO requests (placement, partition, key, decision, fingerprint, expires_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute((
+                log.placement,
+                log.partition,
+                mark.key.as_slice(),
+                decision.map(DecisionKey::as_slice),
+                mark.fingerprint.as_slice(),
+                mark.expires_at.as_ms(),
+            ))?;
+        Ok(())
     }
 
-    fn set_learner(&self, log: LogId, token: u64) -> Result<()> {
+    /// Who leads a log; token 0 and nobody where there was none.
+    fn lease(&self, log: LogId) -> Result<Lease> {
+        let found: Option<(i64, Option<Vec<u8>>, i64)> = self
+            .connection
+            .prepare_cached("SELECT token, holder, until FROM learners WHERE placement = ?1 AND partition = ?2")?
+            .query_row((log.placement, log.partition), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((token, holder, until)) = found else { return Ok(Lease::default()) };
+        Ok(Lease { token: number(token, "learners", name(log))?, holder, until: Instant::from_ms(until) })
+    }
+
+    fn set_lease(&self, log: LogId, lease: &Lease) -> Result<()> {
         self.connection
-            .prepare_cached("INSERT OR REPLACE INTO learners (placement, partition, token) VALUES (?1, ?2, ?3)")?
-            .execute((log.placement, log.partition, signed("token", token)?))?;
+            .prepare_cached(
+                "INSERT OR REPLACE INTO learners (placement, partition, token, holder, until)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute((
+                log.placement,
+                log.partition,
+                signed("token", lease.token)?,
+                &lease.holder,
+                lease.until.as_ms(),
+            ))?;
         Ok(())
     }
 }

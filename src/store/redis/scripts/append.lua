@@ -1,0 +1,59 @@
+#!lua
+-- Appends a decision to its log, with its ledger, its closing time and its request mark.
+--
+-- Closes the race of two calls with one request: whoever comes second finds the mark of the first.
+-- Safe to send again: an id that is stored is answered with its offset, and nothing is written.
+--
+-- KEYS: log, decision, open decisions[, request]
+-- ARGV: id, record, ledger, closing time in ms[, fingerprint, marked at, expires at, lifetime in ms]
+-- Answers the offset; or 52 bytes, decision and fingerprint of an earlier answer; or the 32 bytes of another's claim.
+
+local HEAD = '>BI8I4Bi8'
+local log, decision, open, request = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local id, record, ledger, closes_at = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local fingerprint, marked_at, expires_at, lifetime = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+
+-- Everything that can fail comes before the first write, since nothing is rolled back. Reading a key proves its type.
+if #id ~= 20 or not closes_at then
+  return redis.error_reply('ERR an append needs an id of 20 bytes and a closing time')
+end
+if request and not (#fingerprint == 32 and marked_at and expires_at and lifetime and lifetime > 0) then
+  return redis.error_reply('ERR a mark needs a fingerprint of 32 bytes, its times and its lifetime')
+end
+local head = redis.call('GETRANGE', decision, 0, 21)
+redis.call('XLEN', log)
+redis.call('ZSCORE', open, id)
+if head ~= '' then
+  if #head < 22 or string.byte(head) ~= 1 then
+    return redis.error_reply('CORRUPT a decision that this release did not write')
+  end
+  local _, offset = struct.unpack(HEAD, head)
+  return offset
+end
+if request then
+  local mark = redis.call('GET', request)
+  if mark then
+    if (#mark ~= 41 and #mark ~= 61) or string.byte(mark) ~= 1 then
+      return redis.error_reply('CORRUPT a mark that this release did not write')
+    end
+    local _, expires = struct.unpack('>Bi8', mark)
+    local claimed = string.sub(mark, 10, 41)
+    if expires > marked_at then
+      if #mark == 61 then
+        return string.sub(mark, 42) .. claimed
+      elseif claimed ~= fingerprint then
+        return claimed
+      end
+    end
+  end
+end
+
+local entry = redis.call('XADD', log, '0-*', 'r', record)
+local offset = tonumber(string.sub(entry, 3)) - 1
+redis.call('SET', decision, struct.pack(HEAD, 1, offset, 0, 0, closes_at) .. ledger)
+redis.call('ZADD', open, ARGV[4], id)
+-- Last: a mark without its decision would answer every retry with nothing.
+if request then
+  redis.call('SET', request, struct.pack('>Bi8', 1, expires_at) .. fingerprint .. id, 'PX', ARGV[8])
+end
+return offset

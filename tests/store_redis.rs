@@ -1,0 +1,521 @@
+//! What only the Redis store promises: it comes back when Redis does, trusts no server that forgets, needs few rights,
+//! shows no password, and may be told everything twice.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
+#[path = "common/store.rs"]
+mod fixtures;
+
+use fixtures::{
+    Redis, advance, append, at, catalog, commit, key, log, mark, offset, record,
+    redis::{Cluster, DEADLINE, Server, cluster_url, standalone_url},
+    whole_log,
+};
+use offer_ranker::store::{
+    AdvanceOutcome::{Advanced, Conflict},
+    AppendOutcome,
+    CommitOutcome::Committed,
+    Leadership, Store, StoreError,
+    redis::{RedisStore, RedisUrl},
+};
+use redis::Commands as _;
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Instant,
+};
+use tokio::task::JoinSet;
+
+/// With `everysec` a write may still wait in the process while an earlier one is synced, and be lost with it.
+const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+
+async fn open(url: &RedisUrl) -> RedisStore {
+    RedisStore::open(url, [7; 48]).await.unwrap()
+}
+
+async fn refusal(url: &RedisUrl) -> String {
+    match RedisStore::open(url, [7; 48]).await {
+        Err(error @ StoreError::Open { .. }) => error.to_string(),
+        Err(other) => panic!("an Open error, not {other:?}"),
+        Ok(_) => panic!("{url} was opened"),
+    }
+}
+
+fn parse(url: &str) -> RedisUrl {
+    url.parse().unwrap()
+}
+
+/// Calls a verb until the store is there again.
+async fn until_available<T, F: Future<Output = Result<T, StoreError>>>(verb: impl Fn() -> F) -> T {
+    let begun = Instant::now();
+    loop {
+        match verb().await {
+            Err(error) if error.is_transient() && begun.elapsed() < DEADLINE => {}
+            answer => return answer.unwrap(),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_kill_9_of_redis_and_the_store_reconnects() {
+    let mut server = Server::start(&DURABLE);
+    let store = Arc::new(open(&server.url("")).await);
+    let mut acknowledged = Vec::new();
+    for round in 0..3 {
+        let mut callers = JoinSet::new();
+        for caller in 0..8 {
+            let store = Arc::clone(&store);
+            callers.spawn(async move {
+                let (first, mut mine) = (round * 1_000_000 + caller, Vec::new());
+                for n in (first..).step_by(8) {
+                    let log = log(1, u16::try_from(n % 2).unwrap());
+                    let Ok(outcome) = store.append_decision(append(log, n)).await else { return mine };
+                    mine.push((n, offset(outcome)));
+                    let change = advance(log, n, 0, &[&format!("outcome {n}")]);
+                    if store.advance_ledgers(vec![change]).await.is_err() {
+                        return mine;
+                    }
+                }
+                mine
+            });
+        }
+        while store.log_ends().await.unwrap().iter().map(|(_, end)| end).sum::<u64>() < 100 * (round + 1) {}
+        server.kill();
+        acknowledged.extend(callers.join_all().await.into_iter().flatten());
+        assert!(store.log_ends().await.unwrap_err().is_transient());
+        server.start_again();
+        // The same store, and one that has nothing to do with it, find everything.
+        until_available(|| store.log_ends()).await;
+        for store in [&store, &Arc::new(open(&server.url("")).await)] {
+            for partition in 0..2 {
+                let records = whole_log(&**store, log(1, partition)).await;
+                for (n, offset) in acknowledged.iter().filter(|(n, _)| n % 2 == u64::from(partition)) {
+                    assert_eq!(records[usize::try_from(*offset).unwrap()], record(*n));
+                }
+            }
+        }
+    }
+    assert!(acknowledged.len() >= 100);
+}
+
+#[tokio::test]
+async fn a_cluster_whose_node_was_away_serves_again() {
+    let mut cluster = Cluster::start_with(&DURABLE);
+    let store = open(&cluster.url("p")).await;
+    let logs: Vec<_> = (0..16).map(|partition| log(1, partition)).collect();
+    for log in &logs {
+        store.append_decision(append(*log, 0)).await.unwrap();
+    }
+    cluster.nodes_mut()[1].kill();
+    cluster.nodes_mut()[1].start_again();
+    for log in &logs {
+        until_available(|| store.append_decision(append(*log, 1))).await;
+        assert_eq!(whole_log(&store, *log).await, [record(0), record(1)]);
+    }
+}
+
+#[tokio::test]
+async fn scripts_that_a_server_has_forgotten_are_sent_again() {
+    let server = Server::start(&[]);
+    let store = open(&server.url("")).await;
+    for n in 0..3 {
+        assert!(server.command("SCRIPT FLUSH").starts_with("+OK"));
+        let changes = vec![advance(log(1, 0), n, 0, &["a"]), advance(log(1, 0), n, 1, &["b"])];
+        assert_eq!(offset(store.append_decision(append(log(1, 0), n)).await.unwrap()), n * 3);
+        assert!(server.command("SCRIPT FLUSH").starts_with("+OK"));
+        assert_eq!(store.advance_ledgers(changes).await.unwrap(), [Advanced, Advanced]);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_became_a_replica_is_left() {
+    let (primary, server) = (Server::start(&[]), Server::start(&[]));
+    let store = open(&server.url("")).await;
+    store.append_decision(append(log(1, 0), 0)).await.unwrap();
+    assert!(server.command(&format!("REPLICAOF 127.0.0.1 {}", primary.port)).starts_with("+OK"));
+    let error = store.append_decision(append(log(1, 0), 1)).await.unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("replica"), "{error}");
+    let connections = |server: &Server| {
+        let stats = server.command("INFO stats");
+        let count = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:")).unwrap();
+        count.parse::<u64>().unwrap()
+    };
+    // Whatever the name leads to by now is connected to anew.
+    let before = connections(&server);
+    store.append_decision(append(log(1, 0), 1)).await.unwrap_err();
+    assert!(connections(&server) >= before + 2, "the look itself, and the store");
+    assert!(server.command("REPLICAOF NO ONE").starts_with("+OK"));
+    until_available(|| store.append_decision(append(log(1, 0), 1))).await;
+}
+
+#[tokio::test]
+async fn full_memory_refuses_writes_and_loses_nothing() {
+    let server = Server::start(&["--maxmemory", "30mb", "--maxmemory-policy", "noeviction"]);
+    let store = open(&server.url("")).await;
+    let mut appended = 0;
+    let error = loop {
+        let mut large = append(log(1, 0), appended);
+        large.record = vec![1; 1 << 20];
+        match store.append_decision(large).await {
+            Ok(_) => appended += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_transient() && error.to_string().contains("raise maxmemory"), "{error}");
+    assert_eq!(store.log_ends().await.unwrap(), [(log(1, 0), appended)]);
+    assert_eq!(whole_log(&store, log(1, 0)).await.len() as u64, appended);
+}
+
+#[tokio::test]
+async fn servers_that_evict_are_refused_with_what_to_change() {
+    let server = Server::start(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]);
+    let refused = refusal(&server.url("")).await;
+    assert!(refused.contains("CONFIG SET maxmemory-policy noeviction"), "{refused}");
+    assert!(server.command("CONFIG SET maxmemory-policy noeviction").starts_with("+OK"));
+    open(&server.url("")).await;
+    // Of a Cluster every primary is asked.
+    let cluster = Cluster::start_with(&[]);
+    open(&cluster.url("p")).await;
+    for setting in ["maxmemory 100mb", "maxmemory-policy volatile-ttl"] {
+        assert!(cluster.nodes()[2].command(&format!("CONFIG SET {setting}")).starts_with("+OK"));
+    }
+    let refused = refusal(&cluster.url("p")).await;
+    assert!(refused.contains("noeviction") && refused.contains(&cluster.nodes()[2].port.to_string()), "{refused}");
+}
+
+#[tokio::test]
+async fn where_nobody_answers_opening_says_where_and_what_to_look_at() {
+    let server = Server::start(&[]);
+    let url = server.url("");
+    drop(server);
+    let refused = refusal(&url).await;
+    assert!(refused.contains(&url.to_string()) && refused.contains("is Redis running there"), "{refused}");
+}
+
+/// The rule of docs/redis.md for the service's user, as words of one command.
+fn documented_rule() -> Vec<String> {
+    let page = include_str!("../docs/redis.md");
+    let rule =
+        page.lines().skip_while(|line| !line.starts_with("ACL SETUSER offer-ranker")).take_while(|line| *line != "```");
+    let rule: String = rule.map(|line| line.trim_end_matches('\\')).collect();
+    rule.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Sets the documented rule, with `s3cret` for its password.
+fn set_documented_rule(server: &Server) {
+    let mut command = redis::Cmd::new();
+    for word in documented_rule() {
+        command.arg(if word.starts_with('>') { ">s3cret".to_owned() } else { word });
+    }
+    command.exec(&mut server.connect()).unwrap();
+    let default_off =
+        redis::cmd("ACL").arg(&["SETUSER", "default", "nopass", "nocommands", "+acl"]).exec(&mut server.connect());
+    default_off.unwrap();
+}
+
+/// Every verb there is, each of them twice with the same arguments.
+async fn every_verb_twice(store: &dyn Store) {
+    let here = log(1, 0);
+    let mut marked = append(here, 0);
+    marked.request = Some(mark(1, 1, 0));
+    for _ in 0..2 {
+        assert!(store.append_catalog(catalog(1, "first")).await.unwrap());
+        assert_eq!(offset(store.append_decision(marked.clone()).await.unwrap()), 0);
+        assert_eq!(store.claim_request(here, &mark(2, 1, 0)).await.unwrap(), [1; 32]);
+        assert_eq!(store.lead(here, [1; 16], at(0), 100).await.unwrap(), Leadership::Leads { token: 1 });
+    }
+    let change = advance(here, 0, 0, &["a", "b"]);
+    let mut closing = advance(here, 0, 2, &["closed"]);
+    closing.closed = true;
+    for outcome in [Advanced, Conflict] {
+        assert_eq!(store.advance_ledgers(vec![change.clone()]).await.unwrap(), [outcome]);
+    }
+    assert_eq!(store.due(here, at(1_000), 10).await.unwrap(), [key(here, 0)]);
+    for outcome in [Advanced, Conflict] {
+        assert_eq!(store.advance_ledgers(vec![closing.clone()]).await.unwrap(), [outcome]);
+    }
+    for _ in 0..2 {
+        let commit = commit(here, 1, (0, 4), &[("a", "x"), ("b", "y")]);
+        assert_eq!(store.commit_statistics(commit).await.unwrap(), Committed);
+    }
+    for _ in 0..2 {
+        store.resign(here, [1; 16]).await.unwrap();
+        store.forget_requests(at(0)).await.unwrap();
+    }
+    // Everything was written once.
+    assert_eq!(store.catalog(None).await.unwrap(), Some(catalog(1, "first")));
+    assert_eq!(whole_log(store, here).await, [record(0), b"a".to_vec(), b"b".to_vec(), b"closed".to_vec()]);
+    assert_eq!(store.log_ends().await.unwrap(), [(here, 4)]);
+    assert_eq!(store.decisions(&[key(here, 0)]).await.unwrap()[0].as_ref().unwrap().sequence, 3);
+    assert!(store.due(here, at(1_000), 10).await.unwrap().is_empty());
+    assert_eq!(store.statistics("m", here).await.unwrap().arms.len(), 2);
+    let told = AppendOutcome::Repeated { decision: key(here, 0), fingerprint: [1; 32] };
+    assert_eq!(store.answered(&[here], [1; 32], at(0)).await.unwrap(), Some(told));
+}
+
+#[tokio::test]
+async fn every_verb_may_arrive_twice() {
+    for backend in [Redis::standalone(), Redis::cluster()] {
+        every_verb_twice(&backend.open_redis().await).await;
+    }
+}
+
+#[tokio::test]
+async fn the_documented_rights_are_enough_and_no_more_than_the_prefix() {
+    let server = Server::start(&[]);
+    set_documented_rule(&server);
+    let address =
+        |password: &str, rest: &str| parse(&format!("redis://offer-ranker:{password}@127.0.0.1:{}{rest}", server.port));
+    every_verb_twice(&open(&address("s3cret", "")).await).await;
+    RedisStore::open_read_only(&address("s3cret", "")).await.unwrap();
+    let elsewhere = refusal(&address("s3cret", "?prefix=other")).await;
+    assert!(elsewhere.contains("ACL"), "{elsewhere}");
+    let wrong = refusal(&address("wr0ng", "")).await;
+    assert!(wrong.contains("user or password are wrong"), "{wrong}");
+    for said in [elsewhere, wrong] {
+        assert!(!said.contains("s3cret") && !said.contains("wr0ng"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn the_documented_rights_are_enough_for_a_cluster() {
+    let cluster = Cluster::start_with(&[]);
+    cluster.nodes().iter().for_each(set_documented_rule);
+    let url = parse(&format!("redis://offer-ranker:s3cret@127.0.0.1:{}", cluster.nodes()[0].port));
+    every_verb_twice(&open(&url).await).await;
+}
+
+/// A certificate authority and a server's certificate signed by it, as files in a directory.
+fn make_certificates(directory: &std::path::Path) {
+    let openssl = |arguments: &str| {
+        let output = Command::new("openssl").args(arguments.split(' ')).current_dir(directory).output().unwrap();
+        assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    std::fs::write(directory.join("names"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=ca"));
+    openssl(&format!("req {key} -keyout server.key -out server.csr -subj /CN=redis"));
+    openssl("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem -days 2 -extfile names");
+}
+
+#[tokio::test]
+async fn tls_is_spoken_where_the_address_says_so_and_only_to_who_can_prove_itself() {
+    let directory = tempfile::tempdir().unwrap().keep();
+    make_certificates(&directory);
+    let tls = ["--tls-cert-file", "server.pem", "--tls-key-file", "server.key", "--tls-ca-cert-file", "ca.pem"];
+    let more = ["--tls-auth-clients", "no", "--requirepass", "s3cret", "--tls-port", "PORT"];
+    let server = Server::start_in(directory, &[&tls[..], &more].concat());
+    let authority = server.directory().join("ca.pem");
+    let address = |rest: &str| parse(&format!("rediss://:s3cret@127.0.0.1:{}/?{rest}", server.port));
+    every_verb_twice(&open(&address(&format!("tls_ca={}", authority.display()))).await).await;
+
+    let unknown = refusal(&address("prefix=p")).await;
+    assert!(unknown.to_lowercase().contains("certificate"), "{unknown}");
+    let missing = refusal(&address("tls_ca=/nowhere.pem")).await;
+    assert!(missing.contains("/nowhere.pem cannot be read"), "{missing}");
+    let plain = refusal(&parse(&format!("redis://:s3cret@127.0.0.1:{}", server.port))).await;
+    assert!([unknown, missing, plain].iter().all(|said| !said.contains("s3cret")));
+}
+
+#[tokio::test]
+async fn a_key_of_another_type_is_told_before_anything_is_written() {
+    let server = Server::start(&[]);
+    let store = open(&server.url("?prefix=p")).await;
+    store.append_decision(append(log(1, 0), 0)).await.unwrap();
+    let mut connection = server.connect();
+    let of = |name: &[u8]| [b"p:{1:0}:", name].concat();
+    let request = of(&[b"req:", &[1; 32][..]].concat());
+    let decision = of(&[b"d:", &key(log(1, 0), 1)[..]].concat());
+    let foreign = [of(b"open"), request, decision];
+    for name in &foreign {
+        let stood: Vec<u8> =
+            redis::cmd("DUMP").arg(name).query::<Option<Vec<u8>>>(&mut connection).unwrap().unwrap_or_default();
+        let _: () = connection.del(name).unwrap();
+        let _: () = connection.lpush(name, "a list").unwrap();
+        let keys: i64 = redis::cmd("DBSIZE").query(&mut connection).unwrap();
+        let mut marked = append(log(1, 0), 1);
+        marked.request = Some(mark(1, 1, 0));
+        let error = store.append_decision(marked).await.unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        if name.ends_with(b"open") {
+            let error = store.advance_ledgers(vec![advance(log(1, 0), 0, 0, &["a"])]).await.unwrap_err();
+            assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        }
+        assert_eq!(store.log_ends().await.unwrap(), [(log(1, 0), 1)]);
+        assert_eq!(redis::cmd("DBSIZE").query::<i64>(&mut connection).unwrap(), keys);
+        let _: () = connection.del(name).unwrap();
+        if !stood.is_empty() {
+            redis::cmd("RESTORE").arg(name).arg(0).arg(stood).exec(&mut connection).unwrap();
+        }
+    }
+    let _: () = connection.set(of(b"learner"), "a string").unwrap();
+    let error = store.commit_statistics(commit(log(1, 0), 1, (0, 1), &[("a", "x")])).await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    assert_eq!(store.statistics("m", log(1, 0)).await.unwrap().offset, 0);
+}
+
+#[tokio::test]
+async fn every_key_is_known_and_what_may_go_has_a_ttl() {
+    let server = Server::start(&[]);
+    every_verb_twice(&open(&server.url("?prefix=p")).await).await;
+    let mut connection = server.connect();
+    let keys: Vec<Vec<u8>> = connection.keys("*").unwrap();
+    let mut known: Vec<_> = keys
+        .iter()
+        .map(|name| {
+            let ttl: i64 = connection.pttl(name).unwrap();
+            (String::from_utf8_lossy(&name[..name.len().min(12)]).into_owned(), ttl > 0)
+        })
+        .collect();
+    known.sort();
+    let expected = [
+        ("p:{1:0}:d:\u{1}\0", false),
+        ("p:{1:0}:lear", false),
+        ("p:{1:0}:log", false),
+        ("p:{1:0}:req:", true),
+        ("p:{1:0}:req:", true),
+        ("p:{1:0}:stat", false),
+        ("p:{catalog}:", false),
+        ("p:{catalog}:", false),
+        ("p:{meta}:ide", false),
+        ("p:{meta}:log", false),
+    ];
+    assert_eq!(known, expected.map(|(name, goes)| (name.to_owned(), goes)));
+}
+
+#[tokio::test]
+async fn a_view_reads_what_is_there_and_refuses_to_write() {
+    let url = standalone_url();
+    assert!(
+        matches!(RedisStore::open_read_only(&url).await, Err(StoreError::Open { reason, .. }) if reason.contains("no store"))
+    );
+    let store = open(&url).await;
+    let view = RedisStore::open_read_only(&url).await.unwrap();
+    store.append_decision(append(log(1, 0), 0)).await.unwrap();
+    assert_eq!(view.log_ends().await.unwrap(), [(log(1, 0), 1)], "also what came after it was opened");
+    assert_eq!(view.identity().hash_key, store.identity().hash_key);
+    let refusals = [
+        view.append_catalog(catalog(1, "first")).await.unwrap_err(),
+        view.append_decision(append(log(1, 0), 1)).await.unwrap_err(),
+        view.claim_request(log(1, 0), &mark(1, 1, 0)).await.unwrap_err(),
+        view.advance_ledgers(vec![advance(log(1, 0), 0, 0, &["a"])]).await.unwrap_err(),
+        view.commit_statistics(commit(log(1, 0), 0, (0, 1), &[])).await.unwrap_err(),
+        view.lead(log(1, 0), [1; 16], at(0), 10).await.unwrap_err(),
+        view.resign(log(1, 0), [1; 16]).await.unwrap_err(),
+        view.forget_requests(at(0)).await.unwrap_err(),
+    ];
+    for refusal in refusals {
+        assert!(matches!(&refusal, StoreError::Refused { reason } if reason.contains("read-only")), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn what_another_release_or_program_wrote_is_refused() {
+    let server = Server::start(&[]);
+    for (facts, says) in [("\u{2}and more", "run that release"), ("", "another program"), ("\0", "another program")] {
+        let _: () = server.connect().set("or1:{meta}:identity", facts).unwrap();
+        let refused = refusal(&server.url("")).await;
+        assert!(refused.contains(says), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn stores_on_one_redis_are_kept_apart_by_their_prefixes() {
+    for (first, second) in [(standalone_url(), standalone_url()), (cluster_url(), cluster_url())] {
+        let (first, second) = (open(&first).await, open(&second).await);
+        first.append_decision(append(log(1, 0), 0)).await.unwrap();
+        assert_eq!(second.log_ends().await.unwrap(), []);
+        assert_eq!(second.decisions(&[key(log(1, 0), 0)]).await.unwrap(), [None]);
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_the_list_of_logs_has_lost_is_listed_again() {
+    let server = Server::start(&[]);
+    let store = open(&server.url("")).await;
+    store.append_decision(append(log(1, 0), 0)).await.unwrap();
+    let _: () = server.connect().del("or1:{meta}:logs").unwrap();
+    for store in [&store, &open(&server.url("")).await] {
+        assert_eq!(store.log_ends().await.unwrap(), [(log(1, 0), 1)]);
+    }
+}
+
+#[tokio::test]
+async fn queued_writes_are_finished_by_dropping_or_closing_the_store() {
+    let backend = Redis::standalone();
+    let store = Arc::new(backend.open_redis().await);
+    let mut calls = JoinSet::new();
+    for n in 0..100 {
+        let store = Arc::clone(&store);
+        calls.spawn(async move { store.append_decision(append(log(1, 0), n)).await });
+    }
+    drop(store);
+    assert!(calls.join_all().await.iter().all(Result::is_ok));
+    let store = backend.open_redis().await;
+    assert_eq!(store.log_ends().await.unwrap(), [(log(1, 0), 100)]);
+    for _ in 0..2 {
+        store.close().await.unwrap();
+    }
+    let closed =
+        [store.log_ends().await.unwrap_err(), store.append_decision(append(log(1, 0), 200)).await.unwrap_err()];
+    assert!(closed.iter().all(StoreError::is_transient), "{closed:?}");
+}
+
+#[tokio::test]
+async fn a_missing_record_is_told_by_log_and_offset() {
+    let server = Server::start(&[]);
+    let store = open(&server.url("")).await;
+    for n in 0..3 {
+        store.append_decision(append(log(1, 0), n)).await.unwrap();
+    }
+    redis::cmd("XDEL").arg("or1:{1:0}:log").arg("0-2").exec(&mut server.connect()).unwrap();
+    let errors =
+        [store.read_log(log(1, 0), 0, 10).await.unwrap_err(), store.decisions(&[key(log(1, 0), 1)]).await.unwrap_err()];
+    for error in errors {
+        assert!(matches!(&error, StoreError::Corrupt { reason } if reason.contains("offset 1")), "{error}");
+    }
+    assert_eq!(store.log_ends().await.unwrap(), [(log(1, 0), 3)], "its end does not move");
+}
+
+/// The server's executable on this store, until it names the store.
+fn serve(url: &str) -> (Child, String) {
+    let mut server = Command::new(env!("CARGO_BIN_EXE_offer-ranker"))
+        .args(["serve", "--catalog", "examples/paywall.yaml", "--listen", "127.0.0.1:0"])
+        .env("OFFER_RANKER_STORE", url)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(server.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut said = String::new();
+    for line in lines {
+        said += &line;
+        if line.starts_with("  store ") {
+            break;
+        }
+    }
+    (server, said)
+}
+
+#[test]
+fn serve_and_audit_take_the_address_and_never_show_its_password() {
+    let redis = Server::start(&["--requirepass", "s3cret"]);
+    let url = |password: &str| format!("redis://:{password}@127.0.0.1:{}", redis.port);
+    let (server, mut said) = serve(&url("s3cret"));
+    assert!(said.contains(&format!("store redis://127.0.0.1:{}", redis.port)), "{said}");
+    let mut told = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_offer-ranker")).args(arguments).output().unwrap();
+        said += &String::from_utf8_lossy(&[output.stdout, output.stderr].concat());
+        output.status.success()
+    };
+    assert!(told(&["audit", "--store", &url("s3cret")]));
+    assert!(!told(&["audit", "--store", &url("s3cret-too")]));
+    assert!(!told(&["audit", "--store", &format!("{}/x", url("s3cret"))]));
+    assert!(Command::new("kill").arg(server.id().to_string()).status().unwrap().success());
+    let output = server.wait_with_output().unwrap();
+    assert!(output.status.success());
+    said += &String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("appendonly is no") && said.contains("stopped"), "{said}");
+    assert!(!said.contains("s3cret"), "{said}");
+}
