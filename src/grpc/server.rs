@@ -1,6 +1,6 @@
 //! The gRPC server: three services over one [`Service`], health and reflection beside them.
 
-use super::convert;
+use super::{convert, meter::MeterCalls};
 use crate::{
     proto::{
         self, catalog_service_server::CatalogServiceServer, engine_types::timestamp,
@@ -48,6 +48,7 @@ pub async fn run(
         .max_concurrent_streams(STREAMS_MAX)
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
+        .layer(MeterCalls::new())
         .add_service(tonic_health::pb::health_server::HealthServer::new(
             tonic_health::server::HealthService::from_health_reporter(health.clone()),
         ))

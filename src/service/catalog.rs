@@ -4,6 +4,7 @@ use super::{
     Result, Service, ServiceError, Settings, Violation,
     assembly::{Assembly, Failures, Learning, Revision, number_of},
     kept_catalogs::KeptCatalogs,
+    meters::ReportMeters,
     pseudonym::Pseudonyms,
     serving::Serving,
     validate,
@@ -108,6 +109,7 @@ impl Service {
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             catalogs: KeptCatalogs::default(),
+            stray_reports: ReportMeters::of(""),
             serving: ArcSwap::from_pointee(serving),
         };
         let serving = service.serving();

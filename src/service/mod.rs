@@ -20,6 +20,7 @@ pub mod contexts;
 pub mod feedback;
 mod kept_catalogs;
 pub mod learner;
+pub mod meters;
 pub mod outcome_report;
 pub mod placement;
 pub mod pseudonym;
@@ -31,6 +32,7 @@ pub mod validate;
 pub use crate::catalog::Violation;
 use assembly::Learning;
 use kept_catalogs::KeptCatalogs;
+use meters::ReportMeters;
 use pseudonym::Pseudonyms;
 use serving::Serving;
 
@@ -50,6 +52,8 @@ pub struct Service {
     /// Cuts off `tasks`.
     stopping: CancellationToken,
     catalogs: KeptCatalogs,
+    /// Of reports whose decision's id names no placement that is served.
+    stray_reports: ReportMeters,
 }
 
 /// How a service behaves.

@@ -61,7 +61,7 @@ impl Service {
             Ok((served, valid)) => {
                 let record = self.decide(&command, served, valid, now);
                 let answer = Answer { record, catalog: serving.catalog.clone() };
-                self.append(answer, &served.snapshot.placement, mark).await
+                self.append(answer, served, mark).await
             }
             // What was answered once stays answered, even where the catalog of today would refuse it.
             Err(refusal) => match mark {
@@ -141,9 +141,9 @@ impl Service {
         }
     }
 
-    async fn append(&self, answer: Answer, placement: &Placement, mark: Option<RequestMark>) -> Result<Answer> {
+    async fn append(&self, answer: Answer, served: &ServedPlacement, mark: Option<RequestMark>) -> Result<Answer> {
         let id = answer.record.id;
-        let windows = windows(placement, answer.record.decided_at);
+        let windows = windows(&served.snapshot.placement, answer.record.decided_at);
         let fingerprint = mark.as_ref().map(|mark| mark.fingerprint);
         let append = DecisionAppend {
             log: id.log(),
@@ -155,7 +155,10 @@ impl Service {
             request: mark,
         };
         match self.store.append_decision(append).await? {
-            AppendOutcome::Appended { .. } => Ok(answer),
+            AppendOutcome::Appended { .. } => {
+                served.meters.decided(&answer.record);
+                Ok(answer)
+            }
             AppendOutcome::Repeated { decision, fingerprint: earlier } if Some(earlier) == fingerprint => {
                 self.repeated_answer(&decision).await
             }

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use std::{fmt, sync::Arc};
 
 pub mod embedded;
+pub mod metered;
 
 /// One partition of one placement's log, by the numbers that decision ids carry for life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
