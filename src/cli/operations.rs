@@ -20,7 +20,7 @@ use tonic_health::server::HealthReporter;
 
 /// Flags of `serve` for operators.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub struct OperationsArgs {
     /// Address for metrics and probes (/metrics, /livez, /readyz); without it there are none. Keep it inside: nobody
     /// is asked who they are
     #[arg(long, env = "OFFER_RANKER_METRICS_LISTEN", value_name = "ADDRESS")]
@@ -49,7 +49,7 @@ pub(super) struct Operations {
 impl Operations {
     /// Opens the port. To be called first: what is measured before goes nowhere, and probes want to hear that the
     /// server is starting.
-    pub(super) async fn start(args: &Args) -> Result<Self, ServeError> {
+    pub(super) async fn start(args: &OperationsArgs) -> Result<Self, ServeError> {
         let mut operations = Self {
             probes: Arc::default(),
             drain_delay: Duration::from_millis(args.drain_delay_ms),

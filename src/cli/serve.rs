@@ -1,7 +1,7 @@
 //! `offer-ranker serve`: the service, until it is told to stop.
 
 use super::{
-    operations::{self, Operations},
+    operations::{Operations, OperationsArgs},
     store::{StoreAddress, StoreArgs},
 };
 use crate::{
@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, env = "OFFER_RANKER_DRAIN_MS", value_name = "MS", default_value_t = 10_000)]
     drain_ms: u64,
     #[command(flatten)]
-    operations: operations::Args,
+    operations: OperationsArgs,
 }
 
 /// Why the server could not start, or had to stop.

@@ -58,6 +58,9 @@ impl Server {
             }
             if let Some(found) = line.trim().strip_prefix("metrics http://") {
                 operators = found.strip_suffix("/metrics").map(str::to_owned);
+            }
+            // The last line that it prints: before that nobody may close the pipe.
+            if line.ends_with("RankingService/Rank") {
                 break;
             }
         }
