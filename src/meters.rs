@@ -144,21 +144,18 @@ const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'
 
 impl Meter {
     /// The counter with these values of the labels, in their order. Keep it: finding it costs more than counting.
-    #[must_use]
     pub fn counter(&self, values: &[&str]) -> Counter {
         debug_assert_eq!(self.kind, Kind::Counter, "{}", self.name);
         metrics::counter!(self.name, self.labelled(values))
     }
 
     /// The gauge with these values of the labels, in their order.
-    #[must_use]
     pub fn gauge(&self, values: &[&str]) -> Gauge {
         debug_assert_eq!(self.kind, Kind::Gauge, "{}", self.name);
         metrics::gauge!(self.name, self.labelled(values))
     }
 
     /// The histogram with these values of the labels, in their order.
-    #[must_use]
     pub fn histogram(&self, values: &[&str]) -> Histogram {
         debug_assert_eq!(self.kind, Kind::Histogram, "{}", self.name);
         metrics::histogram!(self.name, self.labelled(values))

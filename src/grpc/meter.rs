@@ -16,9 +16,12 @@ use std::{
     collections::HashMap,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tonic::Code;
 use tower_layer::Layer;
@@ -46,6 +49,12 @@ const CODES: [&str; 17] = [
 ];
 /// The label of calls of other services: health, reflection, and what does not exist.
 const OTHER: &str = "other";
+
+/// How long no call is under way before [`MeterCalls::quiet`] believes it: what was answered has left by then, and what
+/// was asked before a client heard that the server goes has arrived.
+const QUIET: Duration = Duration::from_secs(1);
+/// Between two looks at the calls under way.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What one method counts.
 #[derive(Debug)]
@@ -76,6 +85,8 @@ pub struct MeterCalls {
     /// By path, as in `/offer_ranker.v1.RankingService/Rank`.
     methods: Arc<HashMap<String, Arc<MethodMeters>>>,
     others: Arc<MethodMeters>,
+    /// Calls under way of the methods of the wire format. Apart from the gauge, which cannot be read.
+    under_way: Arc<AtomicUsize>,
     #[cfg(feature = "otlp")]
     tracing: Tracing,
 }
@@ -88,18 +99,37 @@ impl MeterCalls {
         Self {
             methods: Arc::new(methods.collect()),
             others: Arc::new(MethodMeters::of(OTHER)),
+            under_way: Arc::default(),
             #[cfg(feature = "otlp")]
             tracing: Tracing::default(),
         }
     }
 
+    /// Waits until no call of the wire format's methods has been under way for a second.
+    pub(super) async fn quiet(&self) {
+        let mut last_call = Instant::now();
+        while last_call.elapsed() < QUIET {
+            tokio::time::sleep(LOOK).await;
+            if self.under_way.load(Ordering::Relaxed) > 0 {
+                last_call = Instant::now();
+            }
+        }
+    }
+
     fn begin<T>(&self, request: &Request<T>) -> Call {
-        let meters = self.methods.get(request.uri().path()).unwrap_or(&self.others).clone();
+        let known = self.methods.get(request.uri().path());
+        let meters = known.unwrap_or(&self.others).clone();
         meters.in_flight.increment(1.0);
+        // Whoever watches health for ever is no call to wait for.
+        let under_way = known.map(|_| self.under_way.clone());
+        if let Some(under_way) = &under_way {
+            under_way.fetch_add(1, Ordering::Relaxed);
+        }
         Call {
             #[cfg(feature = "otlp")]
             span: self.tracing.begin(&meters.method, request.headers()),
             meters,
+            under_way,
             begun: Instant::now(),
             code: Code::Cancelled,
         }
@@ -132,6 +162,7 @@ fn methods() -> Vec<(String, String)> {
 #[derive(Debug)]
 struct Call {
     meters: Arc<MethodMeters>,
+    under_way: Option<Arc<AtomicUsize>>,
     begun: Instant,
     /// Cancelled, unless its end says otherwise.
     code: Code,
@@ -152,6 +183,9 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        if let Some(under_way) = &self.under_way {
+            under_way.fetch_sub(1, Ordering::Relaxed);
+        }
         self.meters.in_flight.decrement(1.0);
         self.meters.duration.record(self.begun.elapsed().as_secs_f64());
         self.meters.requests[self.code as usize].increment(1);
@@ -178,6 +212,7 @@ pub struct Metered<S> {
 impl<S, Asked, Answered> Service<Request<Asked>> for Metered<S>
 where
     S: Service<Request<Asked>, Response = Response<Answered>>,
+    Answered: Body,
 {
     type Response = Response<MeteredBody<Answered>>;
     type Error = S::Error;
@@ -206,6 +241,7 @@ pin_project! {
 impl<F, Answered, Error> Future for Answering<F>
 where
     F: Future<Output = Result<Response<Answered>, Error>>,
+    Answered: Body,
 {
     type Output = Result<Response<MeteredBody<Answered>>, Error>;
 
@@ -215,7 +251,9 @@ where
         let response = ready!(this.inner.poll(context))?;
         // An answer that is refused outright has its status here, others after their body.
         let status_known = call.as_mut().is_some_and(|call| call.read(response.headers()));
-        let call = call.take();
+        // Counted here where nothing follows, so that whoever has the answer finds it counted.
+        let ended = status_known && response.body().is_end_stream();
+        let call = call.take().filter(|_| !ended);
         Poll::Ready(Ok(response.map(|inner| MeteredBody { inner, call, status_known })))
     }
 }

@@ -31,7 +31,8 @@ pub struct Door {
     service: Arc<Service>,
 }
 
-/// Serves until `shutdown` is done, then lets calls in flight finish for at most `drain`.
+/// Serves until `shutdown` is done, then lets calls in flight finish for at most `drain`; connections without a call are
+/// not waited for.
 ///
 /// # Errors
 /// Where the socket fails.
@@ -43,12 +44,13 @@ pub async fn run(
     drain: Duration,
 ) -> Result<(), tonic::transport::Error> {
     let door = Door { service };
+    let calls = MeterCalls::new();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
-        .layer(MeterCalls::new())
+        .layer(calls.clone())
         .add_service(tonic_health::pb::health_server::HealthServer::new(
             tonic_health::server::HealthService::from_health_reporter(health.clone()),
         ))
@@ -71,8 +73,11 @@ pub async fn run(
     }
     // The receiver lives in `server`, which is still running.
     let _ = stop.send(());
-    // A silent client must not hold the shutdown for ever.
-    tokio::time::timeout(drain, server).await.unwrap_or(Ok(()))
+    // Neither clients that are silent nor calls that never end may hold the shutdown.
+    tokio::select! {
+        result = tokio::time::timeout(drain, server) => result.unwrap_or(Ok(())),
+        () = calls.quiet() => Ok(()),
+    }
 }
 
 /// The services whose health is reported; the empty name stands for the server.

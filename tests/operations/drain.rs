@@ -6,7 +6,7 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{client::Grpc, codegen::http::uri::PathAndQuery};
 use tonic_prost::ProstCodec;
@@ -61,7 +61,7 @@ fn probes_tell_life_from_readiness() {
 
 #[test]
 fn a_stale_snapshot_is_alive_but_not_ready() {
-    // Refreshed once a minute, and stale after a millisecond.
+    // Refreshed at the start and once a minute, and stale after a millisecond.
     let server = Server::start(&[], &["--snapshot-max-age-ms", "1", "--refresh-ms", "60000"]);
     let reason = poll("it is not ready", || {
         let (status, reason) = server.get("/readyz");
@@ -72,7 +72,7 @@ fn a_stale_snapshot_is_alive_but_not_ready() {
         "{reason}"
     );
     assert_eq!(server.get("/livez").0, 200);
-    assert!(server.get("/metrics").1.contains("offer_ranker_ready 0"));
+    poll("metrics say so too", || server.get("/metrics").1.contains("offer_ranker_ready 0").then_some(()));
 }
 
 #[tokio::test]
@@ -85,23 +85,34 @@ async fn told_to_stop_it_turns_unready_and_still_takes_calls_for_the_delay() {
 }
 
 #[test]
-fn no_silent_client_holds_the_shutdown_beyond_the_deadline() {
-    let mut server = Server::start(&[], &["--drain-ms", "100"]);
+fn a_silent_client_does_not_hold_the_shutdown() {
+    let mut server = Server::start(&[], &["--drain-ms", "3600000"]);
     let idle = TcpStream::connect(&server.address).unwrap();
     let greeted = silent(&server);
+    server.terminate();
+    assert!(server.ended(), "{}", server.log());
+    assert!(server.log().contains("stopped"), "{}", server.log());
+    drop((idle, greeted));
+}
+
+#[test]
+fn a_call_that_never_ends_holds_the_shutdown_no_longer_than_the_deadline() {
+    let mut server = Server::start(&[], &["--drain-ms", "100"]);
     let asking = unfinished(&server);
     server.terminate();
     assert!(server.ended(), "{}", server.log());
     assert!(server.log().contains("stopped"), "{}", server.log());
-    drop((idle, greeted, asking));
+    drop(asking);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_in_flight_is_finished() {
+async fn a_call_in_flight_is_finished_although_another_client_is_silent() {
     let mut server = Server::start(&[], &["--drain-ms", "3600000"]);
+    let _silent = silent(&server);
     let (ask, asked) = mpsc::channel::<RankRequest>(1);
     let mut client = Grpc::new(server.channel().await);
-    let call = tokio::spawn(async move {
+    let mut calls = JoinSet::new();
+    calls.spawn(async move {
         client.ready().await.unwrap();
         let asking = tonic::Request::new(ReceiverStream::new(asked));
         let codec = ProstCodec::<RankRequest, RankResponse>::default();
@@ -113,7 +124,8 @@ async fn a_call_in_flight_is_finished() {
     assert!(server.runs(), "it waits for the call");
     ask.send(request("anna")).await.unwrap();
     drop(ask);
-    let answer = tokio::time::timeout(PATIENCE, call).await.expect("the call ends").unwrap();
+    let answer = tokio::time::timeout(PATIENCE, calls.join_next()).await.expect("the call ends");
+    let answer = answer.unwrap().unwrap();
     assert!(!answer.expect("the call in flight is answered").into_inner().offers.is_empty());
     assert!(server.ended(), "{}", server.log());
 }

@@ -6,7 +6,7 @@ use std::{
     convert::Infallible,
     task::{Context, Poll},
 };
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
     Request, Response, Status,
@@ -102,19 +102,22 @@ impl Service<http::Request<Body>> for Collector {
     }
 }
 
-async fn collector() -> (String, mpsc::UnboundedReceiver<Span>) {
+async fn collector(
+    tasks: &mut JoinSet<Result<(), tonic::transport::Error>>,
+) -> (String, mpsc::UnboundedReceiver<Span>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let (taken, spans) = mpsc::unbounded_channel();
     let serving =
         Transport::builder().add_service(Collector(taken)).serve_with_incoming(TcpListenerStream::new(listener));
-    tokio::spawn(serving);
+    tasks.spawn(serving);
     (address, spans)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_is_a_span_of_its_callers_trace() {
-    let (endpoint, mut spans) = collector().await;
+    let mut tasks = JoinSet::new();
+    let (endpoint, mut spans) = collector(&mut tasks).await;
     let server = Server::start(&[], &["--otlp-endpoint", &endpoint]);
     let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
     let mut asking = Request::new(request("marked-user"));
