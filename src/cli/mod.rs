@@ -3,7 +3,11 @@
 pub mod audit;
 pub mod catalog;
 pub mod client;
+pub mod health;
+pub mod operations;
 pub mod rank;
 pub mod serve;
 pub mod simulate;
 pub mod store;
+#[cfg(feature = "otlp")]
+mod traces;

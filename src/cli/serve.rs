@@ -1,6 +1,9 @@
 //! `offer-ranker serve`: the service, until it is told to stop.
 
-use super::store::{StoreAddress, StoreArgs};
+use super::{
+    operations::{Operations, OperationsArgs},
+    store::{StoreAddress, StoreArgs},
+};
 use crate::{
     catalog::{self, Problems},
     clock::{SystemClock, random_bytes},
@@ -8,8 +11,9 @@ use crate::{
         server::{self, ServerSettings},
         web::Origins,
     },
-    service::{Service, ServiceError, Settings, backlog, refresh},
-    store::StoreError,
+    meters::AlreadyInstalled,
+    service::{self, Service, ServiceError, Settings, backlog, refresh},
+    store::{Store as _, StoreError, metered::Metered},
 };
 use prost::Message as _;
 use std::{
@@ -63,6 +67,8 @@ pub struct Args {
     /// How long calls in flight may take to finish when the server is told to stop, in milliseconds
     #[arg(long, env = "OFFER_RANKER_DRAIN_MS", value_name = "MS", default_value_t = 10_000)]
     drain_ms: u64,
+    #[command(flatten)]
+    operations: OperationsArgs,
 }
 
 /// When a Rank is answered.
@@ -87,8 +93,10 @@ pub enum ServeError {
     #[error(transparent)]
     Service(#[from] ServiceError),
     /// Nobody can listen there.
-    #[error("cannot listen on {address}; is another server running? --listen takes another address")]
+    #[error("cannot listen on {address}; is another server running? {flag} takes another address")]
     Listen {
+        /// The flag that names the address.
+        flag: &'static str,
         /// As given.
         address: SocketAddr,
         /// What the system says.
@@ -98,6 +106,13 @@ pub enum ServeError {
     /// The server failed while serving.
     #[error("the server failed")]
     Serve(#[from] server::ServerError),
+    /// Metrics cannot be gathered.
+    #[error(transparent)]
+    Metrics(#[from] AlreadyInstalled),
+    /// Traces cannot be sent there.
+    #[cfg(feature = "otlp")]
+    #[error("--otlp-endpoint is no address of a collector, such as http://127.0.0.1:4317")]
+    Traces(#[from] opentelemetry_otlp::ExporterBuildError),
     /// Signals or output failed.
     #[error("the system refused")]
     System(#[from] io::Error),
@@ -109,8 +124,9 @@ pub enum ServeError {
 /// Where it cannot start; everything that is wrong with a catalog file at once.
 pub async fn run(args: Args, out: &mut impl Write) -> Result<(), ServeError> {
     let seed = args.catalog.as_deref().map(catalog::load).transpose().map_err(ServeError::Catalog)?;
+    let operations = Operations::start(&args.operations).await?;
     let clock = Arc::new(SystemClock);
-    let store = args.store.store.open(random_bytes(&*clock)).await?;
+    let store = Arc::new(Metered::new(args.store.store.open(random_bytes(&*clock)).await?));
     let settings = Settings {
         snapshot_max_age_ms: args.snapshot_max_age_ms,
         backlog_max: match args.decision_log {
@@ -123,16 +139,21 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), ServeError> {
         loaded.declared
     });
     let planted = declared.clone().map(|declared| (declared, "the first catalog file".to_owned()));
-    let service = Arc::new(Service::open(store.clone(), clock, settings, planted).await?);
+    let service = Arc::new(Service::open(Arc::new(Metered::new(store.clone())), clock, settings, planted).await?);
     warn_of_another_catalog(&service, &args, declared.as_ref());
 
     // Before anybody can know that the server is there: a signal that nobody waits for ends the process on the spot.
     let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
-    let listener =
-        TcpListener::bind(args.listen).await.map_err(|source| ServeError::Listen { address: args.listen, source })?;
-    announce(&service, listener.local_addr()?, &args.store.store, out)?;
-    serve(&args, listener, service, signals).await?;
+    let listener = TcpListener::bind(args.listen).await.map_err(|source| ServeError::Listen {
+        flag: "--listen",
+        address: args.listen,
+        source,
+    })?;
+    operations.probes().started(service.clone());
+    announce(&service, listener.local_addr()?, &args.store.store, &operations, out)?;
+    serve(&args, listener, service, &operations, signals).await?;
     store.close().await?;
+    operations.stop().await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -141,6 +162,7 @@ async fn serve(
     args: &Args,
     listener: TcpListener,
     service: Arc<Service>,
+    operations: &Operations,
     [mut terminate, mut interrupt]: [Signal; 2],
 ) -> Result<(), ServeError> {
     let stop = CancellationToken::new();
@@ -157,7 +179,11 @@ async fn serve(
     tasks.spawn(refresh::run(service.clone(), period, stop.clone()));
     tasks.spawn(refresh::watch(service.clone(), period, watching.clone(), report));
     tasks.spawn(backlog::run(service.clone(), stop.clone()));
+    if operations.measures() {
+        tasks.spawn(service::meters::observe(service.clone(), stop.clone()));
+    }
     tasks.close();
+    let draining = health.clone();
     let told_to_stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -165,7 +191,8 @@ async fn serve(
         }
         // From here on it is not serving, however fresh the snapshot is.
         watching.cancel();
-        tracing::info!(drain_ms = args.drain_ms, "told to stop; calls in flight may finish");
+        tracing::info!(drain.deadline_ms = args.drain_ms, "told to stop; calls in flight may finish");
+        operations.drain(&draining).await;
     };
     let threads = args.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let drain = Duration::from_millis(args.drain_ms);
@@ -195,12 +222,19 @@ fn warn_of_another_catalog(service: &Service, args: &Args, declared: Option<&cra
     }
 }
 
-fn announce(service: &Service, address: SocketAddr, store: &StoreAddress, out: &mut impl Write) -> io::Result<()> {
+fn announce(
+    service: &Service,
+    address: SocketAddr,
+    store: &StoreAddress,
+    operations: &Operations,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let serving = service.serving();
     let placements = serving.placements.keys().map(|id| &**id).collect::<Vec<_>>().join(", ");
     writeln!(out, "offer-ranker {} listens on {address}", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "  catalog revision {}: {placements}", serving.stored.revision)?;
     writeln!(out, "  store {store}")?;
+    operations.announce(out)?;
     if let Some(placement) = serving.placements.keys().next_back() {
         let market = serving.catalog.default_market.as_ref().or(serving.catalog.markets.keys().next());
         let market = market.map(|market| format!(r#","market":"{market}""#)).unwrap_or_default();

@@ -1,7 +1,10 @@
 //! The door: gRPC in, use cases behind, one table from errors to statuses. Nothing is decided here.
 
 pub mod convert;
+pub mod meter;
 pub mod server;
 pub mod status;
+#[cfg(feature = "otlp")]
+mod trace;
 pub mod web;
 mod workers;

@@ -2,6 +2,7 @@
 
 use super::{
     convert,
+    meter::MeterCalls,
     web::{self, Origins},
     workers::{Connections, Served, Worker, deal},
 };
@@ -61,7 +62,7 @@ pub struct ServerSettings {
     pub drain: Duration,
 }
 
-/// Serves until `shutdown` is done, then lets calls in flight finish.
+/// Serves until `shutdown` is done, then lets calls in flight finish; connections without a call are not waited for.
 ///
 /// # Errors
 /// Where the system has no threads, and where the transport fails.
@@ -72,10 +73,11 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServerError> {
     let (stop, cut_off) = (CancellationToken::new(), CancellationToken::new());
+    let calls = MeterCalls::new();
     let worker = |number| {
-        let (door, health) = (Door { service: service.clone() }, health.clone());
+        let (door, health, calls) = (Door { service: service.clone() }, health.clone(), calls.clone());
         let (web, stop) = (settings.web.clone(), stop.clone());
-        Worker::start(number, cut_off.clone(), move |connections| serve(door, health, web, connections, stop))
+        Worker::start(number, cut_off.clone(), move |connections| serve(door, health, calls, web, connections, stop))
     };
     let workers = (0..settings.threads.get()).map(worker).collect::<io::Result<Vec<_>>>()?;
     tokio::select! {
@@ -91,10 +93,12 @@ pub async fn run(
         }
         Ok(())
     });
-    if let Ok(ended) = tokio::time::timeout(settings.drain, &mut ended).await {
-        return ended;
+    // Neither clients that are silent nor calls that never end may hold the shutdown.
+    tokio::select! {
+        ended = &mut ended => return ended,
+        () = tokio::time::sleep(settings.drain) => {}
+        () = calls.quiet() => {}
     }
-    // A silent client must not hold the shutdown for ever.
     cut_off.cancel();
     ended.await
 }
@@ -103,6 +107,7 @@ pub async fn run(
 async fn serve(
     door: Door,
     health: HealthReporter,
+    calls: MeterCalls,
     web: Option<Origins>,
     connections: Connections,
     stop: CancellationToken,
@@ -112,6 +117,7 @@ async fn serve(
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
         .accept_http1(web.is_some())
         .layer(option_layer(web.as_ref().map(web::layer)))
+        .layer(calls)
         .add_service(tonic_health::pb::health_server::HealthServer::new(
             tonic_health::server::HealthService::from_health_reporter(health),
         ))

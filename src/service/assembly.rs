@@ -4,6 +4,7 @@ use super::{
     Result, ServiceError,
     catalog::decode,
     learner::Learner,
+    meters::PlacementMeters,
     serving::{ServedPlacement, Serving},
 };
 use crate::{
@@ -242,7 +243,8 @@ impl Wanted<'_> {
                     reason: format!("the statistics of placement {} make no posterior: {error}", self.placement.id),
                 }
             })?;
-        Ok(Arc::new(ServedPlacement { number: self.number, snapshot, statistics, standings: OnceCell::new() }))
+        let meters = PlacementMeters::of(&self.placement.id);
+        Ok(Arc::new(ServedPlacement { number: self.number, snapshot, statistics, standings: OnceCell::new(), meters }))
     }
 }
 

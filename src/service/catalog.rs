@@ -5,6 +5,7 @@ use super::{
     assembly::{Assembly, Failures, Learning, Revision, number_of},
     backlog::Backlog,
     kept_catalogs::KeptCatalogs,
+    meters::ReportMeters,
     pseudonym::Pseudonyms,
     serving::Serving,
     validate,
@@ -112,6 +113,7 @@ impl Service {
             background: Handle::current(),
             catalogs: KeptCatalogs::default(),
             backlog: Backlog::new(settings.backlog_max),
+            stray_reports: ReportMeters::of(""),
             serving: ArcSwap::from_pointee(serving),
         };
         let serving = service.serving();

@@ -102,7 +102,9 @@ impl Service {
             if pending.is_empty() {
                 // Every report was answered by routing or by the round that settled its decision.
                 let unanswered = || FeedbackResult::new(FeedbackCode::Invalid, "was not judged");
-                return Ok(results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect());
+                let results: Vec<_> = results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect();
+                self.count_reports(reports, &results);
+                return Ok(results);
             }
             pending = self.settle(reports, pending, now, &mut results).await?;
         }

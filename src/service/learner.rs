@@ -108,10 +108,10 @@ async fn reaches(store: &dyn Store, log: LogId, offset: u64) -> Result<bool> {
 async fn rebuild(store: &dyn Store, model_id: &str, (log, token): (LogId, u64)) -> Result<Learned> {
     let stored = store.statistics(model_id, log).await?;
     tracing::warn!(
-        model = model_id,
-        placement = log.placement,
-        partition = log.partition,
-        offset = stored.offset,
+        model.id = model_id,
+        log.placement = log.placement,
+        log.partition = log.partition,
+        log.offset = stored.offset,
         "the log ends before what was learned from it; it is learned again from the start"
     );
     let learned = Learned::default();

@@ -22,6 +22,7 @@ pub mod contexts;
 pub mod feedback;
 mod kept_catalogs;
 pub mod learner;
+pub mod meters;
 pub mod outcome_report;
 pub mod placement;
 pub mod pseudonym;
@@ -34,6 +35,7 @@ pub use crate::catalog::Violation;
 use assembly::Learning;
 use backlog::Backlog;
 use kept_catalogs::KeptCatalogs;
+use meters::ReportMeters;
 use pseudonym::Pseudonyms;
 use serving::Serving;
 
@@ -56,6 +58,8 @@ pub struct Service {
     background: Handle,
     catalogs: KeptCatalogs,
     backlog: Backlog,
+    /// Of reports whose decision's id names no placement that is served.
+    stray_reports: ReportMeters,
 }
 
 /// How a service behaves.

@@ -66,7 +66,7 @@ impl Service {
                     self.claim(&command, served, &record, mark).await?;
                 }
                 let answer = Answer { record: Arc::new(record), catalog: serving.catalog.clone() };
-                self.append(answer, &served.snapshot.placement, mark).await
+                self.append(answer, served, mark).await
             }
             // What was answered once stays answered, even where the catalog of today would refuse it.
             Err(refusal) => match mark {
@@ -170,20 +170,26 @@ impl Service {
         }
     }
 
-    async fn append(&self, answer: Answer, placement: &Placement, mark: Option<RequestMark>) -> Result<Answer> {
-        let windows = windows(placement, answer.record.decided_at);
+    async fn append(&self, answer: Answer, served: &ServedPlacement, mark: Option<RequestMark>) -> Result<Answer> {
+        let windows = windows(&served.snapshot.placement, answer.record.decided_at);
         let mut unlogged = Unlogged { record: answer.record.clone(), windows };
         // A request that may be repeated has to wait for what makes it answerable once.
         if mark.is_none() {
             match self.backlog.take(unlogged) {
-                Ok(()) => return Ok(answer),
+                Ok(()) => {
+                    served.meters.decided(&answer.record);
+                    return Ok(answer);
+                }
                 // No room: whoever asks waits until there is, as durable answers always do.
                 Err(refused) => unlogged = refused,
             }
         }
         let fingerprint = mark.as_ref().map(|mark| mark.fingerprint);
         match self.store.append_decision(unlogged.append(mark)).await? {
-            AppendOutcome::Appended { .. } => Ok(answer),
+            AppendOutcome::Appended { .. } => {
+                served.meters.decided(&answer.record);
+                Ok(answer)
+            }
             AppendOutcome::Repeated { decision, fingerprint: earlier } if Some(earlier) == fingerprint => {
                 self.repeated_answer(&decision).await
             }

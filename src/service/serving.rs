@@ -1,6 +1,6 @@
 //! What Rank reads: one immutable set of snapshots, swapped as a whole.
 
-use super::{Result, Service, ServiceError, placement::Standings};
+use super::{Result, Service, ServiceError, meters::PlacementMeters, placement::Standings};
 use crate::{
     engine::{catalog::Catalog, instant::Instant, learn::PartitionStatistics, snapshot::PlacementSnapshot},
     store::{LogId, StoredCatalog},
@@ -37,6 +37,8 @@ pub struct ServedPlacement {
     pub statistics: Vec<PartitionStatistics>,
     /// How its arms stand, once somebody has asked.
     pub standings: OnceCell<Arc<Standings>>,
+    /// What is counted here.
+    pub meters: PlacementMeters,
 }
 
 impl ServedPlacement {

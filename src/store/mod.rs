@@ -10,6 +10,7 @@ use data_encoding::HEXLOWER;
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 pub mod embedded;
+pub mod metered;
 pub mod redis;
 
 /// One partition of one placement's log, by the numbers that decision ids carry for life.

@@ -6,7 +6,10 @@
 //! fails takes nobody else with it.
 
 use super::writes::{LogEnds, Writing};
-use crate::store::{Result, StoreError};
+use crate::{
+    meters::QueueMeter,
+    store::{Result, StoreError},
+};
 use rusqlite::{Connection, TransactionBehavior};
 use std::thread::{self, JoinHandle};
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +23,7 @@ const BATCH_MAX: usize = 512;
 /// The handle; dropping it lets the thread finish the queue, and waits for it.
 pub(super) struct Writer {
     queue: Option<mpsc::Sender<Message>>,
+    meter: QueueMeter,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -71,9 +75,12 @@ impl Writer {
     /// Starts the thread on a connection that is ready to write.
     pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
         let (queue, messages) = mpsc::channel(QUEUE_MAX);
-        let thread =
-            thread::Builder::new().name("store-writer".to_owned()).spawn(move || serve(connection, messages))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+        let meter = QueueMeter::new("store_writer", QUEUE_MAX);
+        let emptied = meter.clone();
+        let thread = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || serve(connection, messages, &emptied))?;
+        Ok(Self { queue: Some(queue), meter, thread: Some(thread) })
     }
 
     /// Queues `work` and waits until what it did is on the disk.
@@ -98,7 +105,9 @@ impl Writer {
 
     async fn send(&self, message: Message) -> Result<()> {
         let queue = self.queue.as_ref().expect("invariant: the queue is taken only by drop");
-        queue.send(message).await.map_err(|_| stopped())
+        queue.send(message).await.map_err(|_| stopped())?;
+        self.meter.set(QUEUE_MAX - queue.capacity());
+        Ok(())
     }
 }
 
@@ -119,7 +128,7 @@ fn stopped() -> StoreError {
 }
 
 /// The thread: until the queue is closed and empty, or somebody asks to close.
-fn serve(mut connection: Connection, mut messages: mpsc::Receiver<Message>) {
+fn serve(mut connection: Connection, mut messages: mpsc::Receiver<Message>, meter: &QueueMeter) {
     let mut ends = LogEnds::new();
     let mut closing = None;
     while closing.is_none()
@@ -127,12 +136,15 @@ fn serve(mut connection: Connection, mut messages: mpsc::Receiver<Message>) {
     {
         let batch;
         (batch, closing) = gather(first, &mut messages);
+        meter.set(messages.len());
         commit(&mut connection, &mut ends, batch);
     }
     let result = finish(connection);
     match (closing, result) {
         (Some(caller), result) => drop(caller.send(result)),
-        (None, Err(error)) => tracing::warn!(%error, "the store's last checkpoint failed; its WAL stays beside it"),
+        (None, Err(error)) => {
+            tracing::warn!(error.message = %error, "the store's last checkpoint failed; its WAL stays beside it")
+        }
         (None, Ok(())) => {}
     }
 }

@@ -1,0 +1,103 @@
+//! What is measured is told, by the names that are promised, and counts what happened.
+
+use crate::server::{Server, conversion, poll, request};
+use offer_ranker::{meters, proto::RankRequest};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Samples by name and labels, as in `name{label="value"}`.
+fn samples(page: &str) -> BTreeMap<String, f64> {
+    let lines = page.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let sample = |line: &str| {
+        let (name, value) = line.rsplit_once(' ').expect("a sample has a value");
+        (name.to_owned(), value.parse().expect("a value is a number"))
+    };
+    lines.map(sample).collect()
+}
+
+/// Metrics with their types, as the page declares them.
+fn types(page: &str) -> BTreeMap<String, String> {
+    let declared = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    declared.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect()
+}
+
+fn scrape(server: &Server) -> String {
+    let (status, page) = server.get("/metrics");
+    assert_eq!(status, 200);
+    page
+}
+
+/// A little of everything.
+async fn traffic(server: &Server) {
+    let answer = server.rank(request("anna")).await.expect("a valid request is answered");
+    server.report(vec![conversion("order-1", &answer.decision_id), conversion("order-2", "made-up")]).await;
+    let refused = server.rank(RankRequest { placement: "nowhere".to_owned(), ..request("anna") }).await;
+    assert_eq!(refused.unwrap_err().code(), tonic::Code::NotFound);
+}
+
+#[tokio::test]
+async fn every_metric_that_is_promised_is_told_and_no_other() {
+    let server = Server::start(&[], &[]);
+    traffic(&server).await;
+    // The state of learning is told after the store was asked for it.
+    let lag = r#"offer_ranker_learner_lag_records{placement="paywall"}"#;
+    let page = poll("the lag is told", || Some(scrape(&server)).filter(|page| page.contains(lag)));
+    let told = types(&page);
+    let promised = meters::ALL.map(|meter| (meter.name.to_owned(), format!("{:?}", meter.kind).to_lowercase()));
+    assert_eq!(told, promised.into());
+    for meter in meters::ALL {
+        assert!(page.contains(&format!("# HELP {} {}", meter.name, meter.help)), "{}", meter.name);
+    }
+}
+
+#[tokio::test]
+async fn calls_decisions_and_reports_are_counted_by_what_became_of_them() {
+    let server = Server::start(&[], &[]);
+    let none = r#"offer_ranker_requests_total{method="RankingService/Rank",code="OK"} 0"#;
+    poll("counting starts at 0", || scrape(&server).contains(none).then_some(()));
+    traffic(&server).await;
+    let counted = samples(&scrape(&server));
+    for (sample, value) in [
+        (r#"offer_ranker_requests_total{method="RankingService/Rank",code="OK"}"#, 1.0),
+        (r#"offer_ranker_requests_total{method="RankingService/Rank",code="NOT_FOUND"}"#, 1.0),
+        (r#"offer_ranker_requests_total{method="FeedbackService/RecordOutcomes",code="OK"}"#, 1.0),
+        (r#"offer_ranker_request_duration_seconds_count{method="RankingService/Rank"}"#, 2.0),
+        (r#"offer_ranker_requests_in_flight{method="RankingService/Rank"}"#, 0.0),
+        (r#"offer_ranker_decisions_total{placement="paywall"}"#, 1.0),
+        (r#"offer_ranker_exclusions_total{placement="paywall",reason="platform"}"#, 2.0),
+        (r#"offer_ranker_outcomes_total{placement="paywall",code="recorded"}"#, 1.0),
+        (r#"offer_ranker_outcomes_total{placement="",code="unknown_decision"}"#, 1.0),
+        (r#"offer_ranker_store_operation_duration_seconds_count{operation="append_decision"}"#, 1.0),
+        (r#"offer_ranker_store_errors_total{kind="unavailable"}"#, 0.0),
+        (r#"offer_ranker_catalog_revision"#, 1.0),
+        (r#"offer_ranker_queue_capacity{queue="store_writer"}"#, 1024.0),
+        (r#"offer_ranker_ready"#, 1.0),
+    ] {
+        assert_eq!(counted.get(sample), Some(&value), "{sample}");
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_answer_is_a_call_but_no_decision() {
+    let server = Server::start(&[], &[]);
+    for _ in 0..2 {
+        server.rank(RankRequest { request_id: "visit-1".to_owned(), ..request("anna") }).await.unwrap();
+    }
+    let counted = samples(&scrape(&server));
+    assert_eq!(counted[r#"offer_ranker_requests_total{method="RankingService/Rank",code="OK"}"#], 2.0);
+    assert_eq!(counted[r#"offer_ranker_decisions_total{placement="paywall"}"#], 1.0);
+}
+
+#[tokio::test]
+async fn what_clients_send_never_becomes_a_label() {
+    let server = Server::start(&[], &[]);
+    traffic(&server).await;
+    let before: BTreeSet<String> = samples(&scrape(&server)).into_keys().collect();
+    let strange = RankRequest { placement: "marked-placement".to_owned(), ..request("marked-user") };
+    assert!(server.rank(strange).await.is_err());
+    let candidates = vec!["marked-offer".to_owned()];
+    server.rank(RankRequest { candidate_offer_ids: candidates, ..request("marked-user") }).await.unwrap();
+    server.report(vec![conversion("marked-outcome", "marked-decision")]).await;
+    let after: BTreeSet<String> = samples(&scrape(&server)).into_keys().collect();
+    let new: Vec<_> = after.difference(&before).collect();
+    assert!(!after.iter().any(|sample| sample.contains("marked")), "{new:?}");
+}
