@@ -150,6 +150,14 @@ fn only_the_embedded_backend_speaks_sql() {
 }
 
 #[test]
+fn only_the_redis_backend_speaks_to_redis() {
+    for (path, code) in code_of("store") {
+        let backend = path.components().any(|component| component.as_os_str() == "redis");
+        assert!(backend || !code.contains("redis::"), "{}", path.display());
+    }
+}
+
+#[test]
 fn use_cases_know_no_wire_type_but_the_catalog() {
     for (path, code) in code_of("service") {
         let allowed = path.ends_with("service/catalog.rs");

@@ -20,8 +20,8 @@ use offer_ranker::store::{
 };
 use redis::Commands as _;
 use std::{
-    io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
+    io::{BufRead as _, BufReader, Read as _},
+    process::{Child, ChildStdout, Command, Stdio},
     sync::Arc,
     time::Instant,
 };
@@ -478,8 +478,8 @@ async fn a_missing_record_is_told_by_log_and_offset() {
     assert_eq!(store.log_ends().await.unwrap(), [(log(1, 0), 3)], "its end does not move");
 }
 
-/// The server's executable on this store, until it names the store.
-fn serve(url: &str) -> (Child, String) {
+/// The server's executable on this store; what it says up to the name of the store, and the rest of its output.
+fn serve(url: &str) -> (Child, String, BufReader<ChildStdout>) {
     let mut server = Command::new(env!("CARGO_BIN_EXE_offer-ranker"))
         .args(["serve", "--catalog", "examples/paywall.yaml", "--listen", "127.0.0.1:0"])
         .env("OFFER_RANKER_STORE", url)
@@ -487,22 +487,19 @@ fn serve(url: &str) -> (Child, String) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(server.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut output = BufReader::new(server.stdout.take().unwrap());
     let mut said = String::new();
-    for line in lines {
-        said += &line;
-        if line.starts_with("  store ") {
-            break;
-        }
+    while !said.contains("  store ") {
+        assert!(output.read_line(&mut said).unwrap() > 0, "the server starts: {said}");
     }
-    (server, said)
+    (server, said, output)
 }
 
 #[test]
 fn serve_and_audit_take_the_address_and_never_show_its_password() {
     let redis = Server::start(&["--requirepass", "s3cret"]);
     let url = |password: &str| format!("redis://:{password}@127.0.0.1:{}", redis.port);
-    let (server, mut said) = serve(&url("s3cret"));
+    let (server, mut said, mut rest) = serve(&url("s3cret"));
     assert!(said.contains(&format!("store redis://127.0.0.1:{}", redis.port)), "{said}");
     let mut told = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_offer-ranker")).args(arguments).output().unwrap();
@@ -513,6 +510,7 @@ fn serve_and_audit_take_the_address_and_never_show_its_password() {
     assert!(!told(&["audit", "--store", &url("s3cret-too")]));
     assert!(!told(&["audit", "--store", &format!("{}/x", url("s3cret"))]));
     assert!(Command::new("kill").arg(server.id().to_string()).status().unwrap().success());
+    rest.read_to_string(&mut said).unwrap();
     let output = server.wait_with_output().unwrap();
     assert!(output.status.success());
     said += &String::from_utf8_lossy(&output.stderr);

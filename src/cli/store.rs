@@ -1,11 +1,12 @@
 //! `--store`: where the state lives, as a flag of several subcommands.
 
 use crate::store::{
-    Result, Store,
+    Store, StoreError,
     embedded::EmbeddedStore,
     redis::{RedisStore, RedisUrl},
 };
-use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
+use clap::{builder::TypedValueParser, error::ErrorKind};
+use std::{ffi::OsStr, fmt, path::PathBuf, str::FromStr, sync::Arc};
 
 /// A store by its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ impl StoreAddress {
     ///
     /// # Errors
     /// Where it is not there, is not usable, or is in use.
-    pub async fn open(&self, entropy: [u8; 48]) -> Result<Arc<dyn Store>> {
+    pub async fn open(&self, entropy: [u8; 48]) -> Result<Arc<dyn Store>, StoreError> {
         Ok(match self {
             Self::Embedded(path) => Arc::new(EmbeddedStore::open(path, entropy)?),
             Self::Redis(url) => Arc::new(RedisStore::open(url, entropy).await?),
@@ -32,7 +33,7 @@ impl StoreAddress {
     ///
     /// # Errors
     /// Where it is not there, or is not usable.
-    pub async fn open_read_only(&self) -> Result<Arc<dyn Store>> {
+    pub async fn open_read_only(&self) -> Result<Arc<dyn Store>, StoreError> {
         Ok(match self {
             Self::Embedded(path) => Arc::new(EmbeddedStore::open_read_only(path)?),
             Self::Redis(url) => Arc::new(RedisStore::open_read_only(url).await?),
@@ -78,6 +79,27 @@ impl FromStr for StoreAddress {
     }
 }
 
+/// Parses the flag. Other than clap's own, it does not repeat what was given, which may hold a password.
+#[derive(Clone, Copy, Debug)]
+struct StoreAddressParser;
+
+impl TypedValueParser for StoreAddressParser {
+    type Value = StoreAddress;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _argument: Option<&clap::Arg>,
+        given: &OsStr,
+    ) -> Result<StoreAddress, clap::Error> {
+        let parsed = given.to_str().map(StoreAddress::from_str).unwrap_or_else(|| {
+            Err(StoreAddressError { reason: "this is no store, because it is not UTF-8".to_owned() })
+        });
+        let refused = |error| clap::Error::raw(ErrorKind::ValueValidation, format!("--store: {error}\n"));
+        parsed.map_err(|error| refused(error).with_cmd(command))
+    }
+}
+
 /// Where the state lives.
 #[derive(Clone, Debug, clap::Args)]
 pub struct StoreArgs {
@@ -88,6 +110,7 @@ pub struct StoreArgs {
         long,
         env = "OFFER_RANKER_STORE",
         hide_env_values = true,
+        value_parser = StoreAddressParser,
         value_name = "ADDRESS",
         default_value = "embedded:./data/offer-ranker.db"
     )]

@@ -2,7 +2,7 @@
 
 use super::{Result, ServiceError, contexts::Lessons};
 use crate::{
-    clock::{Clock, random_bytes},
+    clock::{Clock, SystemClock, random_bytes},
     engine::{catalog::Placement, learn::PartitionStatistics},
     log::{record::LogRecord, statistics_codec},
     store::{CommitOutcome, Leadership, LogId, StatisticsCommit, Store},
@@ -45,7 +45,8 @@ impl Learner {
     /// A learner that has learned nothing yet.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let holder = random_bytes(&*clock);
+        // Not from the service's clock: who learns must not change what is drawn next.
+        let holder = random_bytes(&SystemClock);
         Self { clock, holder, learned: BTreeMap::new(), tokens: BTreeMap::new() }
     }
 

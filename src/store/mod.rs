@@ -207,7 +207,7 @@ pub enum Leadership {
 }
 
 /// Why a store could not do what it was asked. Says nothing of whether it was done: every verb may be repeated.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The store is away or too busy for now.
     #[error("the store is unavailable: {reason}")]

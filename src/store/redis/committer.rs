@@ -178,21 +178,9 @@ async fn fly(link: &Link, group: Vec<Job>) {
     for (count, caller) in callers {
         let answer = match &mut answers {
             Ok(values) => Ok(values.take(count).collect()),
-            Err(error) => Err(again(error)),
+            Err(error) => Err(error.clone()),
         };
         // A caller that has gone needs no answer.
         let _ = caller.send(answer);
-    }
-}
-
-/// The same error for one more caller. A pipeline fails as a whole only where the way to the server does.
-fn again(error: &StoreError) -> StoreError {
-    match error {
-        StoreError::Unavailable { reason } => StoreError::Unavailable { reason: reason.clone() },
-        StoreError::Corrupt { reason } => StoreError::Corrupt { reason: reason.clone() },
-        StoreError::Refused { reason } => StoreError::Refused { reason: reason.clone() },
-        StoreError::Open { location, reason } => {
-            StoreError::Open { location: location.clone(), reason: reason.clone() }
-        }
     }
 }

@@ -15,13 +15,15 @@ mod committer;
 mod connection;
 mod errors;
 mod keys;
+mod reads;
 mod replies;
 mod scripts;
+mod writes;
 
 use super::{
     AdvanceOutcome, AppendOutcome, CommitOutcome, DecisionAppend, DecisionKey, Leadership, LedgerAdvance, LogId,
     RequestMark, Result, StatisticsCommit, Store, StoreError, StoreIdentity, StoredCatalog, StoredDecision,
-    StoredStatistics, check_append, check_changes,
+    StoredStatistics,
 };
 use crate::engine::instant::Instant;
 pub use address::{PREFIX_DEFAULT, RedisUrl, RedisUrlError};
@@ -29,27 +31,17 @@ use async_trait::async_trait;
 use committer::Committer;
 use connection::Link;
 use keys::Keys;
-use scripts::{Call, number};
+use scripts::Call;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
 };
 
 /// The version of everything that is stored. A release that changes it learns to migrate from the one before.
 const LAYOUT_VERSION: u8 = 1;
 
-/// For how long Redis keeps a mark beyond its lifetime: clocks of instances and of Redis differ.
-const MARK_SLACK_MS: i64 = 10 * 60 * 1000;
-
 /// Above this, doubles leave numbers out.
 const NUMBER_MAX: u64 = 1 << 53;
-
-/// Decisions that one script reads, which bounds for how long it holds up everybody else.
-const DECISIONS_PER_CALL: usize = 100;
-
-/// Records that one answer holds at most, and bytes from which on it takes no more.
-const LOG_ANSWER_RECORDS: usize = 10_000;
-const LOG_ANSWER_BYTES: usize = 8 << 20;
 
 /// A store in Redis.
 pub struct RedisStore {
@@ -114,74 +106,6 @@ impl RedisStore {
         Ok(Self { location, identity, keys, link: Arc::new(link), committer: None, registered })
     }
 
-    /// The committer, which only a store has that was opened for writing.
-    fn writing(&self) -> Result<&Committer> {
-        self.committer.as_ref().ok_or_else(|| StoreError::Refused {
-            reason: "it was opened read-only; only servers write to it".to_owned(),
-        })
-    }
-
-    /// Calls a script that writes.
-    async fn write(&self, call: Call) -> Result<redis::Value> {
-        self.writing()?;
-        self.link.call_one(call).await
-    }
-
-    /// Makes a log known before its first record, so that no record stands where nobody looks.
-    async fn register(&self, log: LogId) -> Result<()> {
-        if self.registered.read().unwrap_or_else(PoisonError::into_inner).contains(&log) {
-            return Ok(());
-        }
-        let call = Call::plain("SADD", &[&self.keys.logs(), keys::member(log).as_bytes()]);
-        replies::number(self.link.call_one(call).await?, "the set of logs")?;
-        self.registered.write().unwrap_or_else(PoisonError::into_inner).insert(log);
-        Ok(())
-    }
-
-    /// Every log that was registered, here or elsewhere. What this process has registered and a failover has lost is
-    /// registered again.
-    async fn logs(&self) -> Result<BTreeSet<LogId>> {
-        let members = self.link.call_one(Call::plain("SMEMBERS", &[&self.keys.logs()])).await?;
-        let mut logs = BTreeSet::new();
-        for member in replies::list(members, "the set of logs")? {
-            let member = replies::bytes(member, "the set of logs")?.unwrap_or_default();
-            let log = keys::parse_member(&member).ok_or_else(|| {
-                errors::corrupt(format!("the set of logs: member {:?}", String::from_utf8_lossy(&member)))
-            })?;
-            logs.insert(log);
-        }
-        let lost: Vec<_> = {
-            let mut registered = self.registered.write().unwrap_or_else(PoisonError::into_inner);
-            let lost = registered.difference(&logs).copied().collect();
-            registered.retain(|log| logs.contains(log));
-            lost
-        };
-        for log in lost {
-            self.register(log).await?;
-            logs.insert(log);
-        }
-        Ok(logs)
-    }
-
-    fn append_call(&self, append: DecisionAppend) -> Result<Call> {
-        let DecisionAppend { log, decision, record, ledger, closes_at, request } = append;
-        let mut keys = vec![self.keys.log(log), self.keys.decision(log, &decision), self.keys.open(log)];
-        let mut arguments = vec![decision.to_vec(), record, ledger, time("a closing time", closes_at)?];
-        if let Some(mark) = request {
-            keys.push(self.keys.request(log, &mark.key));
-            arguments.extend(mark_arguments(&mark)?);
-        }
-        Ok(Call::script(&scripts::APPEND, keys, arguments))
-    }
-
-    fn advance_call(&self, change: LedgerAdvance) -> Call {
-        let LedgerAdvance { log, decision, from_sequence, ledger, records, closed } = change;
-        let keys = vec![self.keys.log(log), self.keys.decision(log, &decision), self.keys.open(log)];
-        let mut arguments = vec![decision.to_vec(), number(from_sequence), number(u8::from(closed)), ledger];
-        arguments.extend(records);
-        Call::script(&scripts::ADVANCE, keys, arguments)
-    }
-
     /// Says which store an error is about.
     fn at<T>(&self, result: Result<T>) -> Result<T> {
         result.map_err(|error| located(&self.location, error))
@@ -228,21 +152,6 @@ fn located(location: &str, error: StoreError) -> StoreError {
         StoreError::Refused { reason } => StoreError::Refused { reason: at(reason) },
         open @ StoreError::Open { .. } => open,
     }
-}
-
-/// A time as an argument.
-fn time(what: &str, at: Instant) -> Result<Vec<u8>> {
-    if at.as_ms().unsigned_abs() < NUMBER_MAX {
-        return Ok(number(at.as_ms()));
-    }
-    Err(StoreError::Refused { reason: format!("{what} of {} ms; sizes below {NUMBER_MAX} are accepted", at.as_ms()) })
-}
-
-/// Fingerprint, times and lifetime of a mark.
-fn mark_arguments(mark: &RequestMark) -> Result<[Vec<u8>; 4]> {
-    let (marked_at, expires_at) = (time("a mark", mark.marked_at)?, time("a mark's end", mark.expires_at)?);
-    let lifetime = (mark.expires_at.as_ms() - mark.marked_at.as_ms()).max(0) + MARK_SLACK_MS;
-    Ok([mark.fingerprint.to_vec(), marked_at, expires_at, number(lifetime)])
 }
 
 /// What of `log`, for messages.
@@ -306,9 +215,7 @@ impl Store for RedisStore {
     }
 
     async fn statistics(&self, model_id: &str, log: LogId) -> Result<StoredStatistics> {
-        let call = Call::plain("HGETALL", &[&self.keys.statistics(log, model_id)]);
-        let value = self.at(self.link.call_one(call).await)?;
-        self.at(replies::statistics(value, of(&format!("statistics of model {model_id}"), log)))
+        self.at(self.read_statistics(model_id, log).await)
     }
 
     async fn commit_statistics(&self, commit: StatisticsCommit) -> Result<CommitOutcome> {
@@ -320,10 +227,7 @@ impl Store for RedisStore {
     }
 
     async fn resign(&self, log: LogId, holder: [u8; 16]) -> Result<()> {
-        let call = Call::script(&scripts::RESIGN, vec![self.keys.learner(log)], vec![holder.to_vec()]);
-        let value = self.at(self.write(call).await)?;
-        self.at(replies::number(value, of("the learner", log)))?;
-        Ok(())
+        self.at(self.write_resignation(log, holder).await)
     }
 
     async fn forget_requests(&self, _now: Instant) -> Result<()> {
@@ -338,187 +242,5 @@ impl Store for RedisStore {
         }
         self.link.close().await;
         Ok(())
-    }
-}
-
-/// The verbs that write.
-impl RedisStore {
-    async fn write_catalog(&self, catalog: StoredCatalog) -> Result<bool> {
-        let placements = serde_json::to_vec(&catalog.placement_numbers).map_err(|error| StoreError::Refused {
-            reason: format!("placement numbers that cannot be written: {error}"),
-        })?;
-        let keys = vec![self.keys.newest_catalog(), self.keys.catalog(catalog.revision)];
-        let arguments = vec![
-            number(catalog.revision),
-            number(catalog.applied_at.as_ms()),
-            catalog.reason.into_bytes(),
-            catalog.catalog,
-            placements,
-        ];
-        let value = self.write(Call::script(&scripts::APPEND_CATALOG, keys, arguments)).await?;
-        Ok(replies::number(value, "the catalogs")? == 1)
-    }
-
-    async fn write_decision(&self, append: DecisionAppend) -> Result<AppendOutcome> {
-        check_append(&append)?;
-        let committer = self.writing()?;
-        let (log, decision) = (append.log, append.decision);
-        let call = self.append_call(append)?;
-        self.register(log).await?;
-        let value = committer.commit(log, vec![call]).await?.pop().unwrap_or_default();
-        replies::append_outcome(value, &decision)
-    }
-
-    async fn write_claim(&self, log: LogId, mark: &RequestMark) -> Result<[u8; 32]> {
-        let call =
-            Call::script(&scripts::CLAIM, vec![self.keys.request(log, &mark.key)], mark_arguments(mark)?.to_vec());
-        let stands = replies::bytes(self.write(call).await?, "the claim of a request")?.unwrap_or_default();
-        replies::fixed(&stands, "the claim of a request")
-    }
-
-    async fn write_ledgers(&self, changes: Vec<LedgerAdvance>) -> Result<Vec<AdvanceOutcome>> {
-        check_changes(&changes)?;
-        let committer = self.writing()?;
-        let mut outcomes = vec![AdvanceOutcome::Conflict; changes.len()];
-        // Each log's changes are queued in their order before any is waited for.
-        let groups = by_log(changes, |change| change.log).into_iter().map(|(log, changes)| {
-            let (places, changes): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
-            let calls = changes.into_iter().map(|change| self.advance_call(change)).collect();
-            (log, places, calls)
-        });
-        let mut waiting = Vec::new();
-        for (log, places, calls) in groups {
-            waiting.push((log, places, committer.submit(log, calls).await?));
-        }
-        for (log, places, answer) in waiting {
-            for (place, value) in places.into_iter().zip(answer.values().await?) {
-                if replies::number(value, of("a ledger", log))? == 1 {
-                    outcomes[place] = AdvanceOutcome::Advanced;
-                }
-            }
-        }
-        Ok(outcomes)
-    }
-
-    async fn write_statistics(&self, commit: StatisticsCommit) -> Result<CommitOutcome> {
-        let StatisticsCommit { model_id, log, from_offset, offset, token, shared, arms } = commit;
-        if token >= NUMBER_MAX {
-            let reason = format!("a commit with token {token}; tokens below {NUMBER_MAX} are accepted");
-            return Err(StoreError::Refused { reason });
-        }
-        let keys = vec![self.keys.statistics(log, &model_id), self.keys.learner(log)];
-        let mut arguments = vec![number(from_offset), number(offset), number(token), shared];
-        // Of an arm that is given twice, the last counts.
-        for (arm, statistics) in arms.into_iter().collect::<BTreeMap<_, _>>() {
-            arguments.extend([arm.into_bytes(), statistics]);
-        }
-        let value = self.write(Call::script(&scripts::COMMIT, keys, arguments)).await?;
-        let committed = replies::number(value, of("statistics", log))? == 1;
-        Ok(if committed { CommitOutcome::Committed } else { CommitOutcome::Fenced })
-    }
-
-    async fn write_lease(&self, log: LogId, holder: [u8; 16], now: Instant, lease_ms: u64) -> Result<Leadership> {
-        let arguments =
-            vec![holder.to_vec(), time("a lease's start", now)?, time("a lease's end", now.plus_ms(lease_ms))?];
-        let call = Call::script(&scripts::LEAD, vec![self.keys.learner(log)], arguments);
-        let what = of("the learner", log);
-        let answer: [redis::Value; 2] = replies::list(self.write(call).await?, &what)?
-            .try_into()
-            .map_err(|_| errors::corrupt(format!("{what}: an answer that the script never gives")))?;
-        let [leads, value] = answer;
-        Ok(match replies::number(leads, &what)? {
-            1 => Leadership::Leads { token: replies::count(value, &what)? },
-            _ => Leadership::Follows { until: Instant::from_ms(replies::number(value, &what)?) },
-        })
-    }
-}
-
-/// The verbs that read.
-impl RedisStore {
-    async fn read_catalog(&self, revision: Option<u64>) -> Result<Option<StoredCatalog>> {
-        let revision = match revision {
-            Some(revision) => revision,
-            None => {
-                let newest = self.link.call_one(Call::plain("GET", &[&self.keys.newest_catalog()])).await?;
-                let Some(newest) = replies::bytes(newest, "the newest catalog")? else { return Ok(None) };
-                let newest = std::str::from_utf8(&newest).ok().and_then(|text| text.parse().ok());
-                newest.ok_or_else(|| errors::corrupt("the newest catalog: its revision is no number"))?
-            }
-        };
-        // Revisions do not change, so this is of the same moment.
-        let value = self.link.call_one(Call::plain("HGETALL", &[&self.keys.catalog(revision)])).await?;
-        replies::catalog(value, revision)
-    }
-
-    async fn read_answered(&self, logs: &[LogId], key: [u8; 32], now: Instant) -> Result<Option<AppendOutcome>> {
-        let calls = logs.iter().map(|log| vec![Call::plain("GET", &[&self.keys.request(*log, &key)])]).collect();
-        for values in self.link.call_groups(calls).await? {
-            for value in values {
-                if let Some(answered) = replies::answered(value, &key, now)? {
-                    return Ok(Some(answered));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    async fn read_decisions(&self, decisions: &[DecisionKey]) -> Result<Vec<Option<StoredDecision>>> {
-        let mut found = vec![None; decisions.len()];
-        let (mut asked, mut groups) = (Vec::new(), Vec::new());
-        for (log, mine) in by_log(decisions, |key| keys::log_of(key)) {
-            let calls = mine.chunks(DECISIONS_PER_CALL).map(|chunk| {
-                let mut keys = vec![self.keys.log(log)];
-                keys.extend(chunk.iter().map(|(_, key)| self.keys.decision(log, key)));
-                Call::script(&scripts::DECISIONS, keys, Vec::new())
-            });
-            groups.push(calls.collect());
-            asked.push(mine);
-        }
-        for (mine, values) in asked.into_iter().zip(self.link.call_groups(groups).await?) {
-            let mut answers = Vec::with_capacity(mine.len());
-            for value in values {
-                answers.extend(replies::list(value, "decisions")?);
-            }
-            for ((place, key), value) in mine.into_iter().zip(answers) {
-                found[place] = replies::decision(value, key)?;
-            }
-        }
-        Ok(found)
-    }
-
-    async fn read_due(&self, log: LogId, now: Instant, limit: usize) -> Result<Vec<DecisionKey>> {
-        let limit = number(i64::try_from(limit).unwrap_or(i64::MAX));
-        let arguments: [&[u8]; 7] =
-            [&self.keys.open(log), b"-inf", &number(now.as_ms()), b"BYSCORE", b"LIMIT", b"0", &limit];
-        let what = of("open decisions", log);
-        let due = replies::list(self.link.call_one(Call::plain("ZRANGE", &arguments)).await?, &what)?;
-        let key = |value| replies::fixed(&replies::bytes(value, &what)?.unwrap_or_default(), &what);
-        due.into_iter().map(key).collect()
-    }
-
-    async fn read_records(&self, log: LogId, offset: u64, limit: usize) -> Result<Vec<Arc<[u8]>>> {
-        // No log reaches beyond what scripts can count.
-        if offset >= NUMBER_MAX {
-            return Ok(Vec::new());
-        }
-        let arguments = vec![number(offset + 1), number(limit.min(LOG_ANSWER_RECORDS)), number(LOG_ANSWER_BYTES)];
-        let call = Call::script(&scripts::READ_LOG, vec![self.keys.log(log)], arguments);
-        replies::records(self.link.call_one(call).await?, log, offset)
-    }
-
-    async fn read_log_ends(&self) -> Result<Vec<(LogId, u64)>> {
-        let logs = self.logs().await?;
-        let ask = |log: &LogId| vec![Call::script(&scripts::LOG_END, vec![self.keys.log(*log)], Vec::new())];
-        let answers = self.link.call_groups(logs.iter().map(ask).collect()).await?;
-        let mut ends = Vec::new();
-        for (log, values) in logs.into_iter().zip(answers) {
-            for value in values {
-                // A log that was registered but whose first append failed has no records.
-                if value != redis::Value::Nil {
-                    ends.push((log, replies::count(value, of("the log", log))?));
-                }
-            }
-        }
-        Ok(ends)
     }
 }

@@ -1,9 +1,9 @@
 //! Answers of servers to Rust's types; names the key where an answer cannot be what was written.
 
 use super::errors::{answer, corrupt};
-use crate::engine::instant::Instant;
-use crate::store::{
-    AppendOutcome, DecisionKey, LogId, Result, StoreError, StoredCatalog, StoredDecision, StoredStatistics,
+use crate::{
+    engine::instant::Instant,
+    store::{AppendOutcome, DecisionKey, LogId, Result, StoreError, StoredCatalog, StoredDecision, StoredStatistics},
 };
 use data_encoding::HEXLOWER;
 use redis::Value;
