@@ -2,7 +2,7 @@
 
 use super::{
     Result, Service, ServiceError, Settings, Violation,
-    assembly::{Assembly, Failures, Learning, Revision, number_of},
+    assembly::{Assembly, Learning, Revision, number_of},
     backlog::Backlog,
     kept_catalogs::KeptCatalogs,
     meters::ReportMeters,
@@ -150,6 +150,9 @@ impl Service {
         self.stopping.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        if let Err(error) = self.learning.lock().await.learner.leases.resign(&*self.store).await {
+            tracing::warn!(error.message = %error, "others learn on only when the leases of this instance end");
+        }
     }
 
     async fn apply(&self, application: Application) -> Result<Applied> {
@@ -316,7 +319,7 @@ impl Service {
             Err(error) if error.is_transient() => return Err(error),
             Err(error) => learning.failures.fails(CATCHING_UP, &error),
         }
-        let unclosed = self.close_all_due(&mut learning.failures).await?;
+        let unclosed = self.close_all_due(&mut learning).await?;
         let serving = self.serving();
         let assembly = learning.assembly(&*self.store, Some(&serving), false);
         let fresh = Assembly { unclosed, ..assembly }.build(Revision::of(&serving)).await?;
@@ -326,10 +329,13 @@ impl Service {
         Ok(())
     }
 
-    /// Closes what is due; returns the placements with a log where that fails.
-    async fn close_all_due(&self, failures: &mut Failures) -> Result<BTreeSet<u16>> {
+    /// Closes what is due in the logs that this instance leads; returns the placements with a log where that fails.
+    async fn close_all_due(&self, Learning { learner, failures }: &mut Learning) -> Result<BTreeSet<u16>> {
         let mut unclosed = BTreeSet::new();
         for (log, _) in self.store.log_ends().await? {
+            if learner.leases.token(&*self.store, log).await?.is_none() {
+                continue;
+            }
             let what = format!("closing windows of placement number {}, partition {},", log.placement, log.partition);
             match self.close_due(log, CLOSED_PER_REFRESH).await {
                 Ok(_) => failures.works(&what),

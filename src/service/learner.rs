@@ -1,56 +1,60 @@
 //! The learner folds logs into statistics and commits them with the offset they reach.
 
-use super::{Result, ServiceError, contexts::Lessons};
+use super::{Result, ServiceError, contexts::Lessons, leadership::Leases};
 use crate::{
-    clock::{Clock, SystemClock, random_bytes},
+    clock::Clock,
     engine::{catalog::Placement, learn::PartitionStatistics},
     log::{record::LogRecord, statistics_codec},
-    store::{CommitOutcome, Leadership, LogId, StatisticsCommit, Store},
+    store::{CommitOutcome, LogId, StatisticsCommit, Store},
 };
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Records folded between two commits.
 const BATCH: usize = 1000;
 
-/// How long leading lasts unless it is extended, in milliseconds. Not at all: whoever asks last leads, and its token
-/// fences the one before.
-const LEASE_MS: u64 = 0;
-
-/// What has been learned, and the tokens that allow committing it.
+/// What has been learned, and who may commit it.
+#[derive(Debug)]
 pub struct Learner {
-    clock: Arc<dyn Clock>,
-    /// Tells this learner from all others.
-    holder: [u8; 16],
+    /// Which logs this instance learns from.
+    pub leases: Leases,
     learned: BTreeMap<(Arc<str>, LogId), Learned>,
-    tokens: BTreeMap<LogId, u64>,
 }
 
-/// Statistics of one model in one log, as committed.
+/// Statistics of one model in one log.
 #[derive(Clone, Debug, Default)]
 pub struct Learned {
     /// The statistics.
     pub statistics: PartitionStatistics,
     /// How many records of the log are folded in.
     pub offset: u64,
+    /// Whether they were folded here and not committed, because another instance leads.
+    ahead: bool,
 }
 
-// By hand, because a clock is a trait object.
-impl fmt::Debug for Learner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Learner").field("holder", &self.holder).field("tokens", &self.tokens).finish_non_exhaustive()
-    }
+/// One model's learning from one log.
+#[derive(Clone, Copy)]
+struct Lecture<'a> {
+    store: &'a dyn Store,
+    placement: &'a Placement,
+    model_id: &'a str,
+    log: LogId,
+    /// Where the log ends, as far as is known.
+    end: u64,
 }
 
 impl Learner {
     /// A learner that has learned nothing yet.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        // Not from the service's clock: who learns must not change what is drawn next.
-        let holder = random_bytes(&SystemClock);
-        Self { clock, holder, learned: BTreeMap::new(), tokens: BTreeMap::new() }
+        Self { leases: Leases::new(clock), learned: BTreeMap::new() }
     }
 
-    /// Folds everything that a log holds into a model's statistics and commits them.
+    /// What a model has learned from a log: all of it where this instance leads, which folds and commits; otherwise
+    /// what the leader has committed. A model that is new here is complete in any case: what the leader has not
+    /// committed yet is folded here, too.
     ///
     /// # Errors
     /// Where the store is away, holds what cannot be, or another learner has taken over; what was committed stands.
@@ -61,24 +65,15 @@ impl Learner {
         log: LogId,
         end: u64,
     ) -> Result<&Learned> {
+        let lecture = Lecture { store, placement, model_id, log, end };
+        let token = self.leases.token(store, log).await?;
         let key = (model_id.clone(), log);
-        let mut learned = match self.learned.remove(&key) {
-            Some(learned) => learned,
-            None => load(store, placement, model_id, log).await?,
+        // On failure the half-folded state is dropped, and the next call loads what was committed last.
+        let kept = self.learned.remove(&key);
+        let learned = match token {
+            Some(token) => lecture.lead(kept, token).await.inspect_err(|_| self.leases.doubt(log))?,
+            None => lecture.follow(kept).await?,
         };
-        if learned.offset > end && !reaches(store, log, learned.offset).await? {
-            let token = self.token(store, log).await?;
-            learned = rebuild(store, model_id, (log, token)).await.inspect_err(|_| {
-                self.tokens.remove(&log);
-            })?;
-        }
-        while learned.offset < end {
-            let token = self.token(store, log).await?;
-            // On failure the half-folded state is dropped, and the next call loads what was committed last.
-            learned = advance(store, (placement, model_id), (log, token), learned).await.inspect_err(|_| {
-                self.tokens.remove(&log);
-            })?;
-        }
         Ok(self.learned.entry(key).or_insert(learned))
     }
 
@@ -86,102 +81,127 @@ impl Learner {
     pub fn retain(&mut self, asked_for: impl Fn(&str, LogId) -> bool) {
         self.learned.retain(|(model_id, log), _| asked_for(model_id, *log));
     }
+}
 
-    async fn token(&mut self, store: &dyn Store, log: LogId) -> Result<u64> {
-        if let Some(&token) = self.tokens.get(&log) {
-            return Ok(token);
+impl Lecture<'_> {
+    /// Folds and commits to the end of the log.
+    async fn lead(self, kept: Option<Learned>, token: u64) -> Result<Learned> {
+        // What was folded while another one led is not what the store has.
+        let mut learned = match kept.filter(|kept| !kept.ahead) {
+            Some(learned) => learned,
+            None => self.load().await?,
+        };
+        if learned.offset > self.end && !self.reaches(learned.offset).await? {
+            learned = self.rebuild(token).await?;
         }
-        match store.lead(log, self.holder, self.clock.now(), LEASE_MS).await? {
-            Leadership::Leads { token } => Ok(*self.tokens.entry(log).or_insert(token)),
-            Leadership::Follows { .. } => Err(taken_over("every model", log)),
+        while learned.offset < self.end {
+            learned = self.advance(learned, token).await?;
+        }
+        Ok(learned)
+    }
+
+    /// Takes what the leader has committed, unless what is known here reaches further.
+    async fn follow(self, kept: Option<Learned>) -> Result<Learned> {
+        let Some(kept) = kept else { return self.fold_ahead(self.load().await?).await };
+        if kept.offset >= self.end && (kept.offset == self.end || self.reaches(kept.offset).await?) {
+            return Ok(kept);
+        }
+        let stored = self.load().await?;
+        match (stored.offset >= kept.offset, kept.ahead) {
+            (true, _) => Ok(stored),
+            (false, true) if kept.offset <= self.end => self.fold_ahead(kept).await,
+            // The leader has taken back what a log that lost its tail had taught.
+            (false, _) => self.fold_ahead(stored).await,
         }
     }
-}
 
-/// Whether a log holds the record before this offset. The end that a caller knows may be older than what another
-/// learner has folded since, so only the log itself can say that it has lost something.
-async fn reaches(store: &dyn Store, log: LogId, offset: u64) -> Result<bool> {
-    Ok(offset == 0 || !store.read_log(log, offset - 1, 1).await?.is_empty())
-}
+    async fn fold_ahead(self, mut learned: Learned) -> Result<Learned> {
+        while learned.offset < self.end {
+            self.fold(&mut learned).await?;
+            learned.ahead = true;
+        }
+        Ok(learned)
+    }
 
-/// Takes back what a model has learned from a log that lost its tail: which of it the lost records taught cannot be
-/// told, so the log is folded again from its start.
-async fn rebuild(store: &dyn Store, model_id: &str, (log, token): (LogId, u64)) -> Result<Learned> {
-    let stored = store.statistics(model_id, log).await?;
-    tracing::warn!(
-        model.id = model_id,
-        log.placement = log.placement,
-        log.partition = log.partition,
-        log.offset = stored.offset,
-        "the log ends before what was learned from it; it is learned again from the start"
-    );
-    let learned = Learned::default();
-    let commit = StatisticsCommit {
-        model_id: model_id.to_owned(),
-        log,
-        from_offset: stored.offset,
-        offset: learned.offset,
-        token,
-        shared: statistics_codec::encode_shared(&learned.statistics),
+    /// What is committed.
+    async fn load(self) -> Result<Learned> {
+        let stored = self.store.statistics(self.model_id, self.log).await?;
+        let statistics = statistics_codec::decode(&stored, self.placement.feature_count())?;
+        Ok(Learned { statistics, offset: stored.offset, ahead: false })
+    }
+
+    /// Whether the log holds the record before this offset. The end that a caller knows may be older than what another
+    /// learner has folded since, so only the log itself can say that it has lost something.
+    async fn reaches(self, offset: u64) -> Result<bool> {
+        Ok(offset == 0 || !self.store.read_log(self.log, offset - 1, 1).await?.is_empty())
+    }
+
+    /// Takes back what a model has learned from a log that lost its tail: which of it the lost records taught cannot
+    /// be told, so the log is folded again from its start.
+    async fn rebuild(self, token: u64) -> Result<Learned> {
+        let stored = self.store.statistics(self.model_id, self.log).await?;
+        tracing::warn!(
+            model.id = self.model_id,
+            log.placement = self.log.placement,
+            log.partition = self.log.partition,
+            log.offset = stored.offset,
+            "the log ends before what was learned from it; it is learned again from the start"
+        );
+        let learned = Learned::default();
         // A commit keeps the arms that it is not given.
-        arms: stored.arms.into_iter().map(|(arm, _)| (arm, statistics_codec::NO_ARM)).collect(),
-    };
-    commit_to(store, commit).await?;
-    Ok(learned)
-}
-
-async fn commit_to(store: &dyn Store, commit: StatisticsCommit) -> Result<()> {
-    let (model_id, log) = (commit.model_id.clone(), commit.log);
-    match store.commit_statistics(commit).await? {
-        CommitOutcome::Committed => Ok(()),
-        CommitOutcome::Fenced => Err(taken_over(&format!("model {model_id}"), log)),
+        let arms = stored.arms.into_iter().map(|(arm, _)| (arm, statistics_codec::NO_ARM)).collect();
+        self.commit(&learned, (stored.offset, token), arms).await?;
+        Ok(learned)
     }
-}
 
-fn taken_over(what: &str, log: LogId) -> ServiceError {
-    ServiceError::Inconsistent { reason: format!("another learner has taken over {what} in {log:?}") }
-}
-
-async fn load(store: &dyn Store, placement: &Placement, model_id: &str, log: LogId) -> Result<Learned> {
-    let stored = store.statistics(model_id, log).await?;
-    Ok(Learned { statistics: statistics_codec::decode(&stored, placement.feature_count())?, offset: stored.offset })
-}
-
-/// Folds and commits one batch.
-async fn advance(
-    store: &dyn Store,
-    (placement, model_id): (&Placement, &str),
-    (log, token): (LogId, u64),
-    mut learned: Learned,
-) -> Result<Learned> {
-    let from_offset = learned.offset;
-    let records = store.read_log(log, from_offset, BATCH).await?;
-    if records.is_empty() {
-        let reason = format!("{log:?} ends at {from_offset}, before the end that the store tells");
-        return Err(ServiceError::Inconsistent { reason });
+    /// Folds and commits one batch.
+    async fn advance(self, mut learned: Learned, token: u64) -> Result<Learned> {
+        let from_offset = learned.offset;
+        let changed = self.fold(&mut learned).await?;
+        let arms = changed.into_iter().filter_map(|offer_id| {
+            let arm = learned.statistics.arms.get(&offer_id)?;
+            Some((offer_id.to_string(), statistics_codec::encode_arm(arm)))
+        });
+        self.commit(&learned, (from_offset, token), arms.collect()).await?;
+        Ok(learned)
     }
-    let records = records.iter().map(|bytes| LogRecord::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
-    let lessons = Lessons::of(store, placement, (log, from_offset), &records).await?;
-    let changed = lessons.fold(&mut learned.statistics);
-    learned.offset += records.len() as u64;
-    if !learned.statistics.is_finite() {
-        // Without the offset reached: it moves with the log, and what fails the same way is said once.
-        let reason = format!("statistics of model {model_id} in {log:?} are not finite after offset {from_offset}");
-        return Err(ServiceError::Inconsistent { reason });
+
+    /// Folds one batch; returns the offers whose statistics changed.
+    async fn fold(self, learned: &mut Learned) -> Result<BTreeSet<Arc<str>>> {
+        let Self { store, placement, model_id, log, .. } = self;
+        let from_offset = learned.offset;
+        let records = store.read_log(log, from_offset, BATCH).await?;
+        if records.is_empty() {
+            let reason = format!("{log:?} ends at {from_offset}, before the end that the store tells");
+            return Err(ServiceError::Inconsistent { reason });
+        }
+        let records = records.iter().map(|bytes| LogRecord::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
+        let lessons = Lessons::of(store, placement, (log, from_offset), &records).await?;
+        let changed = lessons.fold(&mut learned.statistics);
+        learned.offset += records.len() as u64;
+        if !learned.statistics.is_finite() {
+            // Without the offset reached: it moves with the log, and what fails the same way is said once.
+            let reason = format!("statistics of model {model_id} in {log:?} are not finite after offset {from_offset}");
+            return Err(ServiceError::Inconsistent { reason });
+        }
+        Ok(changed)
     }
-    let arms = changed.into_iter().filter_map(|offer_id| {
-        let arm = learned.statistics.arms.get(&offer_id)?;
-        Some((offer_id.to_string(), statistics_codec::encode_arm(arm)))
-    });
-    let commit = StatisticsCommit {
-        model_id: model_id.to_owned(),
-        log,
-        from_offset,
-        offset: learned.offset,
-        token,
-        shared: statistics_codec::encode_shared(&learned.statistics),
-        arms: arms.collect(),
-    };
-    commit_to(store, commit).await?;
-    Ok(learned)
+
+    async fn commit(
+        self,
+        learned: &Learned,
+        (from_offset, token): (u64, u64),
+        arms: Vec<(String, Vec<u8>)>,
+    ) -> Result<()> {
+        let (model_id, log) = (self.model_id, self.log);
+        let shared = statistics_codec::encode_shared(&learned.statistics);
+        let offset = learned.offset;
+        let commit = StatisticsCommit { model_id: model_id.to_owned(), log, from_offset, offset, token, shared, arms };
+        match self.store.commit_statistics(commit).await? {
+            CommitOutcome::Committed => Ok(()),
+            CommitOutcome::Fenced => Err(ServiceError::Inconsistent {
+                reason: format!("another learner has taken over model {model_id} in {log:?}"),
+            }),
+        }
+    }
 }

@@ -21,6 +21,7 @@ pub mod catalog;
 pub mod contexts;
 pub mod feedback;
 mod kept_catalogs;
+pub mod leadership;
 pub mod learner;
 pub mod meters;
 pub mod outcome_report;

@@ -366,7 +366,8 @@ pub trait Store: Send + Sync + 'static {
     /// Who holds it, though it may have expired, extends it and keeps its token. Where nobody holds it, or somebody
     /// whose lease has ended at or before `now`, the caller gets a token above every earlier one, which fences all
     /// earlier learners of this log. Leases are judged by the callers' clocks: where these disagree, a lease is
-    /// taken early or late, and the token still lets only one of the two commit.
+    /// taken early or late, and the token still lets only one of the two commit. Where only one process at a time can
+    /// open the store for writing, opening it ends all leases: their holders are gone.
     async fn lead(&self, log: LogId, holder: [u8; 16], now: Instant, lease_ms: u64) -> Result<Leadership>;
 
     /// Ends the holder's lease of a log, so that another may lead at once; nothing where somebody else holds it.

@@ -28,6 +28,11 @@ pub(crate) mod redis;
 pub(crate) trait Backend: Send + Sync {
     /// Opens the store; the same one every time.
     async fn open(&self) -> Arc<dyn Store>;
+
+    /// Whether opening it ends all leases, since only one process at a time can write to it.
+    fn opening_ends_leases(&self) -> bool {
+        false
+    }
 }
 
 /// The embedded backend in a directory of its own.
@@ -53,6 +58,10 @@ impl Embedded {
 impl Backend for Embedded {
     async fn open(&self) -> Arc<dyn Store> {
         Arc::new(self.open_embedded())
+    }
+
+    fn opening_ends_leases(&self) -> bool {
+        true
     }
 }
 

@@ -136,6 +136,12 @@ impl Model {
         Leadership::Leads { token: lease.token }
     }
 
+    fn end_leases(&mut self) {
+        for lease in self.leases.values_mut() {
+            lease.holder = lease.holder.map(|(holder, _)| (holder, i64::MIN));
+        }
+    }
+
     fn resign(&mut self, log: LogId, holder: [u8; 16]) {
         let lease = self.leases.entry(log).or_default();
         lease.holder = lease.holder.filter(|(other, _)| *other != holder);
@@ -331,6 +337,9 @@ async fn step(backend: &dyn Backend, store: &mut Option<Arc<dyn Store>>, model: 
         Op::Reopen => {
             *store = None;
             *store = Some(backend.open().await);
+            if backend.opening_ends_leases() {
+                model.end_leases();
+            }
         }
     }
 }

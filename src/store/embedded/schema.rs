@@ -89,8 +89,14 @@ pub(super) fn open_for_writing(path: &Path, entropy: [u8; 48]) -> Result<(Connec
     if empty {
         create(&mut connection, entropy).map_err(|error| describe(path, error))?;
     }
+    end_leases(&connection).map_err(|error| describe(path, error))?;
     let identity = identity(&connection)?;
     Ok((connection, identity))
+}
+
+/// Whoever held a lease is gone: only one process at a time opens the file for writing.
+fn end_leases(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute("UPDATE learners SET until = ?1", [i64::MIN]).map(drop)
 }
 
 /// One more connection that only reads, to a file that the one above has been through.

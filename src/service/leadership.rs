@@ -1,0 +1,89 @@
+//! Who learns from which log: one instance at a time, under a lease that others take when it ends.
+//!
+//! A lease only saves work. What keeps two learners apart is the token in their commits, which the store compares.
+
+use super::Result;
+use crate::{
+    clock::{Clock, SystemClock, random_bytes},
+    engine::instant::Instant,
+    store::{Leadership, LogId, Store},
+};
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+/// How long a lease lasts: an instance that dies is replaced after this, at the latest.
+const LEASE_MS: u64 = 3000;
+/// How often leases are extended, and asked for by those who follow.
+const ASK_EVERY_MS: u64 = 1000;
+
+/// The leases of one instance.
+pub struct Leases {
+    clock: Arc<dyn Clock>,
+    /// Tells this instance from all others.
+    holder: [u8; 16],
+    asked: BTreeMap<LogId, Asked>,
+}
+
+/// What the store said last.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    /// The token of whoever leads; `None`: another one does.
+    token: Option<u64>,
+    ask_again_at: Instant,
+}
+
+// By hand, because a clock is a trait object.
+impl fmt::Debug for Leases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leases").field("holder", &self.holder).field("asked", &self.asked).finish_non_exhaustive()
+    }
+}
+
+impl Leases {
+    /// No leases yet.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        // Not from the service's clock: who learns must not change what is drawn next.
+        let holder = random_bytes(&SystemClock);
+        Self { clock, holder, asked: BTreeMap::new() }
+    }
+
+    /// What this instance's commits to a log carry, or `None` where another one leads.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn token(&mut self, store: &dyn Store, log: LogId) -> Result<Option<u64>> {
+        let now = self.clock.now();
+        if let Some(asked) = self.asked.get(&log).filter(|asked| now < asked.ask_again_at) {
+            return Ok(asked.token);
+        }
+        let before = self.asked.get(&log).and_then(|asked| asked.token);
+        let token = match store.lead(log, self.holder, now, LEASE_MS).await? {
+            Leadership::Leads { token } => Some(token),
+            Leadership::Follows { .. } => None,
+        };
+        if token != before {
+            let (log_placement, log_partition) = (log.placement, log.partition);
+            tracing::debug!(log.placement = log_placement, log.partition = log_partition, leads = token.is_some());
+        }
+        self.asked.insert(log, Asked { token, ask_again_at: now.plus_ms(ASK_EVERY_MS) });
+        Ok(token)
+    }
+
+    /// Asks the store anew next time, since what it said last does not hold any more.
+    pub fn doubt(&mut self, log: LogId) {
+        self.asked.remove(&log);
+    }
+
+    /// Gives up all leases, so that others need not wait until they end.
+    ///
+    /// # Errors
+    /// Where the store is away.
+    pub async fn resign(&mut self, store: &dyn Store) -> Result<()> {
+        while let Some((log, asked)) = self.asked.pop_first() {
+            if asked.token.is_some() {
+                store.resign(log, self.holder).await?;
+            }
+        }
+        Ok(())
+    }
+}
