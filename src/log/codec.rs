@@ -7,9 +7,10 @@ use super::{
     record::{DecisionRecord, Flag},
 };
 use crate::{
-    engine::{decide::Decision, instant::Instant},
+    engine::{context::AttributeValue, decide::Decision, instant::Instant},
     proto,
 };
+use std::sync::Arc;
 
 const WHAT: &str = "decision record";
 
@@ -30,7 +31,7 @@ pub(super) fn encode_decision(record: &DecisionRecord) -> proto::DecisionRecord 
         unit_key: record.unit_key.to_vec(),
         market: record.market.as_deref().unwrap_or_default().to_owned(),
         platform: record.platform.clone(),
-        attributes: record.attributes.iter().map(|(name, value)| (name.clone(), value.into())).collect(),
+        attributes: record.attributes.iter().map(|(name, value)| encode_attribute(name, value)).collect(),
         group: proto::Group::Decisioning.into(),
         posterior_version: Some((&record.version).into()),
         arms: Some(encode_arms(&decision.arms)),
@@ -50,9 +51,6 @@ pub(super) fn decode_decision(record: proto::DecisionRecord) -> Result<DecisionR
     let flag = |flag: &i32| {
         proto::Flag::try_from(*flag).ok().and_then(|flag| Flag::try_from(flag).ok()).ok_or_else(|| missing("flags"))
     };
-    let attribute = |(name, value): (String, proto::AttributeValue)| {
-        Ok((name, value.try_into().map_err(|()| missing("attributes"))?))
-    };
     let decision = decode_outcome_of_deciding(&record)?;
     Ok(DecisionRecord {
         id: DecisionId::from_bytes(&record.decision_id).map_err(|_| missing("decision_id"))?,
@@ -65,7 +63,7 @@ pub(super) fn decode_decision(record: proto::DecisionRecord) -> Result<DecisionR
         unit_key: record.unit_key.as_slice().try_into().map_err(|_| missing("unit_key"))?,
         market: (!record.market.is_empty()).then(|| record.market.as_str().into()),
         platform: record.platform,
-        attributes: record.attributes.into_iter().map(attribute).collect::<Result<_, _>>()?,
+        attributes: record.attributes.into_iter().map(decode_attribute).collect::<Result<_, _>>()?,
         candidates: record.candidates.iter().map(|offer_id| offer_id.as_str().into()).collect(),
         slots_requested: record.slots_requested,
         include_tail: record.include_tail,
@@ -75,6 +73,26 @@ pub(super) fn decode_decision(record: proto::DecisionRecord) -> Result<DecisionR
         flags: record.flags.iter().map(flag).collect::<Result<_, _>>()?,
         snapshot_age_ms: record.snapshot_age_ms,
     })
+}
+
+fn encode_attribute(name: &str, value: &AttributeValue) -> proto::AttributeRecord {
+    use proto::attribute_record::Value;
+    let value = match value {
+        AttributeValue::Number(number) => Value::Number(*number),
+        AttributeValue::Category(word) => Value::Category(word.to_string()),
+        AttributeValue::Boolean(truth) => Value::Boolean(*truth),
+    };
+    proto::AttributeRecord { name: name.to_owned(), value: Some(value) }
+}
+
+fn decode_attribute(record: proto::AttributeRecord) -> Result<(Arc<str>, AttributeValue), DecodeError> {
+    use proto::attribute_record::Value;
+    let value = match record.value.ok_or_else(|| missing("attributes"))? {
+        Value::Number(number) => AttributeValue::Number(number),
+        Value::Category(word) => AttributeValue::Category(word.into()),
+        Value::Boolean(truth) => AttributeValue::Boolean(truth),
+    };
+    Ok((record.name.into(), value))
 }
 
 fn decode_outcome_of_deciding(record: &proto::DecisionRecord) -> Result<Decision, DecodeError> {

@@ -54,8 +54,8 @@ pub struct DecisionRecord {
     pub market: Option<Arc<str>>,
     /// Platform as requested.
     pub platform: String,
-    /// Attributes as validated, by name.
-    pub attributes: BTreeMap<String, AttributeValue>,
+    /// Attributes as validated, by name, in the order of the context schema.
+    pub attributes: Vec<(Arc<str>, AttributeValue)>,
     /// Offers asked for; empty: all of the placement's.
     pub candidates: Vec<Arc<str>>,
     /// Slots asked for.

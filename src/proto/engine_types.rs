@@ -4,7 +4,6 @@
 use super as proto;
 use crate::engine::{
     catalog::Money,
-    context::AttributeValue,
     eligibility::{Exclusion, ExclusionReason},
     instant::Instant,
     pmf::distribution::ScoreDistribution,
@@ -114,31 +113,6 @@ impl From<proto::PosteriorVersion> for PosteriorVersion {
     fn from(version: proto::PosteriorVersion) -> Self {
         let offsets = version.offsets.iter().map(|partition| partition.offset).collect();
         Self { model_id: version.model_id.into(), offsets }
-    }
-}
-
-impl From<&AttributeValue> for proto::AttributeValue {
-    fn from(value: &AttributeValue) -> Self {
-        use proto::attribute_value::Kind;
-        let kind = match value {
-            AttributeValue::Number(number) => Kind::Number(*number),
-            AttributeValue::Category(word) => Kind::Category(word.to_string()),
-            AttributeValue::Boolean(truth) => Kind::Boolean(*truth),
-        };
-        Self { kind: Some(kind) }
-    }
-}
-
-impl TryFrom<proto::AttributeValue> for AttributeValue {
-    type Error = ();
-
-    fn try_from(value: proto::AttributeValue) -> Result<Self, ()> {
-        use proto::attribute_value::Kind;
-        Ok(match value.kind.ok_or(())? {
-            Kind::Number(number) => Self::Number(number),
-            Kind::Category(word) => Self::Category(word.into()),
-            Kind::Boolean(truth) => Self::Boolean(truth),
-        })
     }
 }
 

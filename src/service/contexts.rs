@@ -150,7 +150,8 @@ pub fn context(placement: &Placement, decision: &DecisionRecord) -> Option<Vec<f
 #[must_use]
 pub fn values(schema: &ContextSchema, decision: &DecisionRecord) -> Option<Vec<AttributeValue>> {
     let value = |attribute: &Attribute| {
-        let logged = decision.attributes.get(&*attribute.name).cloned();
+        let logged =
+            decision.attributes.iter().find(|(name, _)| *name == attribute.name).map(|(_, value)| value.clone());
         logged.and_then(|value| fitted(attribute, value)).or_else(|| attribute.default.clone())
     };
     schema.attributes.iter().map(value).collect()

@@ -22,7 +22,7 @@ use crate::{
     },
     store::{AppendOutcome, DecisionKey, LogId, RequestMark, StoredDecision},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// How long a request id is remembered: 24 hours.
 pub const REQUEST_MEMORY_S: u64 = 24 * 60 * 60;
@@ -145,7 +145,7 @@ impl Service {
         let log = served.log(partition_of(&unit_key, snapshot.placement.partitions));
         let seed = self.clock.random();
         let decision = decide(snapshot, &valid.request, now, seed);
-        let names = snapshot.placement.context.attributes.iter().map(|attribute| attribute.name.to_string());
+        let names = snapshot.placement.context.attributes.iter().map(|attribute| attribute.name.clone());
         let flags = [(self.is_stale(now), Flag::Stale), (valid.clipped, Flag::AttributeClipped)];
         DecisionRecord {
             id: DecisionId::new(log, now, self.clock.random()),
@@ -156,7 +156,7 @@ impl Service {
             seed,
             user_key: self.pseudonyms.user(&command.user_id),
             unit_key,
-            attributes: names.zip(valid.request.attributes).collect::<BTreeMap<_, _>>(),
+            attributes: names.zip(valid.request.attributes).collect(),
             market: valid.request.market,
             platform: valid.request.platform,
             candidates: valid.request.candidates,

@@ -157,7 +157,28 @@ fn attributes(
     violations: &mut Vec<Violation>,
 ) -> (Vec<AttributeValue>, bool) {
     let schema = &placement.context.attributes;
-    let known: BTreeSet<&str> = schema.iter().map(|attribute| &*attribute.name).collect();
+    let mut clipped = false;
+    let mut values = Vec::with_capacity(schema.len());
+    let mut given = 0;
+    for attribute in schema {
+        let value = command.attributes.get(&*attribute.name);
+        given += usize::from(value.is_some());
+        match attribute_value(attribute, value) {
+            Ok((value, outside)) => {
+                clipped |= outside;
+                values.push(value);
+            }
+            Err(description) => violations.push(Violation::new(&format!("attributes.{}", attribute.name), description)),
+        }
+    }
+    if given < command.attributes.len() {
+        unknown_attributes(command, placement, violations);
+    }
+    (values, clipped)
+}
+
+fn unknown_attributes(command: &RankCommand, placement: &Placement, violations: &mut Vec<Violation>) {
+    let known: BTreeSet<&str> = placement.context.attributes.iter().map(|attribute| &*attribute.name).collect();
     let accepted = known.iter().copied().collect::<Vec<_>>().join(", ");
     let unknown = || command.attributes.keys().filter(|name| !known.contains(name.as_str()));
     let count = unknown().count();
@@ -170,18 +191,6 @@ fn attributes(
         let description = format!("is not an attribute of placement {}, which has: {accepted}", placement.id);
         violations.push(Violation::new(&format!("attributes.{}", start.escape_debug()), description));
     }
-    let mut clipped = false;
-    let mut values = Vec::with_capacity(schema.len());
-    for attribute in schema {
-        match attribute_value(attribute, command.attributes.get(&*attribute.name)) {
-            Ok((value, outside)) => {
-                clipped |= outside;
-                values.push(value);
-            }
-            Err(description) => violations.push(Violation::new(&format!("attributes.{}", attribute.name), description)),
-        }
-    }
-    (values, clipped)
 }
 
 fn attribute_value(attribute: &Attribute, given: Option<&GivenValue>) -> Result<(AttributeValue, bool), String> {
