@@ -139,7 +139,7 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), ServeError> {
         loaded.declared
     });
     let planted = declared.clone().map(|declared| (declared, "the first catalog file".to_owned()));
-    let service = Arc::new(Service::open(Arc::new(Metered::new(store.clone())), clock, settings, planted).await?);
+    let service = Arc::new(Service::open(store.clone(), clock, settings, planted).await?);
     warn_of_another_catalog(&service, &args, declared.as_ref());
 
     // Before anybody can know that the server is there: a signal that nobody waits for ends the process on the spot.

@@ -12,6 +12,7 @@ use crate::{
         ledger_codec::encode_ledger,
         record::{DecisionRecord, LogRecord},
     },
+    meters::QueueMeter,
     store::{DecisionAppend, RequestMark},
 };
 use futures_util::future::join_all;
@@ -48,6 +49,7 @@ pub(super) struct Backlog {
     /// Decisions that wait or are being appended.
     unlogged: AtomicUsize,
     capacity: usize,
+    meter: QueueMeter,
 }
 
 impl Unlogged {
@@ -69,7 +71,8 @@ impl Unlogged {
 impl Backlog {
     /// A queue for this many decisions; 0: every decision waits for its log record.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { waiting: Mutex::default(), unlogged: AtomicUsize::new(0), capacity }
+        let meter = QueueMeter::new("decision_backlog", capacity);
+        Self { waiting: Mutex::default(), unlogged: AtomicUsize::new(0), capacity, meter }
     }
 
     /// Queues a decision, unless there is no room for it.
@@ -117,6 +120,7 @@ impl Service {
     /// Where the store is away; what it did not take waits on.
     pub async fn log_backlog(&self) -> Result<()> {
         loop {
+            self.backlog.meter.set(self.backlog.len());
             let batch = self.backlog.batch();
             if batch.is_empty() {
                 return Ok(());

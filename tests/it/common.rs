@@ -89,6 +89,13 @@ pub(crate) struct TestServer {
     serving: JoinSet<()>,
 }
 
+/// How a test's server differs from others.
+#[derive(Default)]
+struct Manner {
+    web: Option<Origins>,
+    backlog_max: usize,
+}
+
 /// The catalog of `shop.yaml`.
 pub(crate) fn shop() -> proto::Catalog {
     catalog_of(include_str!("shop.yaml"))
@@ -118,25 +125,32 @@ impl TestServer {
     /// Serves `shop.yaml` from a file, whatever store the other tests run on: for tests that look into the file.
     pub(crate) async fn start_on_file() -> Self {
         let clock = Arc::new(ManualClock::new(Instant::from_ms(START_MS), 7));
-        Self::open(Place::embedded(), clock, Some(shop()), None).await
+        Self::open(Place::embedded(), clock, Some(shop()), Manner::default()).await
     }
 
     /// Serves a catalog.
     pub(crate) async fn start_with(catalog: proto::Catalog) -> Self {
         let clock = Arc::new(ManualClock::new(Instant::from_ms(START_MS), 7));
-        Self::open(Place::new(), clock, Some(catalog), None).await
+        Self::open(Place::new(), clock, Some(catalog), Manner::default()).await
     }
 
     /// Serves `shop.yaml`, over gRPC-web too, to pages of these origins.
     pub(crate) async fn start_for_pages(origins: &str) -> Self {
         let clock = Arc::new(ManualClock::new(Instant::from_ms(START_MS), 7));
-        let origins = origins.parse().expect("the test's origins are valid");
-        Self::open(Place::new(), clock, Some(shop()), Some(origins)).await
+        let web = Some(origins.parse().expect("the test's origins are valid"));
+        Self::open(Place::new(), clock, Some(shop()), Manner { web, ..Manner::default() }).await
     }
 
-    async fn open(place: Place, clock: Arc<ManualClock>, seed: Option<proto::Catalog>, web: Option<Origins>) -> Self {
+    /// Serves `shop.yaml` and answers up to `backlog_max` Ranks before they are logged; the test says when they are.
+    pub(crate) async fn start_answering_first(backlog_max: usize) -> Self {
+        let clock = Arc::new(ManualClock::new(Instant::from_ms(START_MS), 7));
+        Self::open(Place::new(), clock, Some(shop()), Manner { backlog_max, ..Manner::default() }).await
+    }
+
+    async fn open(place: Place, clock: Arc<ManualClock>, seed: Option<proto::Catalog>, manner: Manner) -> Self {
+        let Manner { web, backlog_max } = manner;
         let store = place.address.open(random_bytes(&*clock)).await.expect("the store opens");
-        let settings = Settings { snapshot_max_age_ms: SNAPSHOT_MAX_AGE_MS, backlog_max: 0 };
+        let settings = Settings { snapshot_max_age_ms: SNAPSHOT_MAX_AGE_MS, backlog_max };
         let seed = seed.map(|catalog| (catalog, "the test's".to_owned()));
         let service = Service::open(store.clone(), clock.clone(), settings, seed).await.expect("the service opens");
         let service = Arc::new(service);
@@ -177,7 +191,7 @@ impl TestServer {
         }
         // The last of the store's owners: dropping it puts everything on the disk and gives up the file.
         drop((service, store));
-        Self::open(place, clock, seed, None).await
+        Self::open(place, clock, seed, Manner::default()).await
     }
 
     /// Tells the server to stop, as a signal would.

@@ -7,7 +7,10 @@
 //! A call is answered after Redis has answered it. A caller that has gone away changes nothing: its call is made.
 
 use super::{connection::Link, scripts::Call};
-use crate::store::{LogId, Result, StoreError};
+use crate::{
+    meters::QueueMeter,
+    store::{LogId, Result, StoreError},
+};
 use redis::Value;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -60,7 +63,15 @@ impl Committer {
         let (queue, jobs) = mpsc::channel(WAITING_MAX);
         let tasks = TaskTracker::new();
         tasks.spawn(
-            Grouping { link, lanes: Lanes::new(), waiting: 0, flying: JoinSet::new(), logs: HashMap::new() }.run(jobs),
+            Grouping {
+                link,
+                lanes: Lanes::new(),
+                waiting: 0,
+                meter: QueueMeter::new("redis_committer", WAITING_MAX),
+                flying: JoinSet::new(),
+                logs: HashMap::new(),
+            }
+            .run(jobs),
         );
         Self { queue: Mutex::new(Some(queue)), tasks }
     }
@@ -102,6 +113,7 @@ struct Grouping {
     lanes: Lanes,
     /// Jobs in all lanes.
     waiting: usize,
+    meter: QueueMeter,
     flying: JoinSet<()>,
     /// Which log a pipeline under way is of.
     logs: HashMap<Id, LogId>,
@@ -132,6 +144,7 @@ impl Grouping {
             Some(lane) => {
                 lane.push_back(job);
                 self.waiting += 1;
+                self.meter.set(self.waiting);
             }
             None => {
                 self.lanes.insert(job.log, VecDeque::new());
@@ -153,6 +166,7 @@ impl Grouping {
             group.push(job);
         }
         self.waiting -= group.len();
+        self.meter.set(self.waiting);
         if group.is_empty() {
             self.lanes.remove(&log);
         } else {
