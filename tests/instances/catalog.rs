@@ -1,7 +1,7 @@
 //! Catalogs that are applied through one of several instances.
 
 use crate::{
-    instance::{Client, LOOK, PARTITIONS, PLACEMENT, SHOP, learner, shown, start, start_all},
+    instance::{Client, LOOK, PARTITIONS, PLACEMENT, SHOP, committed, learner, shown, start, start_all},
     load::Load,
     redis::{DEADLINE, standalone_url},
 };
@@ -18,7 +18,7 @@ async fn a_model_changed_through_a_follower_serves_everywhere_and_nowhere_before
     let leader = start(&store, SHOP, &[]);
     let mut load = Load::begin(3, [&leader.client]);
     load.go_on_for(300).await;
-    leader.client.learned().await;
+    committed(&store, &leader.client).await;
     let tokens = || (0..PARTITIONS).map(|partition| learner(&store, partition).0).collect::<Vec<_>>();
     let led = tokens();
 

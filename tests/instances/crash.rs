@@ -1,7 +1,7 @@
 //! Killed at any moment under load, an instance takes nothing with it but its connections.
 
 use crate::{
-    instance::{PARTITIONS, SHOP, learner, start, start_all},
+    instance::{PARTITIONS, SHOP, committed, learner, start, start_all},
     load::Load,
     redis::standalone_url,
 };
@@ -12,7 +12,7 @@ async fn any_instance_may_be_killed_under_load_and_others_learn_on_from_its_logs
     let mut instances = Vec::from(start_all::<3>(&store, SHOP));
     let mut load = Load::begin(4, instances.iter().map(|instance| &instance.client));
     load.go_on_for(200).await;
-    instances[0].client.learned().await;
+    committed(&store, &instances[0].client).await;
     let tokens = || (0..PARTITIONS).map(|partition| learner(&store, partition).0).collect::<Vec<_>>();
     let first_tokens = tokens();
 
@@ -23,6 +23,7 @@ async fn any_instance_may_be_killed_under_load_and_others_learn_on_from_its_logs
         load.leave(0);
         instances.remove(0);
         // From here on the logs are as long as what the dead one has left, or longer.
+        committed(&store, &instances[0].client).await;
         for survivor in &instances {
             survivor.client.learned().await;
         }

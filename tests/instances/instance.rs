@@ -7,7 +7,10 @@ use offer_ranker::{
         RankResponse, RecordOutcomesRequest, catalog_service_client::CatalogServiceClient,
         feedback_service_client::FeedbackServiceClient, ranking_service_client::RankingServiceClient,
     },
-    store::redis::RedisUrl,
+    store::{
+        Store as _,
+        redis::{RedisStore, RedisUrl},
+    },
 };
 use redis::Commands as _;
 use serde_json::Value;
@@ -258,6 +261,20 @@ pub(crate) fn learner(store: &RedisUrl, partition: u16) -> (u64, Option<Vec<u8>>
     let key = format!("{prefix}:{{0:{partition}}}:learner");
     let (token, holder): (Option<u64>, _) = connection.hmget(key, &["token", "holder"]).unwrap();
     (token.expect("somebody has led"), holder)
+}
+
+/// Waits until some leader has committed what every log teaches the model of `shop.yaml` up to where it ends now. What
+/// an instance serves says less: one that follows may fold ahead of its leader.
+pub(crate) async fn committed(store: &RedisUrl, client: &Client) {
+    let model_id = client.look().await.posterior_version.unwrap().model_id;
+    let store = RedisStore::open_read_only(store).await.unwrap();
+    let begun = Instant::now();
+    for (log, end) in store.log_ends().await.unwrap() {
+        while store.statistics(&model_id, log).await.unwrap().offset < end {
+            assert!(begun.elapsed() < DEADLINE, "nobody learns from {log:?}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
 }
 
 /// The report of `offer-ranker audit`, which finds everything equal.

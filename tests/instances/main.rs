@@ -7,6 +7,7 @@
 
 mod catalog;
 mod crash;
+mod handover;
 mod hedging;
 mod hillstrom;
 mod instance;
