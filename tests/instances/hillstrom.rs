@@ -168,7 +168,7 @@ async fn two_instances_over_redis_learn_a_log_to_the_bits_that_one_learns_over_a
 
     let learned = RedisStore::open_read_only(&url).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let copied = Arc::new(EmbeddedStore::open(&directory.path().join("store.db"), [7; 48]).unwrap());
+    let copied = Arc::new(EmbeddedStore::open(directory.path().join("store.db"), [7; 48]).unwrap());
     copy(&learned, &*copied).await;
     let settings = Settings { snapshot_max_age_ms: 10_000, backlog_max: 0 };
     let service = Service::open(copied.clone(), Arc::new(SystemClock), settings, None).await.unwrap();
