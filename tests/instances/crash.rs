@@ -26,6 +26,8 @@ async fn any_instance_may_be_killed_under_load_and_others_learn_on_from_its_logs
         committed(&store, &instances[0].client).await;
         for survivor in &instances {
             survivor.client.learned().await;
+            let log = survivor.log();
+            assert!(!log.contains(" ERROR "), "taking over is no failure: {log}");
         }
         instances.push(start(&store, SHOP, &[]));
         load.join(&instances[2].client);
