@@ -32,6 +32,8 @@ pub struct Learned {
     pub offset: u64,
     /// Whether they were folded here and not committed, because another instance leads.
     ahead: bool,
+    /// The token under which they are what is committed; `None`: another instance may have committed since.
+    token: Option<u64>,
 }
 
 /// One model's learning from one log.
@@ -86,10 +88,10 @@ impl Learner {
 impl Lecture<'_> {
     /// Folds and commits to the end of the log.
     async fn lead(self, kept: Option<Learned>, token: u64) -> Result<Learned> {
-        // What was folded while another one led is not what the store has.
-        let mut learned = match kept.filter(|kept| !kept.ahead) {
+        // What is known from before this lease need not be what the one before has left.
+        let mut learned = match kept.filter(|kept| kept.token == Some(token)) {
             Some(learned) => learned,
-            None => self.load().await?,
+            None => Learned { token: Some(token), ..self.load().await? },
         };
         if learned.offset > self.end && !self.reaches(learned.offset).await? {
             learned = self.rebuild(token).await?;
@@ -127,7 +129,7 @@ impl Lecture<'_> {
     async fn load(self) -> Result<Learned> {
         let stored = self.store.statistics(self.model_id, self.log).await?;
         let statistics = statistics_codec::decode(&stored, self.placement.feature_count())?;
-        Ok(Learned { statistics, offset: stored.offset, ahead: false })
+        Ok(Learned { statistics, offset: stored.offset, ahead: false, token: None })
     }
 
     /// Whether the log holds the record before this offset. The end that a caller knows may be older than what another
@@ -147,7 +149,7 @@ impl Lecture<'_> {
             log.offset = stored.offset,
             "the log ends before what was learned from it; it is learned again from the start"
         );
-        let learned = Learned::default();
+        let learned = Learned { token: Some(token), ..Learned::default() };
         // A commit keeps the arms that it is not given.
         let arms = stored.arms.into_iter().map(|(arm, _)| (arm, statistics_codec::NO_ARM)).collect();
         self.commit(&learned, (stored.offset, token), arms).await?;

@@ -31,6 +31,8 @@ async fn a_leader_that_stops_gives_up_its_leases_and_others_learn_on() {
     committed(&store, &others[0].client).await;
     for other in &others {
         other.client.learned().await;
+        let log = other.log();
+        assert!(!log.contains(" ERROR "), "taking over is no failure: {log}");
     }
     assert!(holders().iter().all(Option::is_some), "somebody leads in every log");
     assert_eq!(load.repeated(), 0);
