@@ -177,12 +177,13 @@ where
     }
 }
 
-/// Whether this is gRPC itself: over HTTP/2, and neither gRPC-web nor a browser's question whether it may call.
+/// Whether this is gRPC itself, which no page can send: over HTTP/2, with its own content type and without an origin.
+/// A page may send any other type without asking first, and a proxy in front may turn its HTTP/1 into HTTP/2.
 fn is_native(request: &Request<Body>) -> bool {
-    let kind = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    request.version() == Version::HTTP_2
-        && request.method() != Method::OPTIONS
-        && !kind.starts_with(b"application/grpc-web")
+    let headers = request.headers();
+    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let grpc = kind.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]));
+    request.version() == Version::HTTP_2 && grpc && !headers.contains_key(header::ORIGIN)
 }
 
 fn refuse(status: StatusCode) -> Pin<Box<dyn Future<Output = Answer> + Send>> {

@@ -2,26 +2,25 @@
 //!
 //! A bounded queue in memory. If the process is killed, what waits here is lost, with whatever the store has not
 //! acknowledged: users were shown offers that nothing will be learned from, and outcomes reported on them are answered
-//! NOT_YET, then UNKNOWN_DECISION. Nothing else is lost: outcomes and exposures are always durable before they are
+//! NOT_YET, then UNKNOWN_DECISION. Other instances cannot tell what waits here from what does not exist: while the store
+//! is away for longer than a minute, report to the instance that answered. Nothing else is lost: outcomes and exposures are always durable before they are
 //! acknowledged, and a request with a request id waits for its log record, since only that can promise one answer.
 
 use super::{Result, Service};
 use crate::{
     engine::ledger::Windows,
     log::{
+        decision_id::DecisionId,
         ledger_codec::encode_ledger,
         record::{DecisionRecord, LogRecord},
     },
     meters::QueueMeter,
-    store::{DecisionAppend, RequestMark},
+    store::{DecisionAppend, RECORD_BYTES_MAX, RequestMark},
 };
 use futures_util::future::join_all;
 use std::{
-    collections::VecDeque,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    collections::{HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -45,11 +44,16 @@ pub(super) struct Unlogged {
 /// The queue.
 #[derive(Debug)]
 pub(super) struct Backlog {
-    waiting: Mutex<VecDeque<Unlogged>>,
-    /// Decisions that wait or are being appended.
-    unlogged: AtomicUsize,
+    state: Mutex<State>,
     capacity: usize,
     meter: QueueMeter,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Unlogged>,
+    /// Decisions that wait or are being appended.
+    unlogged: HashSet<DecisionId>,
 }
 
 impl Unlogged {
@@ -66,44 +70,62 @@ impl Unlogged {
             request,
         }
     }
+
+    /// Whether no store ever takes it.
+    fn is_too_large(&self) -> bool {
+        self.append(None).record.len() > RECORD_BYTES_MAX
+    }
 }
 
 impl Backlog {
     /// A queue for this many decisions; 0: every decision waits for its log record.
     pub(super) fn new(capacity: usize) -> Self {
         let meter = QueueMeter::new("decision_backlog", capacity);
-        Self { waiting: Mutex::default(), unlogged: AtomicUsize::new(0), capacity, meter }
+        Self { state: Mutex::default(), capacity, meter }
     }
 
     /// Queues a decision, unless there is no room for it.
     pub(super) fn take(&self, unlogged: Unlogged) -> Result<(), Unlogged> {
-        if self.unlogged.fetch_add(1, Ordering::Relaxed) >= self.capacity {
-            self.unlogged.fetch_sub(1, Ordering::Relaxed);
+        if self.capacity == 0 {
             return Err(unlogged);
         }
-        self.lock().push_back(unlogged);
+        let mut state = self.lock();
+        if state.unlogged.len() >= self.capacity {
+            return Err(unlogged);
+        }
+        state.unlogged.insert(unlogged.record.id);
+        state.waiting.push_back(unlogged);
         Ok(())
+    }
+
+    /// Whether a decision is answered and not logged.
+    pub(super) fn holds(&self, id: &DecisionId) -> bool {
+        self.capacity > 0 && self.lock().unlogged.contains(id)
     }
 
     /// Decisions that are answered and not logged.
     pub(super) fn len(&self) -> usize {
-        self.unlogged.load(Ordering::Relaxed)
+        self.lock().unlogged.len()
     }
 
     fn batch(&self) -> Vec<Unlogged> {
-        let mut waiting = self.lock();
+        let waiting = &mut self.lock().waiting;
         let count = waiting.len().min(BATCH);
         waiting.drain(..count).collect()
     }
 
-    fn put_back(&self, unlogged: Vec<Unlogged>) {
-        let mut waiting = self.lock();
-        unlogged.into_iter().rev().for_each(|unlogged| waiting.push_front(unlogged));
+    fn done(&self, id: &DecisionId) {
+        self.lock().unlogged.remove(id);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Unlogged>> {
+    /// To the end, so that a log that cannot be written does not hold up the others.
+    fn put_back(&self, unlogged: Vec<Unlogged>) {
+        self.lock().waiting.extend(unlogged);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Whole decisions are moved in and out: a panic elsewhere leaves no half of one.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,34 +141,36 @@ impl Service {
     /// # Errors
     /// Where the store is away; what it did not take waits on.
     pub async fn log_backlog(&self) -> Result<()> {
-        loop {
+        let mut failure = None;
+        // What fails goes to the end and is left to the next call: this one looks at each decision once.
+        let mut left = self.backlog.len();
+        while left > 0 {
             self.backlog.meter.set(self.backlog.len());
             let batch = self.backlog.batch();
             if batch.is_empty() {
-                return Ok(());
+                break;
             }
+            left = left.saturating_sub(batch.len());
             let appends = batch.iter().map(|unlogged| self.store.append_decision(unlogged.append(None)));
             let mut again = Vec::new();
-            let mut failure = None;
             for (unlogged, appended) in batch.iter().zip(join_all(appends).await) {
                 match appended {
-                    Ok(_) => {}
+                    Ok(_) => self.backlog.done(&unlogged.record.id),
+                    Err(error) if unlogged.is_too_large() => {
+                        tracing::error!(error.message = %error, "a decision was answered that cannot be logged");
+                        self.backlog.done(&unlogged.record.id);
+                    }
                     // Whether it was appended is unknown; appending it again is harmless.
-                    Err(error) if error.is_transient() => {
+                    Err(error) => {
                         again.push(unlogged.clone());
                         failure = Some(error);
                     }
-                    Err(error) => {
-                        tracing::error!(error.message = %error, "a decision was answered that cannot be logged");
-                    }
                 }
             }
-            self.backlog.unlogged.fetch_sub(batch.len() - again.len(), Ordering::Relaxed);
             self.backlog.put_back(again);
-            if let Some(error) = failure {
-                return Err(error.into());
-            }
         }
+        self.backlog.meter.set(self.backlog.len());
+        failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Appends what waits, for at most `limit`; returns how many decisions are left, which are lost with the process.

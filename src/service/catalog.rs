@@ -159,7 +159,11 @@ impl Service {
         let mut violations = Vec::new();
         validate::length("reason", &application.reason, 0, REASON_BYTES_MAX, &mut violations);
         match catalog::validate(&application.catalog) {
-            Ok((engine, warnings)) if violations.is_empty() => self.apply_checked(application, &engine, warnings).await,
+            Ok((engine, warnings)) if violations.is_empty() => {
+                let applied = self.apply_checked(application, &engine, warnings).await;
+                self.learning.lock().await.learner.prepared.clear();
+                applied
+            }
             checked => {
                 violations.extend(checked.err().unwrap_or_default());
                 Err(ServiceError::Invalid { violations })
@@ -226,6 +230,7 @@ impl Service {
                 let mut offset = 0;
                 while offset < end {
                     let learner = &mut self.learning.lock().await.learner;
+                    learner.prepared.insert(model_id.clone());
                     let portion = end.min(offset + LEARNED_AHEAD);
                     offset = learner.learn(&*self.store, (placement, &model_id), log, portion).await?.offset;
                 }

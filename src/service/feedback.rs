@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const REPORTS_MAX: usize = 1000;
 /// How old an id without a stored decision may be before it counts as unknown: another instance may still be
 /// storing what it answered.
-pub const NOT_YET_MS: i64 = 10_000;
+pub const NOT_YET_MS: i64 = 60_000;
 /// How often a report is judged again after losing a race; every race has a winner, so this many losses mean a fault.
 const RACES_MAX: usize = 1000;
 
@@ -167,7 +167,7 @@ impl Service {
         now: Instant,
     ) -> Result<Judged> {
         let Some(stored) = stored else {
-            let result = absent(id, now);
+            let result = if self.backlog.holds(&id) { not_yet() } else { absent(id, now) };
             return Ok(Judged { results: reports.map(|_| result.clone()).collect(), advance: None });
         };
         let record = decode_decision(&stored, id.log())?;
@@ -211,9 +211,17 @@ impl Service {
         let due = self.store.due(log, now, limit).await?;
         let stored = self.store.decisions(&due).await?;
         let mut changes = Vec::with_capacity(due.len());
+        let mut undecodable = None;
         for stored in due.iter().zip(stored).filter_map(|(key, stored)| Some((key, stored?))) {
             let (Ok(id), stored) = (DecisionId::from_bytes(stored.0), stored.1) else { continue };
-            let ledger = decode_ledger(&stored.ledger, stored.offset)?;
+            // One that does not decode must not keep all others open.
+            let ledger = match decode_ledger(&stored.ledger, stored.offset) {
+                Ok(ledger) => ledger,
+                Err(error) => {
+                    undecodable = Some(error);
+                    continue;
+                }
+            };
             if let Some(after) = ledger.close(now) {
                 let record = change(id, &after, (ledger.state(), after.state()), Cause::Closed, now);
                 let record = LogRecord::Ledger(Box::new(record)).encode();
@@ -223,7 +231,7 @@ impl Service {
         // A change that loses its race leaves the decision due; the next call finds it again.
         let count = changes.len();
         self.store.advance_ledgers(changes).await?;
-        Ok(count)
+        undecodable.map_or(Ok(count), |error| Err(error.into()))
     }
 }
 
@@ -231,10 +239,14 @@ fn absent(id: DecisionId, now: Instant) -> FeedbackResult {
     let age_ms = now.as_ms() - id.decided_at().as_ms();
     // Ids from a clock slightly ahead are as young as those from one slightly behind.
     if age_ms.abs() < NOT_YET_MS {
-        FeedbackResult::new(FeedbackCode::NotYet, "decision_id: is not stored yet; send the same report again later")
+        not_yet()
     } else {
         FeedbackResult::new(FeedbackCode::UnknownDecision, format!("decision_id: \"{id}\" is not stored here"))
     }
+}
+
+fn not_yet() -> FeedbackResult {
+    FeedbackResult::new(FeedbackCode::NotYet, "decision_id: is not stored yet; send the same report again later")
 }
 
 fn result_of(judgement: Judgement) -> FeedbackResult {

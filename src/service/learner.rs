@@ -21,6 +21,8 @@ pub struct Learner {
     /// Which logs this instance learns from.
     pub leases: Leases,
     learned: BTreeMap<(Arc<str>, LogId), Learned>,
+    /// Models that are learned before they serve.
+    pub prepared: BTreeSet<Arc<str>>,
 }
 
 /// Statistics of one model in one log.
@@ -51,7 +53,7 @@ impl Learner {
     /// A learner that has learned nothing yet.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { leases: Leases::new(clock), learned: BTreeMap::new() }
+        Self { leases: Leases::new(clock), learned: BTreeMap::new(), prepared: BTreeSet::new() }
     }
 
     /// What a model has learned from a log: all of it where this instance leads, which folds and commits; otherwise
@@ -59,7 +61,7 @@ impl Learner {
     /// committed yet is folded here, too.
     ///
     /// # Errors
-    /// Where the store is away, holds what cannot be, or another learner has taken over; what was committed stands.
+    /// Where the store is away, or holds what cannot be; what was committed stands.
     pub async fn learn(
         &mut self,
         store: &dyn Store,
@@ -73,33 +75,49 @@ impl Learner {
         // On failure the half-folded state is dropped, and the next call loads what was committed last.
         let kept = self.learned.remove(&key);
         let learned = match token {
-            Some(token) => lecture.lead(kept, token).await.inspect_err(|_| self.leases.doubt(log))?,
+            Some(token) => lecture.lead(kept, token, &mut self.leases).await.inspect_err(|_| self.leases.doubt(log))?,
             None => lecture.follow(kept).await?,
         };
         Ok(self.learned.entry(key).or_insert(learned))
     }
 
-    /// Forgets what is kept in memory of models that are not asked for any more; the store keeps all of it.
+    /// Forgets what is kept in memory of models that are not asked for any more, nor prepared.
     pub fn retain(&mut self, asked_for: impl Fn(&str, LogId) -> bool) {
-        self.learned.retain(|(model_id, log), _| asked_for(model_id, *log));
+        let Self { learned, prepared, .. } = self;
+        learned.retain(|(model_id, log), _| prepared.contains(model_id) || asked_for(model_id, *log));
     }
 }
 
 impl Lecture<'_> {
-    /// Folds and commits to the end of the log.
-    async fn lead(self, kept: Option<Learned>, token: u64) -> Result<Learned> {
+    /// Folds and commits to the end of the log; where another instance takes over meanwhile, folds on without
+    /// committing, so that what is learned here is complete in any case.
+    async fn lead(self, kept: Option<Learned>, token: u64, leases: &mut Leases) -> Result<Learned> {
         // What is known from before this lease need not be what the one before has left.
         let mut learned = match kept.filter(|kept| kept.token == Some(token)) {
             Some(learned) => learned,
             None => Learned { token: Some(token), ..self.load().await? },
         };
         if learned.offset > self.end && !self.reaches(learned.offset).await? {
-            learned = self.rebuild(token).await?;
+            match self.rebuild(token).await? {
+                Some(rebuilt) => learned = rebuilt,
+                None => return self.give_way(leases).await,
+            }
         }
         while learned.offset < self.end {
-            learned = self.advance(learned, token).await?;
+            // A long log takes longer than a lease lasts.
+            let leads = leases.token(self.store, self.log).await? == Some(token);
+            match if leads { self.advance(learned, token).await? } else { None } {
+                Some(advanced) => learned = advanced,
+                None => return self.give_way(leases).await,
+            }
         }
         Ok(learned)
+    }
+
+    /// Goes on as one who follows.
+    async fn give_way(self, leases: &mut Leases) -> Result<Learned> {
+        leases.doubt(self.log);
+        self.fold_ahead(self.load().await?).await
     }
 
     /// Takes what the leader has committed, unless what is known here reaches further.
@@ -140,7 +158,7 @@ impl Lecture<'_> {
 
     /// Takes back what a model has learned from a log that lost its tail: which of it the lost records taught cannot
     /// be told, so the log is folded again from its start.
-    async fn rebuild(self, token: u64) -> Result<Learned> {
+    async fn rebuild(self, token: u64) -> Result<Option<Learned>> {
         let stored = self.store.statistics(self.model_id, self.log).await?;
         tracing::warn!(
             model.id = self.model_id,
@@ -152,20 +170,20 @@ impl Lecture<'_> {
         let learned = Learned { token: Some(token), ..Learned::default() };
         // A commit keeps the arms that it is not given.
         let arms = stored.arms.into_iter().map(|(arm, _)| (arm, statistics_codec::NO_ARM)).collect();
-        self.commit(&learned, (stored.offset, token), arms).await?;
-        Ok(learned)
+        let committed = self.commit(&learned, (stored.offset, token), arms).await?;
+        Ok(committed.then_some(learned))
     }
 
-    /// Folds and commits one batch.
-    async fn advance(self, mut learned: Learned, token: u64) -> Result<Learned> {
+    /// Folds and commits one batch; `None` where another learner has taken over.
+    async fn advance(self, mut learned: Learned, token: u64) -> Result<Option<Learned>> {
         let from_offset = learned.offset;
         let changed = self.fold(&mut learned).await?;
         let arms = changed.into_iter().filter_map(|offer_id| {
             let arm = learned.statistics.arms.get(&offer_id)?;
             Some((offer_id.to_string(), statistics_codec::encode_arm(arm)))
         });
-        self.commit(&learned, (from_offset, token), arms.collect()).await?;
-        Ok(learned)
+        let committed = self.commit(&learned, (from_offset, token), arms.collect()).await?;
+        Ok(committed.then_some(learned))
     }
 
     /// Folds one batch; returns the offers whose statistics changed.
@@ -189,21 +207,17 @@ impl Lecture<'_> {
         Ok(changed)
     }
 
+    /// Commits; `false` where another learner has taken over.
     async fn commit(
         self,
         learned: &Learned,
         (from_offset, token): (u64, u64),
         arms: Vec<(String, Vec<u8>)>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let (model_id, log) = (self.model_id, self.log);
         let shared = statistics_codec::encode_shared(&learned.statistics);
         let offset = learned.offset;
         let commit = StatisticsCommit { model_id: model_id.to_owned(), log, from_offset, offset, token, shared, arms };
-        match self.store.commit_statistics(commit).await? {
-            CommitOutcome::Committed => Ok(()),
-            CommitOutcome::Fenced => Err(ServiceError::Inconsistent {
-                reason: format!("another learner has taken over model {model_id} in {log:?}"),
-            }),
-        }
+        Ok(self.store.commit_statistics(commit).await? == CommitOutcome::Committed)
     }
 }

@@ -70,6 +70,10 @@ impl FromStr for RedisUrl {
         if url.fragment().is_some() {
             return Err(wrong("it has a part after #, which means nothing here; write # as %23 in a password"));
         }
+        if url.query().is_some_and(|query| query.contains('@')) {
+            // The rest of a password, which no message may show.
+            return Err(wrong("it has an @ after ?; write ? as %3F in a password"));
+        }
         let mut prefix = PREFIX_DEFAULT.to_owned();
         let mut tls_ca = None;
         for (name, value) in url.query_pairs() {
@@ -80,7 +84,12 @@ impl FromStr for RedisUrl {
                 }
                 "tls_ca" if url.scheme() == "rediss" && !value.is_empty() => tls_ca = Some(value.as_ref().into()),
                 "tls_ca" => return Err(wrong("tls_ca is the path of a PEM file, and goes with rediss://")),
-                _ => return Err(wrong(&format!("it sets {name:?}, but only prefix and tls_ca can be set"))),
+                // Unnamed: an unescaped ? in a password makes its rest look like a name.
+                _ => {
+                    return Err(wrong(
+                        "after ? it sets something else than prefix and tls_ca; write ? as %3F in a password",
+                    ));
+                }
             }
         }
         let mut public = url.clone();
@@ -140,6 +149,7 @@ mod tests {
             ("redis://:s3cret@host?prefix={x}", "prefix \"{x}\""),
             ("redis://:s3cret@host?protocol=resp3", "\"protocol\""),
             ("redis://:s3cret@host?tls_ca=/ca.pem", "goes with rediss"),
+            ("redis://anna:12?s3cret@host", "write ? as %3F"),
         ] {
             let error = given.parse::<RedisUrl>().unwrap_err().to_string();
             assert!(error.contains(says) && !error.contains("s3cret"), "{given}: {error}");
