@@ -104,7 +104,7 @@ impl TypedValueParser for StoreAddressParser {
 #[derive(Clone, Debug, clap::Args)]
 pub struct StoreArgs {
     /// Where the state lives: embedded:PATH is one file, created where there is none;
-    /// redis://[user:password@]host[:port][/db][?prefix=NAME] is a Redis or Valkey server, or any node of a Cluster
+    /// `redis://[user:password@]host[:port][/db][?prefix=NAME]` is a Redis or Valkey server, or any node of a Cluster
     /// (rediss:// for TLS)
     #[arg(
         long,

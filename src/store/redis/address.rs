@@ -84,12 +84,7 @@ impl FromStr for RedisUrl {
                 }
                 "tls_ca" if url.scheme() == "rediss" && !value.is_empty() => tls_ca = Some(value.as_ref().into()),
                 "tls_ca" => return Err(wrong("tls_ca is the path of a PEM file, and goes with rediss://")),
-                // Unnamed: an unescaped ? in a password makes its rest look like a name.
-                _ => {
-                    return Err(wrong(
-                        "after ? it sets something else than prefix and tls_ca; write ? as %3F in a password",
-                    ));
-                }
+                _ => return Err(wrong(&format!("it sets {name:?}, but only prefix and tls_ca can be set"))),
             }
         }
         let mut public = url.clone();
