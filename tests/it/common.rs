@@ -189,6 +189,7 @@ impl TestServer {
         while let Some(served) = serving.join_next().await {
             served.expect("the server stopped in order");
         }
+        service.finish().await;
         // The last of the store's owners: dropping it puts everything on the disk and gives up the file.
         drop((service, store));
         Self::open(place, clock, seed, Manner::default()).await
