@@ -311,8 +311,8 @@ mod tests {
             let wanted = if upper { wanted.swapped() } else { wanted };
             let (x, y) = quantile(a, b, wanted);
             let found = tails(a, b, x, y);
-            // Below the smallest double there is nothing to compare.
-            if x > 0.0 && y > 0.0 {
+            // Below the smallest normal double digits are lost, and then there is nothing to compare.
+            if x >= f64::MIN_POSITIVE && y >= f64::MIN_POSITIVE {
                 let found = if upper { found.upper } else { found.lower };
                 // The logit is rounded to its last places: each costs density / p of relative error.
                 let sensitivity = logit_density(a, b, x, y) / p * (1.0 + libm::log(x / y).abs());
