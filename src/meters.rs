@@ -51,7 +51,7 @@ pub const REQUESTS_IN_FLIGHT: Meter =
     gauge("offer_ranker_requests_in_flight", &["method"], "Calls under way, by gRPC method.");
 /// Decisions made.
 pub const DECISIONS: Meter =
-    counter("offer_ranker_decisions_total", &["placement"], "Decisions made and logged, repeated answers not counted.");
+    counter("offer_ranker_decisions_total", &["placement"], "Decisions made, repeated answers not counted.");
 /// Candidates left out.
 pub const EXCLUSIONS: Meter = counter(
     "offer_ranker_exclusions_total",

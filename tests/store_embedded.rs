@@ -5,7 +5,9 @@
 #[path = "common/store.rs"]
 mod fixtures;
 
-use fixtures::{Embedded, advance, append, at, catalog, commit, key, log, mark, offset, record, whole_log};
+use fixtures::{
+    Embedded, advance, append, assert_refuses_to_write, at, catalog, commit, key, log, mark, offset, record, whole_log,
+};
 use offer_ranker::store::{
     AdvanceOutcome::Advanced, CommitOutcome::Committed, LogId, Store, StoreError, embedded::EmbeddedStore,
 };
@@ -194,19 +196,7 @@ async fn view_shows_statistics_and_log_of_one_state_and_refuses_to_write() {
     assert_eq!(later.statistics("m", log(1, 0)).await.unwrap().offset, 2);
     assert_eq!(later.log_ends().await.unwrap(), [(log(1, 0), 2)]);
 
-    let refusals = [
-        view.append_catalog(catalog(2, "second")).await.unwrap_err(),
-        view.append_decision(append(log(1, 0), 2)).await.unwrap_err(),
-        view.advance_ledgers(vec![advance(log(1, 0), 0, 0, &["a"])]).await.unwrap_err(),
-        view.commit_statistics(commit(log(1, 0), 0, (1, 2), &[])).await.unwrap_err(),
-        view.claim_request(log(1, 0), &mark(1, 1, 0)).await.unwrap_err(),
-        view.lead(log(1, 0), [1; 16], at(0), 10).await.unwrap_err(),
-        view.resign(log(1, 0), [1; 16]).await.unwrap_err(),
-        view.forget_requests(at(0)).await.unwrap_err(),
-    ];
-    for refusal in refusals {
-        assert!(matches!(&refusal, StoreError::Refused { reason } if reason.contains("read-only")), "{refusal}");
-    }
+    assert_refuses_to_write(&view).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@
 mod fixtures;
 
 use fixtures::{
-    Redis, advance, append, at, catalog, commit, key, log, mark, offset, record,
+    Redis, advance, append, assert_refuses_to_write, at, catalog, commit, key, log, mark, offset, record,
     redis::{Cluster, DEADLINE, Server, cluster_url, standalone_url},
     whole_log,
 };
@@ -395,19 +395,7 @@ async fn a_view_reads_what_is_there_and_refuses_to_write() {
     store.append_decision(append(log(1, 0), 0)).await.unwrap();
     assert_eq!(view.log_ends().await.unwrap(), [(log(1, 0), 1)], "also what came after it was opened");
     assert_eq!(view.identity().hash_key, store.identity().hash_key);
-    let refusals = [
-        view.append_catalog(catalog(1, "first")).await.unwrap_err(),
-        view.append_decision(append(log(1, 0), 1)).await.unwrap_err(),
-        view.claim_request(log(1, 0), &mark(1, 1, 0)).await.unwrap_err(),
-        view.advance_ledgers(vec![advance(log(1, 0), 0, 0, &["a"])]).await.unwrap_err(),
-        view.commit_statistics(commit(log(1, 0), 0, (0, 1), &[])).await.unwrap_err(),
-        view.lead(log(1, 0), [1; 16], at(0), 10).await.unwrap_err(),
-        view.resign(log(1, 0), [1; 16]).await.unwrap_err(),
-        view.forget_requests(at(0)).await.unwrap_err(),
-    ];
-    for refusal in refusals {
-        assert!(matches!(&refusal, StoreError::Refused { reason } if reason.contains("read-only")), "{refusal}");
-    }
+    assert_refuses_to_write(&view).await;
 }
 
 #[tokio::test]

@@ -6,9 +6,11 @@ mod estimate;
 mod replay;
 mod report;
 
-use crate::server::{Launch, Server, server_beside_us};
+use crate::{
+    output,
+    server::{Launch, Server, server_beside_us},
+};
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use replay::Replay;
 use report::{PolicySpread, Report, Run};
 use std::{io::Write, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Instant};
@@ -67,7 +69,7 @@ pub(crate) async fn run(args: Args, out: &mut impl Write) -> anyhow::Result<()> 
     customers.truncate(args.limit.unwrap_or(usize::MAX));
     let customers = Arc::new(customers);
     let total = customers.len() as u64 * u64::from(args.permutations + 1) * POLICIES.len() as u64;
-    let bar = progress_bar(total);
+    let bar = output::progress_bar(total, "customers");
     let mut runs = Vec::new();
     for permutation in 0..=args.permutations {
         let order = customers::order(customers.len(), args.seed, permutation);
@@ -92,26 +94,11 @@ pub(crate) async fn run(args: Args, out: &mut impl Write) -> anyhow::Result<()> 
         policies: POLICIES.iter().filter_map(|(policy, _)| PolicySpread::of(policy, &runs)).collect(),
         runs,
     };
-    if args.json {
-        serde_json::to_writer_pretty(&mut *out, &report)?;
-        writeln!(out)?;
-    } else {
-        report.write_markdown(out)?;
-    }
-    Ok(())
+    output::print(&report, args.json, out)
 }
 
 fn catalog(policy: &str) -> String {
     CATALOG_TEMPLATE.replace("$POLICY", policy)
-}
-
-/// On standard error, and only where that is a terminal.
-fn progress_bar(customers: u64) -> ProgressBar {
-    let bar = ProgressBar::new(customers);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} customers, {per_sec}, {eta} left, {msg}") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! came of it.
 
 mod hillstrom;
+mod output;
 mod server;
 mod transport;
 

@@ -9,11 +9,13 @@ mod workload;
 
 pub(crate) use echo::{Args as EchoArgs, run as echo};
 
-use crate::server::{Launch, Server, server_beside_us};
+use crate::{
+    output,
+    server::{Launch, Server, server_beside_us},
+};
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
 use generator::Connections;
-use indicatif::{ProgressBar, ProgressStyle};
 use offer_ranker::proto::RankResponse;
 use prost::Message as _;
 use redis::RedisServer;
@@ -93,23 +95,14 @@ pub(crate) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     // Looks at the network after every few steps: with the default, answers wait while calls are being sent.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(7).build()?;
     let report = runtime.block_on(measure(args, pinned))?;
-    if args.json {
-        serde_json::to_writer_pretty(&mut *out, &report)?;
-        writeln!(out)?;
-    } else {
-        report.write_markdown(out)?;
-    }
-    Ok(())
+    output::print(&report, args.json, out)
 }
 
 async fn measure(args: &Args, pinned: bool) -> anyhow::Result<Report> {
     let binary = args.server.clone().map_or_else(server_beside_us, Ok)?;
     let scenarios: Vec<&Scenario> =
         SCENARIOS.iter().filter(|scenario| scenario.name.contains(&args.scenario)).collect();
-    let bar = ProgressBar::new(scenarios.len() as u64 * u64::from(args.rounds));
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} rounds, {eta} left, {msg}") {
-        bar.set_style(style);
-    }
+    let bar = output::progress_bar(scenarios.len() as u64 * u64::from(args.rounds), "rounds");
     let mut measured = Vec::new();
     for scenario in scenarios {
         bar.set_message(scenario.name);

@@ -156,7 +156,7 @@ impl Service {
             for (unlogged, appended) in batch.iter().zip(join_all(appends).await) {
                 match appended {
                     Ok(_) => self.backlog.done(&unlogged.record.id),
-                    Err(error) if unlogged.is_too_large() => {
+                    Err(error) if !error.is_transient() && unlogged.is_too_large() => {
                         tracing::error!(error.message = %error, "a decision was answered that cannot be logged");
                         self.backlog.done(&unlogged.record.id);
                     }

@@ -62,8 +62,8 @@ impl Leases {
             Leadership::Follows { .. } => None,
         };
         if token != before {
-            let (log_placement, log_partition) = (log.placement, log.partition);
-            tracing::debug!(log.placement = log_placement, log.partition = log_partition, leads = token.is_some());
+            let leads = token.is_some();
+            tracing::debug!(log.placement = log.placement, log.partition = log.partition, leads, "the lease changed");
         }
         self.asked.insert(log, Asked { token, ask_again_at: now.plus_ms(ASK_EVERY_MS) });
         Ok(token)

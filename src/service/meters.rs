@@ -120,7 +120,7 @@ impl PlacementMeters {
         }
     }
 
-    /// Counts a decision that was just logged.
+    /// Counts a decision that was just made.
     pub(super) fn decided(&self, record: &DecisionRecord) {
         self.decisions.increment(1);
         record.decision.exclusions.iter().for_each(|exclusion| self.exclusions.count(exclusion.reason));

@@ -85,6 +85,9 @@ impl Service {
         record: &DecisionRecord,
         mark: &RequestMark,
     ) -> Result<()> {
+        if command.unit_id.is_empty() {
+            return Ok(());
+        }
         let own_unit = self.pseudonyms.unit(&command.user_id);
         let home = served.log(partition_of(&own_unit, served.snapshot.placement.partitions));
         if home == record.id.log() || self.store.claim_request(home, mark).await? == mark.fingerprint {

@@ -6,7 +6,7 @@ use offer_ranker::{
     engine::instant::Instant,
     store::{
         AppendOutcome, DecisionAppend, DecisionKey, LedgerAdvance, LogId, RequestMark, StatisticsCommit, Store,
-        StoredCatalog,
+        StoreError, StoredCatalog,
         embedded::EmbeddedStore,
         redis::{RedisStore, RedisUrl},
     },
@@ -187,6 +187,23 @@ pub(crate) fn offset(outcome: AppendOutcome) -> u64 {
     match outcome {
         AppendOutcome::Appended { offset } => offset,
         other => panic!("appended, not {other:?}"),
+    }
+}
+
+/// Holds a store that was opened for reading to refusing every verb that writes.
+pub(crate) async fn assert_refuses_to_write(view: &dyn Store) {
+    let refusals = [
+        view.append_catalog(catalog(1, "first")).await.unwrap_err(),
+        view.append_decision(append(log(1, 0), 1)).await.unwrap_err(),
+        view.claim_request(log(1, 0), &mark(1, 1, 0)).await.unwrap_err(),
+        view.advance_ledgers(vec![advance(log(1, 0), 0, 0, &["a"])]).await.unwrap_err(),
+        view.commit_statistics(commit(log(1, 0), 0, (0, 1), &[])).await.unwrap_err(),
+        view.lead(log(1, 0), [1; 16], at(0), 10).await.unwrap_err(),
+        view.resign(log(1, 0), [1; 16]).await.unwrap_err(),
+        view.forget_requests(at(0)).await.unwrap_err(),
+    ];
+    for refusal in refusals {
+        assert!(matches!(&refusal, StoreError::Refused { reason } if reason.contains("read-only")), "{refusal}");
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     estimate::{Estimate, Matched, Spread},
     replay::Tally,
 };
+use crate::output;
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -67,9 +68,9 @@ impl PolicySpread {
     }
 }
 
-impl Report {
+impl output::Report for Report {
     /// For docs/results.md and for people.
-    pub(super) fn write_markdown(&self, out: &mut impl Write) -> io::Result<()> {
+    fn write_markdown(&self, out: &mut impl Write) -> io::Result<()> {
         let Self { customers, batch, .. } = self;
         writeln!(out, "{customers} customers in batches of {batch}; {:.0} s in all.\n", self.elapsed_s)?;
         writeln!(out, "Order of the file, with 95 % intervals (visits: Wilson; spend: normal):\n")?;

@@ -1,5 +1,6 @@
 //! The result: ratios of the service to bare transport.
 
+use crate::output;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -72,9 +73,9 @@ impl Measured {
     }
 }
 
-impl Report {
+impl output::Report for Report {
     /// A table, one scenario a line.
-    pub(crate) fn write_markdown(&self, out: &mut impl Write) -> io::Result<()> {
+    fn write_markdown(&self, out: &mut impl Write) -> io::Result<()> {
         let cores = if self.pinned { "server on one core, generator on another" } else { "NOT pinned to cores" };
         writeln!(out, "{} connections, {} calls in flight; {cores}.\n", self.connections, self.in_flight)?;
         writeln!(
