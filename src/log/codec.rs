@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 const WHAT: &str = "decision record";
 
-fn missing(field: &'static str) -> DecodeError {
+pub(super) fn missing(field: &'static str) -> DecodeError {
     DecodeError::Field { what: WHAT, field }
 }
 

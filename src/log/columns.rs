@@ -1,7 +1,7 @@
 //! Arms and slots of a decision, column by column: a record of twenty arms and three slots has hundreds of numbers, and
 //! a message for each of them would double its size and multiply the time to write and read it.
 
-use super::DecodeError;
+use super::{DecodeError, codec::missing};
 use crate::{
     engine::{
         catalog::{Money, Price},
@@ -11,10 +11,6 @@ use crate::{
     proto::{self, ScoreKind},
 };
 use iso_currency::Currency;
-
-fn malformed(field: &'static str) -> DecodeError {
-    DecodeError::Field { what: "decision record", field }
-}
 
 pub(super) fn encode_arms(arms: &[EligibleArm]) -> proto::ArmColumns {
     let mut currencies: Vec<Currency> = Vec::new();
@@ -53,16 +49,16 @@ pub(super) fn decode_arms(columns: &proto::ArmColumns) -> Result<Vec<EligibleArm
         columns.end_slates.len(),
     ];
     if lengths.iter().any(|&length| length != count) {
-        return Err(malformed("arms"));
+        return Err(missing("arms"));
     }
     let currencies: Vec<Currency> = columns
         .currency_codes
         .iter()
-        .map(|code| Currency::from_code(code).ok_or_else(|| malformed("arms.currency_codes")))
+        .map(|code| Currency::from_code(code).ok_or_else(|| missing("arms.currency_codes")))
         .collect::<Result<_, _>>()?;
     let price = |arm: usize| {
         let Some(position) = (columns.currencies[arm] as usize).checked_sub(1) else { return Ok(None) };
-        let currency = *currencies.get(position).ok_or_else(|| malformed("arms.currencies"))?;
+        let currency = *currencies.get(position).ok_or_else(|| missing("arms.currencies"))?;
         let money = |amount_minor| Money { currency, amount_minor };
         Ok(Some(Price { price: money(columns.amounts_minor[arm]), list_price: money(columns.list_amounts_minor[arm]) }))
     };
@@ -86,14 +82,15 @@ pub(super) fn encode_slots(slots: &[SlotDraw]) -> Vec<proto::SlotRecord> {
 
 fn encode_slot(slot: &SlotDraw, above: Option<&SlotDraw>) -> proto::SlotRecord {
     let arms = &slot.arms;
-    // Both run over the decision's arms in ascending order, and what could be drawn above includes all of these.
-    let mut higher = above.into_iter().flat_map(|above| &above.arms);
-    let as_above = arms.iter().all(|arm| {
-        higher.by_ref().find(|other| other.arm == arm.arm).is_some_and(|other| bits(other.score) == bits(arm.score))
+    let as_above = above.is_some_and(|above| {
+        // Both run over the decision's arms in ascending order, and what could be drawn above includes all of these.
+        let mut higher = above.arms.iter();
+        let is_same = |arm: &SlotArm, other: &SlotArm| bits(other.score) == bits(arm.score);
+        arms.iter().all(|arm| higher.find(|other| other.arm == arm.arm).is_some_and(|other| is_same(arm, other)))
     });
     proto::SlotRecord {
         arms: arms.iter().map(|arm| arm.arm as u32).collect(),
-        scores: (!as_above || above.is_none()).then(|| encode_scores(arms)),
+        scores: (!as_above).then(|| encode_scores(arms)),
         policy_probabilities: arms.iter().map(|arm| arm.policy_probability).collect(),
         probabilities: arms.iter().map(|arm| arm.probability).collect(),
         drawn: slot.drawn as u32,
@@ -136,31 +133,31 @@ pub(super) fn decode_slots(records: &[proto::SlotRecord], arm_count: usize) -> R
 fn decode_slot(record: &proto::SlotRecord, scores: &mut [Option<ScoreDistribution>]) -> Result<SlotDraw, DecodeError> {
     let count = record.arms.len();
     if record.policy_probabilities.len() != count || record.probabilities.len() != count {
-        return Err(malformed("slots"));
+        return Err(missing("slots"));
     }
     if let Some(columns) = &record.scores {
         for (&arm, score) in record.arms.iter().zip(decode_scores(columns, count)?) {
-            *scores.get_mut(arm as usize).ok_or_else(|| malformed("slots.arms"))? = Some(score);
+            *scores.get_mut(arm as usize).ok_or_else(|| missing("slots.arms"))? = Some(score);
         }
     }
     let slot_arm = |position: usize| {
         let arm = record.arms[position] as usize;
         Ok(SlotArm {
             arm,
-            score: scores.get(arm).copied().flatten().ok_or_else(|| malformed("slots.scores"))?,
+            score: scores.get(arm).copied().flatten().ok_or_else(|| missing("slots.scores"))?,
             policy_probability: record.policy_probabilities[position],
             probability: record.probabilities[position],
         })
     };
     let arms = (0..count).map(slot_arm).collect::<Result<Vec<_>, DecodeError>>()?;
-    let drawn = Some(record.drawn as usize).filter(|&drawn| drawn < count).ok_or_else(|| malformed("slots.drawn"))?;
+    let drawn = Some(record.drawn as usize).filter(|&drawn| drawn < count).ok_or_else(|| missing("slots.drawn"))?;
     Ok(SlotDraw { arms, drawn, uniform: record.uniform })
 }
 
 fn decode_scores(columns: &proto::ScoreColumns, count: usize) -> Result<Vec<ScoreDistribution>, DecodeError> {
     let proto::ScoreColumns { kinds, firsts, seconds, thirds } = columns;
     if [kinds.len(), firsts.len(), seconds.len(), thirds.len()].iter().any(|&length| length != count) {
-        return Err(malformed("slots.scores"));
+        return Err(missing("slots.scores"));
     }
     let score = |arm: usize| {
         let (first, second, third) = (firsts[arm], seconds[arm], thirds[arm]);
@@ -170,7 +167,7 @@ fn decode_scores(columns: &proto::ScoreColumns, count: usize) -> Result<Vec<Scor
                 Ok(ScoreDistribution::StudentT { degrees_of_freedom: first, location: second, scale: third })
             }
             Ok(ScoreKind::Normal) => Ok(ScoreDistribution::Normal { mean: first, standard_deviation: second }),
-            Ok(ScoreKind::Unspecified) | Err(_) => Err(malformed("slots.scores.kinds")),
+            Ok(ScoreKind::Unspecified) | Err(_) => Err(missing("slots.scores.kinds")),
         }
     };
     (0..count).map(score).collect()

@@ -71,6 +71,7 @@ struct Wanted<'a> {
     model_id: Arc<str>,
     /// Where each partition's log ends.
     ends: Vec<u64>,
+    meters: Arc<PlacementMeters>,
 }
 
 impl Revision {
@@ -157,14 +158,17 @@ impl Assembly<'_> {
         let number = number_of(&revision.stored, id).ok_or_else(|| ServiceError::Inconsistent {
             reason: format!("placement {id} of catalog revision {} has no number", revision.stored.revision),
         })?;
-        let before = self.before(id).filter(|before| before.snapshot.catalog_revision == revision.stored.revision);
+        let before = self.before(id);
+        // Finding counters costs more than counting, and snapshots come several times a second.
+        let meters = before.map_or_else(|| Arc::new(PlacementMeters::of(id)), |before| before.meters.clone());
+        let before = before.filter(|before| before.snapshot.catalog_revision == revision.stored.revision);
         let model_id = match before {
             Some(before) => before.snapshot.version.model_id.clone(),
             None => catalog::model_id(placement, revision.catalog.reward_currency).into(),
         };
         let end = |partition| ends.get(&LogId { placement: number, partition }).copied().unwrap_or(0);
         let ends = (0..partition_count(placement, number, ends)).map(end).collect();
-        Ok(Wanted { revision, placement, number, model_id, ends })
+        Ok(Wanted { revision, placement, number, model_id, ends, meters })
     }
 
     fn before(&self, placement: &str) -> Option<&Arc<ServedPlacement>> {
@@ -243,8 +247,8 @@ impl Wanted<'_> {
                     reason: format!("the statistics of placement {} make no posterior: {error}", self.placement.id),
                 }
             })?;
-        let meters = PlacementMeters::of(&self.placement.id);
-        Ok(Arc::new(ServedPlacement { number: self.number, snapshot, statistics, standings: OnceCell::new(), meters }))
+        let (standings, meters) = (OnceCell::new(), self.meters.clone());
+        Ok(Arc::new(ServedPlacement { number: self.number, snapshot, statistics, standings, meters }))
     }
 }
 

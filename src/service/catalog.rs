@@ -82,8 +82,8 @@ pub fn decode(stored: &StoredCatalog) -> Result<(proto::Catalog, Catalog)> {
 }
 
 impl Service {
-    /// Opens a service on a store; what takes long will run on the runtime that this is called on. `seed` becomes revision 1 of a store without a catalog; a store that has one
-    /// keeps it.
+    /// Opens a service on a store; what takes long will run on the runtime that this is called on. `seed` becomes
+    /// revision 1 of a store without a catalog; a store that has one keeps it.
     ///
     /// # Errors
     /// Where there is no catalog at all, the seed is not valid, or the store is away.

@@ -38,7 +38,7 @@ pub struct ServedPlacement {
     /// How its arms stand, once somebody has asked.
     pub standings: OnceCell<Arc<Standings>>,
     /// What is counted here.
-    pub meters: PlacementMeters,
+    pub meters: Arc<PlacementMeters>,
 }
 
 impl ServedPlacement {
