@@ -8,7 +8,7 @@
 mod scene;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use offer_ranker::engine::{decide::decide, snapshot::PlacementSnapshot};
+use offer_ranker::engine::{decide::decide, snapshot::PlacementSnapshot, user::UserState};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use scene::NOW;
@@ -61,7 +61,7 @@ fn benchmark(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::from_parameter(candidates), |bencher| {
                 bencher.iter(|| {
                     seed += 1;
-                    decide(black_box(&snapshot), black_box(&request), NOW, seed)
+                    decide(black_box(&snapshot), black_box(&request), &UserState::default(), NOW, seed)
                 });
             });
         }

@@ -6,7 +6,7 @@ use crate::proto::{
     ranking_service_client::RankingServiceClient, score_distribution,
 };
 use comfy_table::Table;
-use prost_types::{Value, value::Kind};
+use prost_types::{Timestamp, Value, value::Kind};
 use std::{collections::BTreeMap, io::Write};
 
 /// Ask a running server which offers to show to a user
@@ -28,6 +28,15 @@ pub struct Args {
     /// as a string
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = parse_attribute)]
     attributes: Vec<(String, Value)>,
+    /// The user has used a trial before
+    #[arg(long)]
+    trial_used: bool,
+    /// The plan that the user has; default: none
+    #[arg(long, value_name = "PLAN")]
+    current_plan: Option<String>,
+    /// When the user's last subscription ended, such as 2026-09-30T00:00:00Z
+    #[arg(long, value_name = "INSTANT")]
+    lapsed_at: Option<Timestamp>,
     /// How many slots to fill; default: the placement's own number
     #[arg(long, value_name = "N")]
     slots: Option<u32>,
@@ -74,6 +83,9 @@ impl Args {
             attributes,
             market: self.market.clone(),
             platform: self.platform.clone(),
+            trial_used: self.trial_used.then_some(true),
+            current_plan: self.current_plan.clone(),
+            lapsed_at: self.lapsed_at,
             slots: self.slots,
             request_id: self.request_id.clone(),
             explain: self.explain,
@@ -151,6 +163,8 @@ fn reason_for_people(reason: ExclusionReason, name: &'static str) -> &'static st
         ExclusionReason::Ended => "its validity is over",
         ExclusionReason::NoPriceInMarket => "has no price in this market",
         ExclusionReason::Platform => "not for this platform",
+        ExclusionReason::TrialUsed => "a trial, and the user has used one",
+        ExclusionReason::CurrentPlan => "sells the plan that the user has",
         ExclusionReason::Unspecified => name,
     }
 }
@@ -235,7 +249,7 @@ mod tests {
         let response = RankResponse {
             decision_id: "d1".to_owned(),
             offers: vec![offer],
-            exclusions: vec![Exclusion { offer_id: "trial".to_owned(), reason }],
+            exclusions: vec![Exclusion { offer_id: "trial".to_owned(), reason, ..Exclusion::default() }],
             catalog_revision: 3,
             group: Group::Decisioning.into(),
             ..RankResponse::default()

@@ -1,7 +1,7 @@
 //! The decision: probabilities first, then the draw from exactly those probabilities.
 //!
-//! [`decide`] is a pure function that serves and replays alike: same snapshot, request, time and seed, same decision
-//! to the last bit, on any machine. It cannot fail: nothing eligible is a decision with reasons.
+//! [`decide`] is a pure function that serves and replays alike: same snapshot, request, user, time and seed, same
+//! decision to the last bit, on any machine. It cannot fail: nothing eligible is a decision with reasons.
 
 use super::{
     bounds,
@@ -14,6 +14,7 @@ use super::{
     policy::{self, Choice},
     slate,
     snapshot::{Features, PlacementSnapshot},
+    user::UserState,
 };
 use std::sync::Arc;
 
@@ -117,8 +118,14 @@ impl EligibleArm {
 
 /// Decides what to show: eligibility, features, scores, probabilities, bounds, draws, tail.
 #[must_use]
-pub fn decide(snapshot: &PlacementSnapshot, request: &RankRequest, now: Instant, seed: u64) -> Decision {
-    let (eligible, exclusions) = eligibility::sift(&snapshot.placement, request, now);
+pub fn decide(
+    snapshot: &PlacementSnapshot,
+    request: &RankRequest,
+    user: &UserState,
+    now: Instant,
+    seed: u64,
+) -> Decision {
+    let (eligible, exclusions) = eligibility::sift(&snapshot.placement, request, user, now);
     let context = snapshot.placement.context.encode(&request.attributes);
     let lead = Features::of_slot(&snapshot.placement, &context, 1);
     let arms: Vec<EligibleArm> = eligible

@@ -4,6 +4,7 @@ use super::{
     catalog::{Arm, Offer, OfferKind, Placement},
     decide::RankRequest,
     instant::Instant,
+    user::UserState,
 };
 use std::sync::Arc;
 
@@ -22,6 +23,10 @@ pub enum ExclusionReason {
     Platform,
     /// No price in the request's market.
     NoPriceInMarket,
+    /// A trial, of which there is one in a lifetime, and the user has used one.
+    TrialUsed,
+    /// It sells the plan that the user has.
+    CurrentPlan,
 }
 
 /// A candidate that may not be shown, and the first rule that says so.
@@ -31,16 +36,31 @@ pub struct Exclusion {
     pub offer_id: Arc<str>,
     /// Why.
     pub reason: ExclusionReason,
+    /// The rule of the catalog that says so; `None` for every reason that names none.
+    pub rule: Option<Arc<str>>,
+}
+
+impl Exclusion {
+    /// An exclusion for a reason that names no rule.
+    #[must_use]
+    pub fn new(offer_id: Arc<str>, reason: ExclusionReason) -> Self {
+        Self { offer_id, reason, rule: None }
+    }
 }
 
 /// Parts the candidates into indices of eligible arms, ascending, and exclusions, by offer id.
 #[must_use]
-pub fn sift(placement: &Placement, request: &RankRequest, now: Instant) -> (Vec<usize>, Vec<Exclusion>) {
+pub fn sift(
+    placement: &Placement,
+    request: &RankRequest,
+    user: &UserState,
+    now: Instant,
+) -> (Vec<usize>, Vec<Exclusion>) {
     let mut eligible = Vec::with_capacity(placement.arms.len());
     let mut exclusions = Vec::new();
-    let mut judge = |index: usize, arm: &Arm| match reason(&arm.offer, request, now) {
+    let mut judge = |index: usize, arm: &Arm| match reason(&arm.offer, request, user, now) {
         None => eligible.push(index),
-        Some(reason) => exclusions.push(Exclusion { offer_id: arm.offer.id.clone(), reason }),
+        Some(reason) => exclusions.push(Exclusion::new(arm.offer.id.clone(), reason)),
     };
     if request.candidates.is_empty() {
         placement.arms.iter().enumerate().for_each(|(index, arm)| judge(index, arm));
@@ -50,7 +70,7 @@ pub fn sift(placement: &Placement, request: &RankRequest, now: Instant) -> (Vec<
     for offer_id in &request.candidates {
         match placement.arm_index(offer_id) {
             Some(index) => judge(index, &placement.arms[index]),
-            None => unknown.push(Exclusion { offer_id: offer_id.clone(), reason: ExclusionReason::UnknownOffer }),
+            None => unknown.push(Exclusion::new(offer_id.clone(), ExclusionReason::UnknownOffer)),
         }
     }
     exclusions.append(&mut unknown);
@@ -59,7 +79,7 @@ pub fn sift(placement: &Placement, request: &RankRequest, now: Instant) -> (Vec<
     (eligible, exclusions)
 }
 
-fn reason(offer: &Offer, request: &RankRequest, now: Instant) -> Option<ExclusionReason> {
+fn reason(offer: &Offer, request: &RankRequest, user: &UserState, now: Instant) -> Option<ExclusionReason> {
     if offer.paused {
         return Some(ExclusionReason::Paused);
     }
@@ -73,5 +93,14 @@ fn reason(offer: &Offer, request: &RankRequest, now: Instant) -> Option<Exclusio
         return Some(ExclusionReason::Platform);
     }
     let priced = request.market.as_ref().is_some_and(|market| offer.prices.contains_key(market));
-    (offer.kind != OfferKind::None && !priced).then_some(ExclusionReason::NoPriceInMarket)
+    if offer.kind == OfferKind::None {
+        return None;
+    }
+    if !priced {
+        return Some(ExclusionReason::NoPriceInMarket);
+    }
+    if offer.kind == OfferKind::Trial && user.trial_used {
+        return Some(ExclusionReason::TrialUsed);
+    }
+    (user.current_plan.as_deref() == Some(offer.plan.as_str())).then_some(ExclusionReason::CurrentPlan)
 }

@@ -16,3 +16,4 @@ pub mod posterior;
 pub mod slate;
 pub mod snapshot;
 pub mod standing;
+pub mod user;

@@ -6,6 +6,7 @@ use crate::{
         catalog::{Catalog, Money, Placement},
         context::AttributeValue,
         decide::{EligibleArm, SlotDraw},
+        instant::Instant,
         ledger::LedgerState,
         snapshot::Features,
     },
@@ -47,8 +48,15 @@ pub fn rank_command(request: proto::RankRequest) -> RankCommand {
         slots: request.slots,
         request_id: request.request_id,
         include_tail: request.include_tail,
+        trial_used: request.trial_used,
+        current_plan: request.current_plan,
+        lapsed_at: request.lapsed_at.map(|at| given_instant(&at)),
         body,
     }
+}
+
+fn given_instant(at: &prost_types::Timestamp) -> Result<Instant, String> {
+    instant(at).ok_or_else(|| format!("is {} s and {} ns, which is no time", at.seconds, at.nanos))
 }
 
 fn given_value(value: prost_types::Value) -> GivenValue {
@@ -149,9 +157,7 @@ pub fn decision_response(stored: &StoredAnswer) -> proto::GetDecisionResponse {
 /// A reported outcome as the service takes it.
 #[must_use]
 pub fn outcome_report(outcome: proto::Outcome) -> Report {
-    let occurred_at = outcome
-        .occurred_at
-        .map(|at| instant(&at).ok_or_else(|| format!("is {} s and {} ns, which is no time", at.seconds, at.nanos)));
+    let occurred_at = outcome.occurred_at.map(|at| given_instant(&at));
     Report {
         decision_id: outcome.decision_id,
         subject: Subject::Outcome(OutcomeReport {

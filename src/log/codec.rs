@@ -7,7 +7,7 @@ use super::{
     record::{DecisionRecord, Flag},
 };
 use crate::{
-    engine::{context::AttributeValue, decide::Decision, instant::Instant},
+    engine::{context::AttributeValue, decide::Decision, instant::Instant, user::UserState},
     proto,
 };
 use std::sync::Arc;
@@ -44,6 +44,7 @@ pub(super) fn encode_decision(record: &DecisionRecord) -> proto::DecisionRecord 
         slots_requested: record.slots_requested,
         include_tail: record.include_tail,
         shown_assumed: record.shown_assumed,
+        user_state: Some(encode_user(&record.user)),
     }
 }
 
@@ -63,6 +64,7 @@ pub(super) fn decode_decision(record: proto::DecisionRecord) -> Result<DecisionR
         unit_key: record.unit_key.as_slice().try_into().map_err(|_| missing("unit_key"))?,
         market: (!record.market.is_empty()).then(|| record.market.as_str().into()),
         platform: record.platform,
+        user: decode_user(record.user_state.ok_or_else(|| missing("user_state"))?),
         attributes: record.attributes.into_iter().map(decode_attribute).collect::<Result<_, _>>()?,
         candidates: record.candidates.iter().map(|offer_id| offer_id.as_str().into()).collect(),
         slots_requested: record.slots_requested,
@@ -73,6 +75,22 @@ pub(super) fn decode_decision(record: proto::DecisionRecord) -> Result<DecisionR
         flags: record.flags.iter().map(flag).collect::<Result<_, _>>()?,
         snapshot_age_ms: record.snapshot_age_ms,
     })
+}
+
+fn encode_user(user: &UserState) -> proto::UserStateRecord {
+    proto::UserStateRecord {
+        trial_used: user.trial_used,
+        current_plan: user.current_plan.as_deref().unwrap_or_default().to_owned(),
+        lapsed_at_ms: user.lapsed_at.map(Instant::as_ms),
+    }
+}
+
+fn decode_user(user: proto::UserStateRecord) -> UserState {
+    UserState {
+        trial_used: user.trial_used,
+        current_plan: (!user.current_plan.is_empty()).then(|| user.current_plan.into()),
+        lapsed_at: user.lapsed_at_ms.map(Instant::from_ms),
+    }
 }
 
 fn encode_attribute(name: &str, value: &AttributeValue) -> proto::AttributeRecord {

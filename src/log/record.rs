@@ -13,6 +13,7 @@ use crate::{
         instant::Instant,
         ledger::{Ledger, LedgerState, Outcome, SlotState, Windows},
         snapshot::PosteriorVersion,
+        user::UserState,
     },
     proto,
 };
@@ -56,6 +57,8 @@ pub struct DecisionRecord {
     pub platform: String,
     /// Attributes as validated, by name, in the order of the context schema.
     pub attributes: Vec<(Arc<str>, AttributeValue)>,
+    /// What was known of the user's subscription.
+    pub user: UserState,
     /// Offers asked for; empty: all of the placement's.
     pub candidates: Vec<Arc<str>>,
     /// Slots asked for.

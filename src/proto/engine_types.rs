@@ -30,7 +30,8 @@ impl TryFrom<&proto::Money> for Money {
 impl From<&Exclusion> for proto::Exclusion {
     fn from(exclusion: &Exclusion) -> Self {
         let reason: proto::ExclusionReason = exclusion.reason.into();
-        Self { offer_id: exclusion.offer_id.to_string(), reason: reason.into() }
+        let rule_id = exclusion.rule.as_deref().unwrap_or_default().to_owned();
+        Self { offer_id: exclusion.offer_id.to_string(), reason: reason.into(), rule_id }
     }
 }
 
@@ -46,8 +47,11 @@ impl TryFrom<&proto::Exclusion> for Exclusion {
             proto::ExclusionReason::Ended => ExclusionReason::Ended,
             proto::ExclusionReason::NoPriceInMarket => ExclusionReason::NoPriceInMarket,
             proto::ExclusionReason::Platform => ExclusionReason::Platform,
+            proto::ExclusionReason::TrialUsed => ExclusionReason::TrialUsed,
+            proto::ExclusionReason::CurrentPlan => ExclusionReason::CurrentPlan,
         };
-        Ok(Self { offer_id: exclusion.offer_id.as_str().into(), reason })
+        let rule = (!exclusion.rule_id.is_empty()).then(|| exclusion.rule_id.as_str().into());
+        Ok(Self { offer_id: exclusion.offer_id.as_str().into(), reason, rule })
     }
 }
 
@@ -60,6 +64,8 @@ impl From<ExclusionReason> for proto::ExclusionReason {
             ExclusionReason::Ended => Self::Ended,
             ExclusionReason::NoPriceInMarket => Self::NoPriceInMarket,
             ExclusionReason::Platform => Self::Platform,
+            ExclusionReason::TrialUsed => Self::TrialUsed,
+            ExclusionReason::CurrentPlan => Self::CurrentPlan,
         }
     }
 }

@@ -24,13 +24,15 @@ use tokio_util::sync::CancellationToken;
 /// How often the store is asked how much has not been learned yet.
 const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 
-const REASONS: [ExclusionReason; 6] = [
+const REASONS: [ExclusionReason; 8] = [
     ExclusionReason::UnknownOffer,
     ExclusionReason::Paused,
     ExclusionReason::NotStarted,
     ExclusionReason::Ended,
     ExclusionReason::Platform,
     ExclusionReason::NoPriceInMarket,
+    ExclusionReason::TrialUsed,
+    ExclusionReason::CurrentPlan,
 ];
 const FLAGS: [Flag; 2] = [Flag::Stale, Flag::AttributeClipped];
 const CODES: [FeedbackCode; 8] = [
@@ -53,6 +55,8 @@ fn reason_label(reason: ExclusionReason) -> &'static str {
         ExclusionReason::Ended => "ended",
         ExclusionReason::Platform => "platform",
         ExclusionReason::NoPriceInMarket => "no_price_in_market",
+        ExclusionReason::TrialUsed => "trial_used",
+        ExclusionReason::CurrentPlan => "current_plan",
     }
 }
 

@@ -147,7 +147,8 @@ impl Service {
         let unit_key = self.pseudonyms.unit(unit_id);
         let log = served.log(partition_of(&unit_key, snapshot.placement.partitions));
         let seed = self.clock.random();
-        let decision = decide(snapshot, &valid.request, now, seed);
+        let user = valid.stated.into_state();
+        let decision = decide(snapshot, &valid.request, &user, now, seed);
         let names = snapshot.placement.context.attributes.iter().map(|attribute| attribute.name.clone());
         let flags = [(self.is_stale(now), Flag::Stale), (valid.clipped, Flag::AttributeClipped)];
         DecisionRecord {
@@ -162,6 +163,7 @@ impl Service {
             attributes: names.zip(valid.request.attributes).collect(),
             market: valid.request.market,
             platform: valid.request.platform,
+            user,
             candidates: valid.request.candidates,
             slots_requested: valid.request.slots,
             include_tail: valid.request.include_tail,

@@ -10,6 +10,8 @@ use crate::{
         catalog::{ARMS_MAX, Placement},
         context::{Attribute, AttributeValue},
         decide::RankRequest,
+        instant::Instant,
+        user::{PLAN_BYTES_MAX, StatedUser},
     },
 };
 use std::{
@@ -53,6 +55,12 @@ pub struct RankCommand {
     pub request_id: String,
     /// Whether the eligible rest is wanted.
     pub include_tail: bool,
+    /// Whether the user has used a trial; `None`: not stated.
+    pub trial_used: Option<bool>,
+    /// The plan that the user has, empty for none; `None`: not stated.
+    pub current_plan: Option<String>,
+    /// When the user's last subscription ended, or what is wrong with that; `None`: not stated.
+    pub lapsed_at: Option<Result<Instant, String>>,
     /// Canonical bytes of everything that makes the request what it is; looked at only with a request id.
     pub body: Vec<u8>,
 }
@@ -71,6 +79,8 @@ pub enum GivenValue {
 pub struct ValidRank {
     /// What the engine decides on.
     pub request: RankRequest,
+    /// What the caller states of the user.
+    pub stated: StatedUser,
     /// Whether an attribute was clipped to its bounds.
     pub clipped: bool,
 }
@@ -85,6 +95,7 @@ pub fn rank<'a>(command: &RankCommand, serving: &'a Serving) -> Result<(&'a Arc<
     check_ids(command, &mut violations);
     let market = market(command, serving, &mut violations);
     candidates(command, &mut violations);
+    let stated = stated_user(command, &mut violations);
     let served = match serving.placement(&command.placement) {
         Err(unknown) if violations.is_empty() => return Err(unknown),
         // What else is wrong can be told without a placement.
@@ -109,7 +120,7 @@ pub fn rank<'a>(command: &RankCommand, serving: &'a Serving) -> Result<(&'a Arc<
         slots,
         include_tail: command.include_tail,
     };
-    Ok((served, ValidRank { request, clipped }))
+    Ok((served, ValidRank { request, stated, clipped }))
 }
 
 /// What is wrong with a text that cannot be a placement's id at all.
@@ -202,6 +213,20 @@ fn attribute_value(attribute: &Attribute, given: Option<&GivenValue>) -> Result<
         (Some(GivenValue::Other(noun)), _) => Err(format!("is {noun}, must be {}", attribute.kind.noun())),
         (None, Some(default)) => Ok((default.clone(), false)),
         (None, None) => Err(format!("is missing, must be {}; it has no default", attribute.kind.noun())),
+    }
+}
+
+fn stated_user(command: &RankCommand, violations: &mut Vec<Violation>) -> StatedUser {
+    if let Some(plan) = &command.current_plan {
+        length("current_plan", plan, 0, PLAN_BYTES_MAX, violations);
+    }
+    if let Some(Err(description)) = &command.lapsed_at {
+        violations.push(Violation::new("lapsed_at", description.clone()));
+    }
+    StatedUser {
+        trial_used: command.trial_used,
+        current_plan: command.current_plan.as_deref().map(Arc::from),
+        lapsed_at: command.lapsed_at.as_ref().and_then(|lapsed_at| lapsed_at.as_ref().ok().copied()),
     }
 }
 

@@ -10,6 +10,7 @@ mod backlog;
 mod catalog;
 mod common;
 mod door;
+mod eligibility;
 mod feedback;
 mod poison;
 mod rank;

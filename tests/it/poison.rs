@@ -38,6 +38,10 @@ fn with(name: &str, value: Value) -> RankRequest {
     RankRequest { attributes: attributes([(name, value)]), ..request("paywall", "anna") }
 }
 
+fn instant(seconds: i64, nanos: i32) -> Option<prost_types::Timestamp> {
+    Some(prost_types::Timestamp { seconds, nanos })
+}
+
 fn candidates<T: Into<String>>(ids: impl IntoIterator<Item = T>) -> RankRequest {
     RankRequest { candidate_offer_ids: ids.into_iter().map(Into::into).collect(), ..request("paywall", "anna") }
 }
@@ -134,6 +138,11 @@ fn bad_ranks() -> Vec<(&'static str, RankRequest, Answer)> {
         ("a huge market", RankRequest { market: "M".repeat(900_000), ..ask() }, Invalid(&["market"])),
         ("a nasty platform", RankRequest { platform: NASTY.to_owned(), ..ask() }, Invalid(&["platform"])),
         ("a huge platform", RankRequest { platform: "p".repeat(900_000), ..ask() }, Invalid(&["platform"])),
+        ("a long plan", RankRequest { current_plan: Some("p".repeat(129)), ..ask() }, Invalid(&["current_plan"])),
+        ("a nasty plan", RankRequest { current_plan: Some(NASTY.to_owned()), ..ask() }, Decided),
+        ("no instant", RankRequest { lapsed_at: instant(0, -1), ..ask() }, Invalid(&["lapsed_at"])),
+        ("an instant beyond time", RankRequest { lapsed_at: instant(i64::MAX, 0), ..ask() }, Invalid(&["lapsed_at"])),
+        ("the end of time", RankRequest { lapsed_at: instant(i64::MAX / 1000, 0), ..ask() }, Decided),
         ("no placement", request("", "anna"), Invalid(&["placement"])),
         ("a nasty placement", request(NASTY, "anna"), Invalid(&["placement"])),
         ("a huge placement", request(&"p".repeat(900_000), "anna"), Invalid(&["placement"])),

@@ -17,6 +17,7 @@ use offer_ranker::engine::{
     learn::PartitionStatistics,
     slate,
     snapshot::PlacementSnapshot,
+    user::UserState,
 };
 use rand::{RngExt as _, SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
@@ -110,7 +111,7 @@ type Tally = BTreeMap<Vec<usize>, Group>;
 fn tally(snapshot: &PlacementSnapshot, request: &RankRequest, decisions: u64) -> Tally {
     let mut tally = Tally::new();
     for seed in 0..decisions {
-        let decision = decide(snapshot, request, NOW, seed);
+        let decision = decide(snapshot, request, &UserState::default(), NOW, seed);
         let mut prefix = Vec::new();
         for slot in &decision.slots {
             let group = tally
@@ -263,7 +264,7 @@ fn pooled(policy: &str, decisions: u64, propensity: impl Fn(&SlotDraw, usize) ->
         let mut offers = OFFERS.map(|(id, _)| Arc::from(id));
         offers.shuffle(&mut rng);
         request.candidates = offers[..rng.random_range(2..=offers.len())].to_vec();
-        let decision = decide(&snapshot, &request, NOW, rng.random());
+        let decision = decide(&snapshot, &request, &UserState::default(), NOW, rng.random());
         for (slot, draw) in (1..).zip(&decision.slots) {
             for (index, arm) in draw.arms.iter().enumerate() {
                 let p = propensity(draw, index);
@@ -313,11 +314,15 @@ fn same_inputs_give_the_same_decision() {
         let (again, _) = scene(policy, 9);
         request.include_tail = true;
         for seed in 0..200 {
-            let decision = decide(&snapshot, &request, NOW, seed);
-            assert_eq!(decide(&again, &request, NOW, seed), decision);
+            let decision = decide(&snapshot, &request, &UserState::default(), NOW, seed);
+            assert_eq!(decide(&again, &request, &UserState::default(), NOW, seed), decision);
             let mut longer = request.clone();
             longer.slots = 1;
-            assert_eq!(decide(&snapshot, &longer, NOW, seed).slots[..], decision.slots[..1], "fewer slots");
+            assert_eq!(
+                decide(&snapshot, &longer, &UserState::default(), NOW, seed).slots[..],
+                decision.slots[..1],
+                "fewer slots"
+            );
         }
     }
 }
@@ -335,11 +340,11 @@ fn the_order_of_offers_in_the_file_changes_nothing() {
         let permuted = scene::snapshot(&permuted, &learned);
         let mut candidates = order.map(|index| Arc::from(OFFERS[index].0));
         for seed in 0..200 {
-            let decision = decide(&snapshot, &request, NOW, seed);
-            assert_eq!(decide(&permuted, &request, NOW, seed), decision);
+            let decision = decide(&snapshot, &request, &UserState::default(), NOW, seed);
+            assert_eq!(decide(&permuted, &request, &UserState::default(), NOW, seed), decision);
             candidates.shuffle(&mut rng);
             let named = RankRequest { candidates: candidates.to_vec(), ..request.clone() };
-            assert_eq!(decide(&permuted, &named, NOW, seed), decision);
+            assert_eq!(decide(&permuted, &named, &UserState::default(), NOW, seed), decision);
         }
     }
 }
@@ -397,7 +402,7 @@ fn golden_decisions_agree_with_an_independent_implementation() {
         (4, vec![("trial", first), ("none", without_trial)]),
         (5, vec![("trial", first), ("monthly", without_trial), ("annual", annual_and_none)]),
     ] {
-        let decision = decide(&snapshot, &request, NOW, seed);
+        let decision = decide(&snapshot, &request, &UserState::default(), NOW, seed);
         let drawn: Vec<&str> = decision.slots.iter().map(|slot| &*decision.drawn(slot).offer_id).collect();
         assert_eq!(drawn, expected.iter().map(|(id, _)| *id).collect::<Vec<_>>(), "seed {seed}");
         for (slot, (_, expected)) in decision.slots.iter().zip(expected) {
@@ -418,7 +423,7 @@ fn golden_decisions_keep_their_bits() {
     for (policy, seed) in [BETA, LINEAR, VALUE, EPSILON_GREEDY, UNIFORM, FIXED].into_iter().zip(20..) {
         let (snapshot, request) = scene(policy, seed);
         for seed in 0..100 {
-            for slot in decide(&snapshot, &request, NOW, seed).slots {
+            for slot in decide(&snapshot, &request, &UserState::default(), NOW, seed).slots {
                 hash.update((slot.drawn as u64).to_le_bytes());
                 slot.arms.iter().for_each(|arm| hash.update(arm.probability.to_le_bytes()));
             }

@@ -23,6 +23,7 @@ use offer_ranker::engine::{
     learn::{Change, PartitionStatistics},
     ledger::LedgerState,
     snapshot::PlacementSnapshot,
+    user::UserState,
 };
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -155,7 +156,7 @@ fn eats(
 ) -> bool {
     let attributes: Vec<_> = mushroom.words.iter().cloned().map(AttributeValue::Category).collect();
     let context = placement.context.encode(&attributes);
-    let decision = decide(snapshot, &scene::request(placement, attributes), NOW, rng.random());
+    let decision = decide(snapshot, &scene::request(placement, attributes), &UserState::default(), NOW, rng.random());
     let drawn = &decision.drawn(&decision.slots[0]).offer_id;
     let eaten = &**drawn == "eat";
     let unlucky = mushroom.poisonous && rng.random();

@@ -27,6 +27,12 @@ export interface RankRequest {
   platform?: string
   /** Offers to choose from; default: all of the placement. */
   candidates?: readonly string[]
+  /** Whether the user has ever used a trial: there is one in a lifetime. */
+  trialUsed?: boolean
+  /** The plan that the user has, which is then not offered; empty: none. */
+  currentPlan?: string
+  /** When the user's last subscription ended: win-backs go to those who left. */
+  lapsedAt?: Date
   /** How many slots to fill; default: all of the placement. */
   slots?: number
   /** Makes a retry return the first answer; generated unless given. Give your own to hedge a call. */
@@ -70,6 +76,8 @@ export type ExclusionReason =
   | 'ENDED'
   | 'NO_PRICE_IN_MARKET'
   | 'PLATFORM'
+  | 'TRIAL_USED'
+  | 'CURRENT_PLAN'
 
 /** Circumstances of a decision that are worth knowing. */
 export type Flag = 'UNSPECIFIED' | 'STALE' | 'ATTRIBUTE_CLIPPED'
@@ -83,8 +91,8 @@ export interface Decision {
   /** By slot from 1; empty where nothing may be shown. */
   offers: Offer[]
   tail: Offer[]
-  /** Every candidate that may not be shown, and why. */
-  exclusions: { offerId: string; reason: ExclusionReason }[]
+  /** Every candidate that may not be shown, and why; `ruleId` is empty where the reason is no rule of the catalog. */
+  exclusions: { offerId: string; reason: ExclusionReason; ruleId: string }[]
   /** Empty in normal operation. */
   flags: Flag[]
   catalogRevision: number

@@ -28,9 +28,10 @@ const FEEDBACK_CODE = 'FEEDBACK_CODE_'
 const named = (value, prefix) => (typeof value === 'string' ? value.slice(prefix.length) : 'UNSPECIFIED')
 
 /** A request to rank, with its id. */
-export function rankRequest({ attributes = {}, candidates = [], ...request }) {
+export function rankRequest({ attributes = {}, candidates = [], lapsedAt, ...request }) {
   return {
     ...request,
+    lapsedAt: lapsedAt && timestamp('lapsedAt', lapsedAt),
     candidateOfferIds: candidates,
     attributes: Object.fromEntries(Object.entries(attributes).map(([name, value]) => [name, attribute(name, value)])),
   }
@@ -51,9 +52,10 @@ function attribute(name, value) {
 
 /** An answer. */
 export function decision(response, requestId = '') {
-  const exclusions = response.exclusions.map(({ offerId, reason }) => ({
+  const exclusions = response.exclusions.map(({ offerId, reason, ruleId }) => ({
     offerId,
     reason: named(reason, EXCLUSION_REASON),
+    ruleId,
   }))
   return {
     decisionId: response.decisionId,
@@ -82,13 +84,13 @@ export function storedDecision({ decision: answered, slots, totals, closed }) {
 
 /** One outcome; what it leaves out is the caller's business, but for the id. */
 export function outcome({ occurredAt, value = 1, ...reported }) {
-  return { ...reported, value, occurredAt: occurredAt && timestamp(occurredAt) }
+  return { ...reported, value, occurredAt: occurredAt && timestamp('occurredAt', occurredAt) }
 }
 
-function timestamp(date) {
+function timestamp(name, date) {
   const ms = date.getTime()
   if (Number.isNaN(ms)) {
-    throw new TypeError('occurredAt is an invalid Date')
+    throw new TypeError(`${name} is an invalid Date`)
   }
   const seconds = Math.floor(ms / 1000)
   return { seconds, nanos: (ms - seconds * 1000) * 1e6 }

@@ -60,6 +60,21 @@ test('candidates, slots and tail are as asked for, and what is left out has a re
   assert.deepEqual(reasons, { 'student-half-price': 'PLATFORM', 'made-up': 'UNKNOWN_OFFER' })
 })
 
+test('what is known of the subscription decides what is offered', async () => {
+  const candidates = ['trial-7-days', 'standard-monthly', 'premium-monthly']
+  const known = { trialUsed: true, currentPlan: 'premium', lapsedAt: new Date() }
+  const decision = await ranker.rank(ask('frida', { candidates, ...known }))
+  assert.deepEqual(
+    decision.offers.map(({ offerId }) => offerId),
+    ['standard-monthly'],
+  )
+  assert.deepEqual(decision.exclusions, [
+    { offerId: 'premium-monthly', reason: 'CURRENT_PLAN', ruleId: '' },
+    { offerId: 'trial-7-days', reason: 'TRIAL_USED', ruleId: '' },
+  ])
+  await assert.rejects(ranker.rank(ask('frida', { lapsedAt: new Date('soon') })), TypeError)
+})
+
 test('a clipped attribute is flagged', async () => {
   const { flags } = await ranker.rank(ask('carl', { attributes: { tenure_days: 1e6 } }))
   assert.deepEqual(flags, ['ATTRIBUTE_CLIPPED'])

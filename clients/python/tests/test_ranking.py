@@ -51,6 +51,21 @@ def test_candidates_slots_and_tail_are_as_asked_for(ranker: OfferRanker) -> None
     }
 
 
+def test_what_is_known_of_the_subscription_decides_what_is_offered(ranker: OfferRanker) -> None:
+    candidates = ["trial-7-days", "standard-monthly", "premium-monthly"]
+    left = datetime.now(UTC)
+    decision = ranker.rank(
+        "paywall", "frida", candidates=candidates, trial_used=True, current_plan="premium", lapsed_at=left
+    )
+    assert [offer.offer_id for offer in decision.offers] == ["standard-monthly"]
+    assert set(decision.exclusions) == {
+        Exclusion("trial-7-days", ExclusionReason.TRIAL_USED),
+        Exclusion("premium-monthly", ExclusionReason.CURRENT_PLAN),
+    }
+    with pytest.raises(ValueError, match="has no time zone"):
+        ranker.rank("paywall", "frida", lapsed_at=left.replace(tzinfo=None))
+
+
 def test_nothing_to_show_is_an_answer(ranker: OfferRanker) -> None:
     decision = ranker.rank("paywall", "dora", candidates=["made-up"])
     assert decision.offers == () and decision.exclusions[0].reason is ExclusionReason.UNKNOWN_OFFER

@@ -9,6 +9,7 @@ use crate::{
     engine::{
         catalog::{Offer, OfferKind, Price},
         instant::Instant,
+        user::PLAN_BYTES_MAX,
     },
     proto,
 };
@@ -19,8 +20,6 @@ use std::{collections::BTreeMap, sync::Arc};
 const OFFERS_MAX: usize = 10_000;
 /// Most tags or platforms of one offer.
 const LABELS_MAX: usize = 64;
-/// Longest name of a plan, in bytes.
-const PLAN_BYTES_MAX: usize = 128;
 /// Most texts for the client.
 const DISPLAY_ENTRIES_MAX: usize = 64;
 /// Longest key of a text for the client, in bytes.

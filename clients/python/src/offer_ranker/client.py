@@ -1,6 +1,7 @@
 """The client: one channel, every call with ids and a deadline."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -90,13 +91,18 @@ class OfferRanker:
         candidates: Iterable[str] = (),
         slots: int | None = None,
         unit_id: str = "",
+        trial_used: bool | None = None,
+        current_plan: str | None = None,
+        lapsed_at: datetime | None = None,
         include_tail: bool = False,
         request_id: str | None = None,
     ) -> Decision:
         """Decides which offers to show to a user at a placement, in which order.
 
         What is left out takes the catalog's default: attributes, market, all offers as candidates, all slots, and the
-        user as the unit. A `request_id` is generated unless given; give your own to hedge a call or to ask again from
+        user as the unit. `trial_used`, `current_plan` (empty: none) and `lapsed_at` (with a time zone) say what is known
+        of the user's subscription: a trial is offered once in a lifetime, nobody is offered the plan that they have, and
+        win-backs go to those who left. A `request_id` is generated unless given; give your own to hedge a call or to ask again from
         another process. Nothing to show is not an error: `offers` is empty and `exclusions` says why.
         """
         request_id = new_id() if request_id is None else request_id
@@ -109,6 +115,9 @@ class OfferRanker:
             platform=platform,
             candidates=candidates,
             slots=slots,
+            trial_used=trial_used,
+            current_plan=current_plan,
+            lapsed_at=lapsed_at,
             request_id=request_id,
             include_tail=include_tail,
         )
@@ -125,6 +134,9 @@ class OfferRanker:
         candidates: Iterable[str] = (),
         slots: int | None = None,
         unit_id: str = "",
+        trial_used: bool | None = None,
+        current_plan: str | None = None,
+        lapsed_at: datetime | None = None,
         request_id: str | None = None,
     ) -> OpenDecision:
         """Ranks at the beginning of a `with` block and reports at its end; `OpenDecision` says what.
@@ -142,6 +154,9 @@ class OfferRanker:
                 candidates=candidates,
                 slots=slots,
                 unit_id=unit_id,
+                trial_used=trial_used,
+                current_plan=current_plan,
+                lapsed_at=lapsed_at,
                 request_id=request_id,
             )
 

@@ -32,6 +32,8 @@ class ExclusionReason(WireEnum):
     ENDED = 4
     NO_PRICE_IN_MARKET = 5
     PLATFORM = 6
+    TRIAL_USED = 7
+    CURRENT_PLAN = 8
 
 
 class Flag(WireEnum):
@@ -105,6 +107,8 @@ class Exclusion:
 
     offer_id: str
     reason: ExclusionReason
+    rule_id: str = ""
+    """The catalog's rule that excluded it; empty where the reason is no rule."""
 
 
 @dataclass(frozen=True, slots=True)

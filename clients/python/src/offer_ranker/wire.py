@@ -1,7 +1,7 @@
 """Between the wire's messages and Python's values; nothing is judged here, that is the server's business."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 
 from google.protobuf import struct_pb2
 
@@ -47,11 +47,19 @@ def rank_request(
     platform: str,
     candidates: Iterable[str],
     slots: int | None,
+    trial_used: bool | None,
+    current_plan: str | None,
+    lapsed_at: datetime | None,
     request_id: str,
     include_tail: bool,
 ) -> ranking_pb2.RankRequest:
-    """A request to rank."""
-    return ranking_pb2.RankRequest(
+    """A request to rank.
+
+    Raises ValueError for an instant without a time zone.
+    """
+    if lapsed_at is not None and lapsed_at.tzinfo is None:
+        raise ValueError(f"lapsed_at {lapsed_at} has no time zone; datetime.now(UTC) has one")
+    request = ranking_pb2.RankRequest(
         placement=placement,
         user_id=user_id,
         unit_id=unit_id,
@@ -60,9 +68,14 @@ def rank_request(
         platform=platform,
         candidate_offer_ids=list(candidates),
         slots=slots,
+        trial_used=trial_used,
+        current_plan=current_plan,
         request_id=request_id,
         include_tail=include_tail,
     )
+    if lapsed_at is not None:
+        request.lapsed_at.FromDatetime(lapsed_at)
+    return request
 
 
 def decision(response: ranking_pb2.RankResponse, request_id: str = "") -> Decision:
@@ -72,12 +85,17 @@ def decision(response: ranking_pb2.RankResponse, request_id: str = "") -> Decisi
         request_id=request_id,
         offers=tuple(map(offer, response.offers)),
         tail=tuple(map(offer, response.tail)),
-        exclusions=tuple(Exclusion(out.offer_id, ExclusionReason(out.reason)) for out in response.exclusions),
+        exclusions=tuple(map(exclusion, response.exclusions)),
         flags=frozenset(Flag(flag) for flag in response.flags),
         catalog_revision=response.catalog_revision,
         snapshot_age_ms=response.snapshot_age_ms,
         decided_at=response.decided_at.ToDatetime(tzinfo=UTC),
     )
+
+
+def exclusion(excluded: ranking_pb2.Exclusion) -> Exclusion:
+    """A candidate that may not be shown."""
+    return Exclusion(excluded.offer_id, ExclusionReason(excluded.reason), excluded.rule_id)
 
 
 def offer(ranked: ranking_pb2.RankedOffer) -> Offer:
