@@ -9,12 +9,15 @@ mod fixtures;
 #[path = "common/store_model.rs"]
 mod model;
 
-use fixtures::{Backend, advance, append, arms, at, catalog, commit, key, log, mark, offset, record, whole_log};
+use fixtures::{
+    Backend, advance, append, arms, at, catalog, commit, document, key, log, mark, offset, record, unit, whole_log,
+};
 use offer_ranker::store::{
     AdvanceOutcome::{Advanced, Conflict},
     AppendOutcome,
+    ChangeOutcome::{Changed, Moved},
     CommitOutcome::{Committed, Fenced},
-    Leadership, RECORD_BYTES_MAX, Store, StoreError, StoredStatistics,
+    DocumentChange, DocumentKey, Leadership, RECORD_BYTES_MAX, Store, StoreError, StoredDocument, StoredStatistics,
 };
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::task::JoinSet;
@@ -190,7 +193,7 @@ async fn forgetting_leaves_what_has_not_expired(backend: &dyn Backend) {
     }
     store.claim_request(log(1, 0), &mark(100, 1, 21)).await.unwrap();
     for _ in 0..2 {
-        store.forget_requests(at(120)).await.unwrap();
+        store.forget_expired(at(120)).await.unwrap();
     }
     for n in 0..10 {
         let answered = store.answered(&[log(1, 0)], [n; 32], at(120)).await.unwrap();
@@ -476,6 +479,135 @@ async fn one_of_many_holders_leads(backend: &dyn Backend) {
     assert_eq!(tokens.len(), 64);
 }
 
+/// What a document is expected to be at a version.
+fn stands(version: u64) -> Option<StoredDocument> {
+    Some(StoredDocument { version, content: format!("document at {version}").into_bytes() })
+}
+
+async fn a_document_is_replaced_in_place_of_what_was_read(backend: &dyn Backend) {
+    let store = backend.open().await;
+    for key in [unit(log(1, 0), 1), DocumentKey::User([1; 16])] {
+        let change = async |from, to| store.change_documents(vec![document(key, from, to)]).await.unwrap();
+        let read = async || store.documents(&[key]).await.unwrap().remove(0);
+        assert_eq!(read().await, None);
+        assert_eq!(change(Some(7), 8).await, [Moved], "nothing stands");
+        // Versions are any 64 bits.
+        for (from, to) in [(None, u64::MAX), (Some(u64::MAX), 0), (Some(0), 1 << 63)] {
+            assert_eq!(change(from, to).await, [Changed]);
+            assert_eq!(change(from, to).await, [Changed], "the same again");
+            assert_eq!(read().await, stands(to));
+        }
+        assert_eq!([change(None, 9).await, change(Some(0), 9).await], [[Moved], [Moved]]);
+        assert_eq!(read().await, stands(1 << 63));
+        let removal = |from| DocumentChange { content: None, ..document(key, Some(from), 0) };
+        for (from, outcome) in [(9, Moved), (1 << 63, Changed), (1 << 63, Changed)] {
+            assert_eq!(store.change_documents(vec![removal(from)]).await.unwrap(), [outcome]);
+        }
+        assert_eq!(read().await, None);
+    }
+}
+
+async fn documents_do_not_mix(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let user = DocumentKey::User([1; 16]);
+    let keys = [unit(log(1, 0), 1), unit(log(1, 0), 2), unit(log(1, 300), 1), unit(log(300, 1), 1), user];
+    let changes = (0..).zip(keys).map(|(version, key)| document(key, None, version)).collect();
+    assert_eq!(store.change_documents(changes).await.unwrap(), [Changed; 5]);
+    let asked = [keys[4], unit(log(2, 0), 1), keys[0], keys[3], keys[2], keys[1], keys[0]];
+    let expected = [stands(4), None, stands(0), stands(3), stands(2), stands(1), stands(0)];
+    assert_eq!(store.documents(&asked).await.unwrap(), expected);
+    assert_eq!(store.documents(&[]).await.unwrap(), []);
+    assert_eq!(store.change_documents(vec![]).await.unwrap(), []);
+    assert_eq!(store.log_ends().await.unwrap(), [], "a document is no record");
+}
+
+async fn one_of_many_changes_of_a_document_stands(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let key = DocumentKey::User([1; 16]);
+    let answers =
+        at_once(
+            &store,
+            |store, n| async move { (n, store.change_documents(vec![document(key, None, n)]).await.unwrap()) },
+        )
+        .await;
+    let winners: Vec<_> = answers.iter().filter(|(_, outcome)| *outcome == [Changed]).collect();
+    assert_eq!(winners.len(), 1);
+    assert_eq!(store.documents(&[key]).await.unwrap(), [stands(winners[0].0)]);
+}
+
+async fn a_decision_and_its_document_stand_or_fall_together(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let key_of_unit = unit(log(1, 0), 1);
+    let with = |n, from, to| {
+        let mut append = append(log(1, 0), n);
+        append.request = Some(mark(u8::try_from(n).unwrap(), 1, 0));
+        append.document = Some(document(key_of_unit, from, to));
+        append
+    };
+    assert_eq!(offset(store.append_decision(with(0, None, 1)).await.unwrap()), 0);
+    assert_eq!(offset(store.append_decision(with(1, Some(1), 2)).await.unwrap()), 1);
+    // From an older version nothing is written: no record, no decision, no mark, no document.
+    for from in [None, Some(1), Some(9)] {
+        assert_eq!(store.append_decision(with(2, from, 3)).await.unwrap(), AppendOutcome::DocumentMoved);
+    }
+    assert_eq!(store.documents(&[key_of_unit]).await.unwrap(), [stands(2)]);
+    assert_eq!(store.log_ends().await.unwrap(), [(log(1, 0), 2)]);
+    assert_eq!(store.decisions(&[key(log(1, 0), 2)]).await.unwrap(), [None]);
+    assert_eq!(store.due(log(1, 0), at(1_000), 10).await.unwrap(), [key(log(1, 0), 0), key(log(1, 0), 1)]);
+    assert_eq!(store.answered(&[log(1, 0)], [2; 32], at(0)).await.unwrap(), None);
+    // An append that was made is made, whatever became of the document since; a repeated request is told first.
+    store.change_documents(vec![document(key_of_unit, Some(2), 5)]).await.unwrap();
+    assert_eq!(offset(store.append_decision(with(1, Some(1), 2)).await.unwrap()), 1);
+    let mut repeated = with(3, None, 9);
+    repeated.request = Some(mark(1, 1, 0));
+    let told = AppendOutcome::Repeated { decision: key(log(1, 0), 1), fingerprint: [1; 32] };
+    assert_eq!(store.append_decision(repeated).await.unwrap(), told);
+    assert_eq!(store.documents(&[key_of_unit]).await.unwrap(), [stands(5)]);
+}
+
+async fn of_many_decisions_from_one_document_one_is_appended(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let answers = at_once(&store, |store, n| async move {
+        let mut append = append(log(1, 0), n);
+        append.document = Some(document(unit(log(1, 0), 1), None, n));
+        (n, store.append_decision(append).await.unwrap())
+    })
+    .await;
+    let winners: Vec<_> = answers.iter().filter(|(_, outcome)| *outcome != AppendOutcome::DocumentMoved).collect();
+    let [(winner, AppendOutcome::Appended { offset: 0 })] = winners[..] else { panic!("one, at 0: {winners:?}") };
+    assert_eq!(store.documents(&[unit(log(1, 0), 1)]).await.unwrap(), [stands(*winner)]);
+    assert_eq!(whole_log(&*store, log(1, 0)).await, [record(*winner)]);
+}
+
+async fn a_document_is_there_until_it_expires(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let changes = (0..10).map(|n| {
+        let (changed_at, expires_at) = (at(0), at(100 + i64::from(n)));
+        DocumentChange { changed_at, expires_at, ..document(unit(log(1, 0), n), None, n.into()) }
+    });
+    store.change_documents(changes.collect()).await.unwrap();
+    for _ in 0..2 {
+        store.forget_expired(at(104)).await.unwrap();
+    }
+    let keys: Vec<_> = (5..10).map(|n| unit(log(1, 0), n)).collect();
+    assert_eq!(store.documents(&keys).await.unwrap(), (5..10).map(stands).collect::<Vec<_>>());
+}
+
+async fn a_document_that_belongs_elsewhere_is_refused_with_its_decision(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let here = unit(log(1, 0), 1);
+    let removal = DocumentChange { content: None, ..document(here, None, 1) };
+    let large = DocumentChange { content: Some(vec![0; RECORD_BYTES_MAX + 1]), ..document(here, None, 1) };
+    let elsewhere = document(unit(log(1, 1), 1), None, 1);
+    for change in [elsewhere, document(DocumentKey::User([1; 16]), None, 1), removal, large.clone()] {
+        let mut append = append(log(1, 0), 0);
+        append.document = Some(change);
+        assert!(matches!(store.append_decision(append).await, Err(StoreError::Refused { .. })));
+    }
+    assert!(matches!(store.change_documents(vec![large]).await, Err(StoreError::Refused { .. })));
+    assert_eq!(store.log_ends().await.unwrap(), []);
+}
+
 async fn catalogs_are_numbered_without_gaps(backend: &dyn Backend) {
     let store = backend.open().await;
     assert_eq!(store.catalog(None).await.unwrap(), None);
@@ -547,6 +679,8 @@ async fn everything_is_still_there_when_opened_again(backend: &dyn Backend) {
     let token = lead(&*store, 1, 0).await;
     store.commit_statistics(commit(log(1, 0), token, (0, 3), &[("a", "x")])).await.unwrap();
     store.append_catalog(catalog(1, "first")).await.unwrap();
+    let keys = [unit(log(1, 0), 1), DocumentKey::User([1; 16])];
+    store.change_documents(keys.map(|key| document(key, None, 4)).to_vec()).await.unwrap();
     drop(store);
 
     let store = backend.open().await;
@@ -562,6 +696,7 @@ async fn everything_is_still_there_when_opened_again(backend: &dyn Backend) {
     assert_eq!(store.commit_statistics(commit(log(1, 0), token - 1, (3, 4), &[])).await.unwrap(), Fenced);
     assert_eq!(lead(&*store, 1, 50).await, token);
     assert!(lead(&*store, 2, 1_000).await > token);
+    assert_eq!(store.documents(&keys).await.unwrap(), [stands(4), stands(4)]);
     assert_eq!(store.catalog(None).await.unwrap(), Some(catalog(1, "first")));
 }
 
@@ -626,6 +761,13 @@ macro_rules! contract {
             a_token_is_above_every_one_that_wrote
             a_lease_is_held_until_it_is_taken_or_resigned
             one_of_many_holders_leads
+            a_document_is_replaced_in_place_of_what_was_read
+            documents_do_not_mix
+            one_of_many_changes_of_a_document_stands
+            a_decision_and_its_document_stand_or_fall_together
+            of_many_decisions_from_one_document_one_is_appended
+            a_document_is_there_until_it_expires
+            a_document_that_belongs_elsewhere_is_refused_with_its_decision
             catalogs_are_numbered_without_gaps
             one_of_many_catalogs_with_one_revision_wins
             reader_never_sees_half_a_change

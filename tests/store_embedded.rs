@@ -6,10 +6,12 @@
 mod fixtures;
 
 use fixtures::{
-    Embedded, advance, append, assert_refuses_to_write, at, catalog, commit, key, log, mark, offset, record, whole_log,
+    Embedded, advance, append, assert_refuses_to_write, at, catalog, commit, document, key, log, mark, offset, record,
+    unit, whole_log,
 };
 use offer_ranker::store::{
-    AdvanceOutcome::Advanced, CommitOutcome::Committed, LogId, Store, StoreError, embedded::EmbeddedStore,
+    AdvanceOutcome::Advanced, CommitOutcome::Committed, DocumentChange, LogId, Store, StoreError,
+    embedded::EmbeddedStore,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -200,19 +202,26 @@ async fn view_shows_statistics_and_log_of_one_state_and_refuses_to_write() {
 }
 
 #[tokio::test]
-async fn forgotten_marks_take_no_place_any_more() {
+async fn what_is_forgotten_takes_no_place_any_more() {
     let place = Embedded::new();
     let store = place.open_embedded();
     for n in 0..10 {
         let mut append = append(log(1, 0), n);
         append.request = Some(mark(u8::try_from(n).unwrap(), 0, i64::try_from(n).unwrap()));
         store.append_decision(append).await.unwrap();
+        let expires_at = at(100 + i64::try_from(n).unwrap());
+        let key = unit(log(1, 0), u8::try_from(n).unwrap());
+        let change = DocumentChange { expires_at, ..document(key, None, n) };
+        store.change_documents(vec![change]).await.unwrap();
     }
-    store.forget_requests(at(102)).await.unwrap();
+    store.forget_expired(at(102)).await.unwrap();
     store.close().await.unwrap();
     let file = Connection::open(place.path()).unwrap();
-    let left: i64 = file.query_row("SELECT count(*) FROM requests", [], |row| row.get(0)).unwrap();
-    assert_eq!(left, 7);
+    for table in ["requests", "documents"] {
+        let count = format!("SELECT count(*) FROM {table}");
+        let left: i64 = file.query_row(&count, [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 7, "{table}");
+    }
 }
 
 #[tokio::test]

@@ -7,15 +7,16 @@
 mod fixtures;
 
 use fixtures::{
-    Redis, advance, append, assert_refuses_to_write, at, catalog, commit, key, log, mark, offset, record,
+    Redis, advance, append, assert_refuses_to_write, at, catalog, commit, document, key, log, mark, offset, record,
     redis::{Cluster, DEADLINE, Server, cluster_url, standalone_url},
-    whole_log,
+    unit, whole_log,
 };
 use offer_ranker::store::{
     AdvanceOutcome::{Advanced, Conflict},
     AppendOutcome,
+    ChangeOutcome::Changed,
     CommitOutcome::Committed,
-    Leadership, Store, StoreError,
+    DocumentChange, DocumentKey, Leadership, Store, StoreError,
     redis::{RedisStore, RedisUrl},
 };
 use redis::Commands as _;
@@ -219,6 +220,7 @@ async fn every_verb_twice(store: &dyn Store) {
     let here = log(1, 0);
     let mut marked = append(here, 0);
     marked.request = Some(mark(1, 1, 0));
+    marked.document = Some(document(unit(here, 2), None, 1));
     for _ in 0..2 {
         assert!(store.append_catalog(catalog(1, "first")).await.unwrap());
         assert_eq!(offset(store.append_decision(marked.clone()).await.unwrap()), 0);
@@ -239,9 +241,16 @@ async fn every_verb_twice(store: &dyn Store) {
         let commit = commit(here, 1, (0, 4), &[("a", "x"), ("b", "y")]);
         assert_eq!(store.commit_statistics(commit).await.unwrap(), Committed);
     }
+    let (kept, removed) = (document(unit(here, 1), None, 1), document(DocumentKey::User([1; 16]), None, 1));
+    let removal = DocumentChange { content: None, from_version: Some(1), ..removed.clone() };
+    for changes in [[kept.clone(), removed], [kept, removal]] {
+        for _ in 0..2 {
+            assert_eq!(store.change_documents(changes.to_vec()).await.unwrap(), [Changed, Changed]);
+        }
+    }
     for _ in 0..2 {
         store.resign(here, [1; 16]).await.unwrap();
-        store.forget_requests(at(0)).await.unwrap();
+        store.forget_expired(at(0)).await.unwrap();
     }
     // Everything was written once.
     assert_eq!(store.catalog(None).await.unwrap(), Some(catalog(1, "first")));
@@ -250,6 +259,8 @@ async fn every_verb_twice(store: &dyn Store) {
     assert_eq!(store.decisions(&[key(here, 0)]).await.unwrap()[0].as_ref().unwrap().sequence, 3);
     assert!(store.due(here, at(1_000), 10).await.unwrap().is_empty());
     assert_eq!(store.statistics("m", here).await.unwrap().arms.len(), 2);
+    let found = store.documents(&[unit(here, 1), DocumentKey::User([1; 16])]).await.unwrap();
+    assert_eq!(found.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false]);
     let told = AppendOutcome::Repeated { decision: key(here, 0), fingerprint: [1; 32] };
     assert_eq!(store.answered(&[here], [1; 32], at(0)).await.unwrap(), Some(told));
 }
@@ -376,6 +387,8 @@ async fn every_key_is_known_and_what_may_go_has_a_ttl() {
         ("p:{1:0}:req:", true),
         ("p:{1:0}:req:", true),
         ("p:{1:0}:stat", false),
+        ("p:{1:0}:unit", true),
+        ("p:{1:0}:unit", true),
         ("p:{catalog}:", false),
         ("p:{catalog}:", false),
         ("p:{meta}:ide", false),

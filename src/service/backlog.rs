@@ -68,6 +68,7 @@ impl Unlogged {
             record: LogRecord::Decision(self.record.clone()).encode(),
             closes_at: self.windows.closes_at,
             request,
+            document: None,
         }
     }
 

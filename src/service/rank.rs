@@ -199,6 +199,9 @@ impl Service {
                 self.repeated_answer(&decision).await
             }
             AppendOutcome::Repeated { .. } | AppendOutcome::Claimed { .. } => Err(ServiceError::RequestIdReused),
+            AppendOutcome::DocumentMoved => Err(ServiceError::Inconsistent {
+                reason: "a decision that changes no document lost a race for one".to_owned(),
+            }),
         }
     }
 

@@ -4,7 +4,7 @@ use super::Service;
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
-/// How often expired request ids are forgotten.
+/// How often expired request ids and documents are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Refreshes a service every `period` until `stop`. A failed attempt is repeated, and logged where it fails otherwise
@@ -22,8 +22,8 @@ async fn refresh_for_ever(service: &Service, period: Duration) {
     loop {
         tokio::select! {
             _ = forget.tick() => {
-                if let Err(error) = service.store.forget_requests(service.clock.now()).await {
-                    tracing::warn!(error.message = %error, "expired request ids could not be forgotten");
+                if let Err(error) = service.store.forget_expired(service.clock.now()).await {
+                    tracing::warn!(error.message = %error, "expired request ids and documents could not be forgotten");
                 }
             }
             _ = ticks.tick() => {

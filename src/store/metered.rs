@@ -1,9 +1,9 @@
 //! A store whose every verb is timed and whose failures are counted.
 
 use super::{
-    AdvanceOutcome, AppendOutcome, CommitOutcome, DecisionAppend, DecisionKey, Leadership, LedgerAdvance, LogId,
-    RequestMark, Result, StatisticsCommit, Store, StoreError, StoreIdentity, StoredCatalog, StoredDecision,
-    StoredStatistics,
+    AdvanceOutcome, AppendOutcome, ChangeOutcome, CommitOutcome, DecisionAppend, DecisionKey, DocumentChange,
+    DocumentKey, Leadership, LedgerAdvance, LogId, RequestMark, Result, StatisticsCommit, Store, StoreError,
+    StoreIdentity, StoredCatalog, StoredDecision, StoredDocument, StoredStatistics,
 };
 use crate::{engine::instant::Instant, meters};
 use async_trait::async_trait;
@@ -34,7 +34,9 @@ enum Verb {
     ClaimRequest,
     Lead,
     Resign,
-    ForgetRequests,
+    Documents,
+    ChangeDocuments,
+    ForgetExpired,
 }
 
 impl Verb {
@@ -53,9 +55,11 @@ impl Verb {
         "claim_request",
         "lead",
         "resign",
-        "forget_requests",
+        "documents",
+        "change_documents",
+        "forget_expired",
     ];
-    const COUNT: usize = Self::ForgetRequests as usize + 1;
+    const COUNT: usize = Self::ForgetExpired as usize + 1;
 }
 
 /// What kinds of failures are called, in the order of [`kind`].
@@ -154,8 +158,16 @@ impl<S: Store + ?Sized> Store for Metered<S> {
         self.timed(Verb::Resign, self.inner.resign(log, holder)).await
     }
 
-    async fn forget_requests(&self, now: Instant) -> Result<()> {
-        self.timed(Verb::ForgetRequests, self.inner.forget_requests(now)).await
+    async fn documents(&self, keys: &[DocumentKey]) -> Result<Vec<Option<StoredDocument>>> {
+        self.timed(Verb::Documents, self.inner.documents(keys)).await
+    }
+
+    async fn change_documents(&self, changes: Vec<DocumentChange>) -> Result<Vec<ChangeOutcome>> {
+        self.timed(Verb::ChangeDocuments, self.inner.change_documents(changes)).await
+    }
+
+    async fn forget_expired(&self, now: Instant) -> Result<()> {
+        self.timed(Verb::ForgetExpired, self.inner.forget_expired(now)).await
     }
 
     async fn close(&self) -> Result<()> {

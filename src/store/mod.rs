@@ -6,12 +6,17 @@
 
 use crate::engine::instant::Instant;
 use async_trait::async_trait;
-use data_encoding::HEXLOWER;
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+pub mod documents;
 pub mod embedded;
+mod limits;
 pub mod metered;
 pub mod redis;
+
+pub use documents::{ChangeOutcome, DocumentChange, DocumentKey, StoredDocument};
+pub use limits::RECORD_BYTES_MAX;
+use limits::{check_append, check_changes, check_document, sequence_after};
 
 /// One partition of one placement's log, by the numbers that decision ids carry for life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,9 +26,6 @@ pub struct LogId {
     /// Partition index from 0.
     pub partition: u16,
 }
-
-/// The largest record or ledger that a store takes; what is larger is refused.
-pub const RECORD_BYTES_MAX: usize = 4 << 20;
 
 /// A decision's id as bytes; starts with version, placement number and partition.
 pub type DecisionKey = [u8; 20];
@@ -74,6 +76,8 @@ pub struct DecisionAppend {
     pub closes_at: Instant,
     /// The request it answers, if the caller named one.
     pub request: Option<RequestMark>,
+    /// How the document of its unit changes with it, if it does.
+    pub document: Option<DocumentChange>,
 }
 
 /// Makes a request answerable once within one log.
@@ -109,6 +113,8 @@ pub enum AppendOutcome {
         /// Digest of the body that it is claimed for.
         fingerprint: [u8; 32],
     },
+    /// Somebody else changed the unit's document first; nothing was written.
+    DocumentMoved,
 }
 
 /// A decision as stored.
@@ -259,49 +265,6 @@ impl StoredStatistics {
     }
 }
 
-/// Refuses what is too large before it takes a place in a queue.
-fn check_size(what: &str, bytes: &[u8]) -> Result<()> {
-    if bytes.len() > RECORD_BYTES_MAX {
-        let reason = format!("a {what} of {} bytes; at most {RECORD_BYTES_MAX} are accepted", bytes.len());
-        return Err(StoreError::Refused { reason });
-    }
-    Ok(())
-}
-
-/// Refuses an append beyond the limits.
-fn check_append(append: &DecisionAppend) -> Result<()> {
-    check_size("record", &append.record)?;
-    check_size("ledger", &append.ledger)
-}
-
-/// Refuses a call of which any change is beyond the limits.
-fn check_changes(changes: &[LedgerAdvance]) -> Result<()> {
-    for change in changes {
-        check_size("ledger", &change.ledger)?;
-        change.records.iter().try_for_each(|record| check_size("record", record))?;
-        if change.records.is_empty() {
-            let reason = "a ledger's change without a record; every step of the sequence has one".to_owned();
-            return Err(StoreError::Refused { reason });
-        }
-        sequence_after(change)?;
-    }
-    Ok(())
-}
-
-/// The sequence that a change leads to.
-fn sequence_after(change: &LedgerAdvance) -> Result<u32> {
-    let steps = u32::try_from(change.records.len()).ok();
-    steps.and_then(|steps| change.from_sequence.checked_add(steps)).ok_or_else(|| StoreError::Refused {
-        reason: format!(
-            "{} more changes of decision {} after {}; a ledger holds at most {}",
-            change.records.len(),
-            HEXLOWER.encode(&change.decision),
-            change.from_sequence,
-            u32::MAX
-        ),
-    })
-}
-
 /// Where logs, ledgers, statistics and catalogs live.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -316,13 +279,16 @@ pub trait Store: Send + Sync + 'static {
     /// `true` also where exactly this stands at its revision already: an append whose answer was lost may be sent again.
     async fn append_catalog(&self, catalog: StoredCatalog) -> Result<bool>;
 
-    /// Appends a decision to its log, with its ledger, its closing time and its request mark, in one step.
+    /// Appends a decision to its log, with its ledger, its closing time, its request mark and the change of its unit's
+    /// document, in one step.
     ///
     /// Where an unexpired mark with the same key stands in this log, nothing is written and the marked decision is
     /// returned: of any number of concurrent calls with one key, one is appended and all others are told of it. A claim
     /// of the key counts like a mark where its fingerprint is another, and is replaced where it is the same.
     /// A decision whose id is already in the log is not written again, its offset is returned: an append whose answer
-    /// was lost may be sent again, with a mark or without.
+    /// was lost may be sent again, with a mark or without, and whatever became of the document since. Where the request
+    /// was not answered before and the document is not at the version that its change was computed from, nothing is
+    /// written.
     async fn append_decision(&self, append: DecisionAppend) -> Result<AppendOutcome>;
 
     /// Claims a request for the body of its mark, in one step: returns the fingerprint that stands for the key in this
@@ -373,9 +339,17 @@ pub trait Store: Send + Sync + 'static {
     /// Ends the holder's lease of a log, so that another may lead at once; nothing where somebody else holds it.
     async fn resign(&self, log: LogId, holder: [u8; 16]) -> Result<()>;
 
-    /// Forgets request marks and claims that have expired by `now`, where they do not go by themselves. Whether a mark
-    /// that is forgotten still counts for calls of an earlier `now` is left open.
-    async fn forget_requests(&self, now: Instant) -> Result<()>;
+    /// The documents with these keys, in their order; `None` where there is none. A document is there until it expires;
+    /// whether it is found after that is left open.
+    async fn documents(&self, keys: &[DocumentKey]) -> Result<Vec<Option<StoredDocument>>>;
+
+    /// Replaces or removes documents, each by itself in one step, compared by version. Results are in the order of the
+    /// changes. A change that has been made already is made again, so one whose answer was lost may be sent again.
+    async fn change_documents(&self, changes: Vec<DocumentChange>) -> Result<Vec<ChangeOutcome>>;
+
+    /// Forgets request marks, claims and documents that have expired by `now`, where they do not go by themselves.
+    /// Whether what is forgotten still counts for calls of an earlier `now` is left open.
+    async fn forget_expired(&self, now: Instant) -> Result<()>;
 
     /// Finishes what is under way and lets go of files and connections. Verbs called later are unavailable; closing
     /// twice is no error.

@@ -5,8 +5,8 @@
 use offer_ranker::{
     engine::instant::Instant,
     store::{
-        AppendOutcome, DecisionAppend, DecisionKey, LedgerAdvance, LogId, RequestMark, StatisticsCommit, Store,
-        StoreError, StoredCatalog,
+        AppendOutcome, DecisionAppend, DecisionKey, DocumentChange, DocumentKey, LedgerAdvance, LogId, RequestMark,
+        StatisticsCommit, Store, StoreError, StoredCatalog,
         embedded::EmbeddedStore,
         redis::{RedisStore, RedisUrl},
     },
@@ -130,6 +130,7 @@ pub(crate) fn append(log: LogId, n: u64) -> DecisionAppend {
         ledger: format!("ledger {n}").into_bytes(),
         closes_at: at(1_000),
         request: None,
+        document: None,
     }
 }
 
@@ -141,6 +142,17 @@ pub(crate) fn mark(request: u8, body: u8, marked_at: i64) -> RequestMark {
         marked_at: at(marked_at),
         expires_at: at(marked_at + 100),
     }
+}
+
+/// A unit's document beside a log.
+pub(crate) fn unit(log: LogId, unit: u8) -> DocumentKey {
+    DocumentKey::Unit { log, unit: [unit; 16] }
+}
+
+/// A change of a document to the version `version`, made at 0 for 100 ms.
+pub(crate) fn document(key: DocumentKey, from_version: Option<u64>, version: u64) -> DocumentChange {
+    let content = Some(format!("document at {version}").into_bytes());
+    DocumentChange { key, from_version, version, content, changed_at: at(0), expires_at: at(100) }
 }
 
 /// A change of the `n`-th decision that appends one record for each of `steps`.
@@ -200,7 +212,8 @@ pub(crate) async fn assert_refuses_to_write(view: &dyn Store) {
         view.commit_statistics(commit(log(1, 0), 0, (0, 1), &[])).await.unwrap_err(),
         view.lead(log(1, 0), [1; 16], at(0), 10).await.unwrap_err(),
         view.resign(log(1, 0), [1; 16]).await.unwrap_err(),
-        view.forget_requests(at(0)).await.unwrap_err(),
+        view.change_documents(vec![document(unit(log(1, 0), 1), None, 1)]).await.unwrap_err(),
+        view.forget_expired(at(0)).await.unwrap_err(),
     ];
     for refusal in refusals {
         assert!(matches!(&refusal, StoreError::Refused { reason } if reason.contains("read-only")), "{refusal}");

@@ -3,10 +3,11 @@
 //! Domains are small so that ids, marks, offsets and tokens meet often. One caller at a time: races are the business
 //! of the contract's other tests.
 
-use super::fixtures::{Backend, append, at, catalog, key, log};
+use super::fixtures::{Backend, append, at, catalog, key, log, unit};
 use offer_ranker::store::{
-    AdvanceOutcome, AppendOutcome, CommitOutcome, DecisionAppend, DecisionKey, Leadership, LedgerAdvance, LogId,
-    RequestMark, StatisticsCommit, Store, StoredCatalog, StoredStatistics,
+    AdvanceOutcome, AppendOutcome, ChangeOutcome, CommitOutcome, DecisionAppend, DecisionKey, DocumentChange,
+    DocumentKey, Leadership, LedgerAdvance, LogId, RequestMark, StatisticsCommit, Store, StoredCatalog, StoredDocument,
+    StoredStatistics,
 };
 use proptest::{
     collection::vec,
@@ -27,7 +28,8 @@ enum Op {
     Lead(LogId, [u8; 16], i64, u64),
     Resign(LogId, [u8; 16]),
     AppendCatalog(StoredCatalog),
-    ForgetRequests(i64),
+    ChangeDocuments(Vec<DocumentChange>),
+    ForgetExpired(i64),
     Due(LogId, i64, usize),
     ReadLog(LogId, u64, usize),
     Reopen,
@@ -66,6 +68,7 @@ struct Model {
     requests: BTreeMap<(LogId, [u8; 32]), Standing>,
     statistics: BTreeMap<(String, LogId), StoredStatistics>,
     leases: BTreeMap<LogId, Lease>,
+    documents: BTreeMap<DocumentKey, StoredDocument>,
     catalogs: Vec<StoredCatalog>,
 }
 
@@ -82,8 +85,15 @@ impl Model {
                 Some(claim) if claim.fingerprint != mark.fingerprint => {
                     return AppendOutcome::Claimed { fingerprint: claim.fingerprint };
                 }
-                _ => self.mark(append.log, mark, Some(append.decision)),
+                _ => {}
             }
+        }
+        let moved = |change| self.change_document(change) == ChangeOutcome::Moved;
+        if append.document.as_ref().is_some_and(moved) {
+            return AppendOutcome::DocumentMoved;
+        }
+        if let Some(mark) = &append.request {
+            self.mark(append.log, mark, Some(append.decision));
         }
         let records = self.logs.entry(append.log).or_default();
         let offset = records.len() as u64;
@@ -121,6 +131,21 @@ impl Model {
             let decision = standing.decision?;
             Some(AppendOutcome::Repeated { decision, fingerprint: standing.fingerprint })
         })
+    }
+
+    fn change_document(&mut self, change: &DocumentChange) -> ChangeOutcome {
+        let stands = self.documents.get(&change.key).map(|document| document.version);
+        match &change.content {
+            _ if stands != change.from_version && stands != change.content.as_ref().map(|_| change.version) => {
+                return ChangeOutcome::Moved;
+            }
+            Some(content) => {
+                let document = StoredDocument { version: change.version, content: content.clone() };
+                self.documents.insert(change.key, document);
+            }
+            None => drop(self.documents.remove(&change.key)),
+        }
+        ChangeOutcome::Changed
     }
 
     fn lead(&mut self, log: LogId, holder: [u8; 16], now: i64, lease_ms: u64) -> Leadership {
@@ -223,12 +248,30 @@ fn marks() -> impl Strategy<Value = RequestMark> {
     })
 }
 
+/// Of a unit beside this log, or of a user.
+fn documents(log: LogId) -> impl Strategy<Value = DocumentChange> {
+    let key = prop_oneof![2 => Just(unit(log, 1)), 1 => Just(unit(log, 2)), 1 => Just(DocumentKey::User([1; 16]))];
+    (key, option::of(0..3_u64), 0..3_u64, option::weighted(0.8, vec(any::<u8>(), 0..20))).prop_map(
+        |(key, from_version, version, content)| DocumentChange {
+            key,
+            from_version,
+            version,
+            content,
+            changed_at: at(0),
+            expires_at: at(1_000),
+        },
+    )
+}
+
 fn appends() -> impl Strategy<Value = DecisionAppend> {
-    (logs(), 0..8_u64, vec(any::<u8>(), 0..40), -50..50_i64, option::of(marks())).prop_map(
-        |(log, n, record, closes_at, request)| DecisionAppend {
+    let fits = |change: &DocumentChange| matches!(change.key, DocumentKey::Unit { .. }) && change.content.is_some();
+    let log_and_document = logs().prop_flat_map(move |log| (Just(log), option::weighted(0.4, documents(log))));
+    (log_and_document, 0..8_u64, vec(any::<u8>(), 0..40), -50..50_i64, option::of(marks())).prop_map(
+        move |((log, document), n, record, closes_at, request)| DecisionAppend {
             record,
             closes_at: at(closes_at),
             request,
+            document: document.filter(fits),
             ..append(log, n)
         },
     )
@@ -276,11 +319,12 @@ fn ops() -> impl Strategy<Value = Op> {
         2 => (vec(logs(), 0..3), 0..3_u8, 0..200_i64).prop_map(|(logs, key, now)| Op::Answered(logs, [key; 32], now)),
         2 => (logs(), holders(), 0..100_i64, 0..50_u64)
             .prop_map(|(log, holder, now, lease_ms)| Op::Lead(log, holder, now, lease_ms)),
+        2 => logs().prop_flat_map(|log| vec(documents(log), 0..3)).prop_map(Op::ChangeDocuments),
         1 => (logs(), holders()).prop_map(|(log, holder)| Op::Resign(log, holder)),
         1 => (0..5_u64, prop_oneof![3 => Just("for the model"), 1 => Just("another")])
             .prop_map(|(revision, reason)| Op::AppendCatalog(catalog(revision, reason))),
         // Before every mark: what is forgotten must not be what still stands.
-        1 => (-50..=0_i64).prop_map(Op::ForgetRequests),
+        1 => (-50..=0_i64).prop_map(Op::ForgetExpired),
         2 => (logs(), -60..60_i64, 0..5_usize).prop_map(|(log, now, limit)| Op::Due(log, now, limit)),
         2 => (logs(), 0..20_u64, 0..10_usize).prop_map(|(log, offset, limit)| Op::ReadLog(log, offset, limit)),
         1 => Just(Op::Reopen),
@@ -317,12 +361,16 @@ async fn step(backend: &dyn Backend, store: &mut Option<Arc<dyn Store>>, model: 
             model.resign(log, holder);
             open.resign(log, holder).await.unwrap();
         }
+        Op::ChangeDocuments(changes) => {
+            let expected: Vec<_> = changes.iter().map(|change| model.change_document(change)).collect();
+            assert_eq!(open.change_documents(changes).await.unwrap(), expected);
+        }
         Op::AppendCatalog(catalog) => {
             let expected = model.append_catalog(&catalog);
             assert_eq!(open.append_catalog(catalog).await.unwrap(), expected);
         }
-        Op::ForgetRequests(now) => {
-            open.forget_requests(at(now)).await.unwrap();
+        Op::ForgetExpired(now) => {
+            open.forget_expired(at(now)).await.unwrap();
         }
         Op::Due(log, now, limit) => {
             assert_eq!(open.due(log, at(now), limit).await.unwrap(), model.due(log, now, limit));
@@ -361,6 +409,9 @@ async fn compare(store: &dyn Store, model: &Model) {
     for ((model_id, log), expected) in &model.statistics {
         assert_eq!(store.statistics(model_id, *log).await.unwrap(), *expected);
     }
+    let keys: Vec<_> = model.documents.keys().copied().collect();
+    let documents: Vec<_> = model.documents.values().cloned().map(Some).collect();
+    assert_eq!(store.documents(&keys).await.unwrap(), documents);
     assert_eq!(store.catalog(None).await.unwrap(), model.catalogs.last().cloned());
 }
 

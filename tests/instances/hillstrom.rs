@@ -255,6 +255,7 @@ fn append(log: LogId, record: &LogRecord, bytes: &[u8], stored: &StoredDecision)
         ledger: encode_ledger(&decision.first_ledger(0, windows)),
         closes_at: windows.closes_at,
         request: None,
+        document: None,
     }
 }
 

@@ -192,7 +192,7 @@ async fn expired_request_ids_are_forgotten_and_standing_ones_kept() {
     server.clock.advance_s(DAY_S / 2);
     let young = server.rank(named("young")).await;
     server.clock.advance_s(DAY_S / 2);
-    server.store.forget_requests(server.clock.now()).await.unwrap();
+    server.store.forget_expired(server.clock.now()).await.unwrap();
     assert_eq!(server.rank(named("young")).await, young);
     let anew = server.rank(named("old")).await;
     assert_ne!(anew.decision_id, old.decision_id);

@@ -9,6 +9,7 @@
 //!
 //! **Invariant:** nothing is acknowledged before the transaction that holds it is on the disk.
 
+mod documents;
 mod readers;
 mod reads;
 mod rows;
@@ -17,9 +18,10 @@ mod writer;
 mod writes;
 
 use super::{
-    AdvanceOutcome, AppendOutcome, CommitOutcome, DecisionAppend, DecisionKey, Leadership, LedgerAdvance, LogId,
-    RequestMark, Result, StatisticsCommit, Store, StoreError, StoreIdentity, StoredCatalog, StoredDecision,
-    StoredStatistics, check_append, check_changes,
+    AdvanceOutcome, AppendOutcome, ChangeOutcome, CommitOutcome, DecisionAppend, DecisionKey, DocumentChange,
+    DocumentKey, Leadership, LedgerAdvance, LogId, RequestMark, Result, StatisticsCommit, Store, StoreError,
+    StoreIdentity, StoredCatalog, StoredDecision, StoredDocument, StoredStatistics, check_append, check_changes,
+    check_document,
 };
 use crate::engine::instant::Instant;
 use async_trait::async_trait;
@@ -244,9 +246,21 @@ impl Store for EmbeddedStore {
         self.write(move |writing| writing.resign(log, &holder)).await
     }
 
-    async fn forget_requests(&self, now: Instant) -> Result<()> {
+    async fn documents(&self, keys: &[DocumentKey]) -> Result<Vec<Option<StoredDocument>>> {
+        let keys = keys.to_vec();
+        self.read(move |connection| keys.iter().map(|key| documents::read(connection, key)).collect()).await
+    }
+
+    async fn change_documents(&self, changes: Vec<DocumentChange>) -> Result<Vec<ChangeOutcome>> {
+        changes.iter().try_for_each(check_document)?;
+        self.write(move |writing| changes.iter().map(|change| documents::change(writing.connection, change)).collect())
+            .await
+    }
+
+    async fn forget_expired(&self, now: Instant) -> Result<()> {
         // In portions, so that a long absence is not made up for in one transaction that everybody waits for.
         while self.write(move |writing| writing.forget_some_requests(now)).await? == writes::FORGET_MAX {}
+        while self.write(move |writing| documents::forget_some(writing.connection, now)).await? == writes::FORGET_MAX {}
         Ok(())
     }
 

@@ -60,6 +60,13 @@ CREATE TABLE requests (
     PRIMARY KEY (placement, partition, key)
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX requests_by_expiry ON requests (expires_at);
+CREATE TABLE documents (
+    key BLOB PRIMARY KEY,
+    version BLOB NOT NULL,
+    content BLOB NOT NULL,
+    expires_at INTEGER NOT NULL
+) WITHOUT ROWID, STRICT;
+CREATE INDEX documents_by_expiry ON documents (expires_at);
 CREATE TABLE statistics (
     model TEXT, placement INTEGER, partition INTEGER,
     offset INTEGER NOT NULL,

@@ -4,20 +4,20 @@
 //! undone by the savepoint it runs in.
 
 use super::{
-    reads,
+    documents, reads,
     rows::{corrupt, hex, name, number, signed},
 };
 use crate::{
     engine::instant::Instant,
     store::{
-        AdvanceOutcome, AppendOutcome, CommitOutcome, DecisionAppend, DecisionKey, Leadership, LedgerAdvance, LogId,
-        RequestMark, Result, StatisticsCommit, StoredCatalog, sequence_after,
+        AdvanceOutcome, AppendOutcome, ChangeOutcome, CommitOutcome, DecisionAppend, DecisionKey, Leadership,
+        LedgerAdvance, LogId, RequestMark, Result, StatisticsCommit, StoredCatalog, sequence_after,
     },
 };
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::BTreeMap;
 
-/// How many request marks one command forgets at most.
+/// How many request marks or documents one command forgets at most.
 pub(super) const FORGET_MAX: u64 = 4096;
 
 /// The length of every log that was written to, so that an append need not look for its end.
@@ -81,6 +81,11 @@ impl Writing<'_> {
                 }
                 _ => {}
             }
+        }
+        if let Some(change) = &append.document
+            && documents::change(self.connection, change)? == ChangeOutcome::Moved
+        {
+            return Ok(AppendOutcome::DocumentMoved);
         }
         let offset = self.append_record(append.log, &append.record)?;
         self.connection

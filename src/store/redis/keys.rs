@@ -1,10 +1,12 @@
 //! The keys: what they are called, and which of them share a slot.
 //!
 //! `PREFIX:{TAG}:...`. The tag in braces decides the slot of a Cluster, so everything that one step must see has one
-//! tag: `P:Q` for a log, by placement number and partition, `catalog` for the catalogs, `meta` for what a store is.
+//! tag: `P:Q` for a log, by placement number and partition, `u:USER` for a user, `catalog` for the catalogs, `meta` for
+//! what a store is.
 //! Ids, models and request keys are written as they are, as bytes. `docs/redis.md` lists every key.
 
 use crate::store::{DecisionKey, LogId};
+use data_encoding::HEXLOWER;
 
 /// Makes keys that begin with one prefix.
 #[derive(Clone, Debug)]
@@ -68,6 +70,16 @@ impl Keys {
         self.of_log(log, "learner", &[])
     }
 
+    /// String with a TTL: the document of a unit.
+    pub(super) fn unit(&self, log: LogId, unit: &[u8; 16]) -> Vec<u8> {
+        self.of_log(log, "unit:", unit)
+    }
+
+    /// String with a TTL: the document of a user, whose hash is written in hexadecimal, since a tag ends at a brace.
+    pub(super) fn user(&self, user: &[u8; 16]) -> Vec<u8> {
+        self.tagged(&format!("u:{}", HEXLOWER.encode(user)), "user", &[])
+    }
+
     fn of_log(&self, log: LogId, name: &str, rest: &[u8]) -> Vec<u8> {
         self.tagged(&member(log), name, rest)
     }
@@ -111,6 +123,8 @@ mod tests {
         assert_eq!(keys.decision(LOG, &decision)[..15], *b"or1:{515:63}:d:");
         assert_eq!(keys.decision(LOG, &decision)[15..], decision);
         assert_eq!(keys.catalog(7), b"or1:{catalog}:r:7");
+        assert_eq!(keys.unit(LOG, b"}{89abcdef012345"), b"or1:{515:63}:unit:}{89abcdef012345");
+        assert_eq!(keys.user(&[0x7d; 16]), b"or1:{u:7d7d7d7d7d7d7d7d7d7d7d7d7d7d7d7d}:user");
     }
 
     #[test]

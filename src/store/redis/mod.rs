@@ -13,6 +13,7 @@ mod address;
 mod checks;
 mod committer;
 mod connection;
+mod documents;
 mod errors;
 mod keys;
 mod reads;
@@ -21,9 +22,9 @@ mod scripts;
 mod writes;
 
 use super::{
-    AdvanceOutcome, AppendOutcome, CommitOutcome, DecisionAppend, DecisionKey, Leadership, LedgerAdvance, LogId,
-    RequestMark, Result, StatisticsCommit, Store, StoreError, StoreIdentity, StoredCatalog, StoredDecision,
-    StoredStatistics,
+    AdvanceOutcome, AppendOutcome, ChangeOutcome, CommitOutcome, DecisionAppend, DecisionKey, DocumentChange,
+    DocumentKey, Leadership, LedgerAdvance, LogId, RequestMark, Result, StatisticsCommit, Store, StoreError,
+    StoreIdentity, StoredCatalog, StoredDecision, StoredDocument, StoredStatistics,
 };
 use crate::engine::instant::Instant;
 pub use address::{PREFIX_DEFAULT, RedisUrl, RedisUrlError};
@@ -230,8 +231,16 @@ impl Store for RedisStore {
         self.at(self.write_resignation(log, holder).await)
     }
 
-    async fn forget_requests(&self, _now: Instant) -> Result<()> {
-        // Every mark and claim has a TTL.
+    async fn documents(&self, keys: &[DocumentKey]) -> Result<Vec<Option<StoredDocument>>> {
+        self.at(self.read_documents(keys).await)
+    }
+
+    async fn change_documents(&self, changes: Vec<DocumentChange>) -> Result<Vec<ChangeOutcome>> {
+        self.at(self.write_documents(changes).await)
+    }
+
+    async fn forget_expired(&self, _now: Instant) -> Result<()> {
+        // Every mark, claim and document has a TTL.
         self.at(self.writing())?;
         Ok(())
     }

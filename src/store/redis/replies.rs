@@ -3,7 +3,10 @@
 use super::errors::{answer, corrupt};
 use crate::{
     engine::instant::Instant,
-    store::{AppendOutcome, DecisionKey, LogId, Result, StoreError, StoredCatalog, StoredDecision, StoredStatistics},
+    store::{
+        AppendOutcome, DecisionKey, LogId, Result, StoreError, StoredCatalog, StoredDecision, StoredDocument,
+        StoredStatistics,
+    },
 };
 use data_encoding::HEXLOWER;
 use redis::Value;
@@ -14,6 +17,9 @@ const PACKED_VERSION: u8 = 1;
 
 /// Bytes before the ledger: version, offset, sequence, closed, closing time.
 const DECISION_HEAD: usize = 22;
+
+/// Bytes before a document's content: the packed version, the document's own.
+const DOCUMENT_HEAD: usize = 9;
 
 /// Version, expiry and fingerprint of a mark; a decision follows unless it is a claim.
 const CLAIM_BYTES: usize = 41;
@@ -69,6 +75,7 @@ pub(super) fn fields(value: Value, what: impl Display) -> Result<BTreeMap<Vec<u8
 pub(super) fn append_outcome(value: Value, decision: &DecisionKey) -> Result<AppendOutcome> {
     let what = || format!("the append of decision {}", HEXLOWER.encode(decision));
     match answer(value)? {
+        Value::Int(-1) => Ok(AppendOutcome::DocumentMoved),
         offset @ Value::Int(_) => Ok(AppendOutcome::Appended { offset: count(offset, what())? }),
         Value::BulkString(bytes) if bytes.len() == 52 => {
             let (decision, fingerprint) = bytes.split_at(20);
@@ -108,6 +115,15 @@ pub(super) fn answered(value: Value, key: &[u8; 32], now: Instant) -> Result<Opt
     }
     let fingerprint = fixed(&mark[9..CLAIM_BYTES], what())?;
     Ok(Some(AppendOutcome::Repeated { decision: fixed(&mark[CLAIM_BYTES..], what())?, fingerprint }))
+}
+
+/// A document; `None` where there is none.
+pub(super) fn document(value: Value, what: impl Display) -> Result<Option<StoredDocument>> {
+    let Some(packed) = bytes(value, &what)? else { return Ok(None) };
+    let Some((&[PACKED_VERSION, ref version @ ..], content)) = packed.split_first_chunk::<DOCUMENT_HEAD>() else {
+        return Err(corrupt(format!("{what}: {} bytes that this release did not write", packed.len())));
+    };
+    Ok(Some(StoredDocument { version: u64::from_be_bytes(fixed(version, &what)?), content: content.to_vec() }))
 }
 
 /// Records of a log, which must be those from `offset` on.

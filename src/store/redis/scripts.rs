@@ -27,6 +27,7 @@ scripts! {
     APPEND "append.lua"
     ADVANCE "advance.lua"
     CLAIM "claim.lua"
+    DOCUMENT "document.lua"
     DECISIONS "decisions.lua"
     READ_LOG "read_log.lua"
     LOG_END "log_end.lua"

@@ -3,7 +3,7 @@
 use super::{
     NUMBER_MAX, RedisStore, by_log,
     committer::Committer,
-    errors, keys, of, replies,
+    documents, errors, keys, of, replies,
     scripts::{self, Call, number},
 };
 use crate::{
@@ -145,13 +145,13 @@ impl RedisStore {
     }
 
     fn append_call(&self, append: DecisionAppend) -> Result<Call> {
-        let DecisionAppend { log, decision, record, ledger, closes_at, request } = append;
+        let DecisionAppend { log, decision, record, ledger, closes_at, request, document } = append;
         let mut keys = vec![self.keys.log(log), self.keys.decision(log, &decision), self.keys.open(log)];
         let mut arguments = vec![decision.to_vec(), record, ledger, time("a closing time", closes_at)?];
-        if let Some(mark) = request {
-            keys.push(self.keys.request(log, &mark.key));
-            arguments.extend(mark_arguments(&mark)?);
-        }
+        keys.extend(request.as_ref().map(|mark| self.keys.request(log, &mark.key)));
+        keys.extend(document.as_ref().map(|change| documents::name(&self.keys, &change.key)));
+        arguments.extend(request.map_or_else(|| Ok(Default::default()), |mark| mark_arguments(&mark))?);
+        arguments.extend(document.as_ref().map(documents::arguments).unwrap_or_default());
         Ok(Call::script(&scripts::APPEND, keys, arguments))
     }
 

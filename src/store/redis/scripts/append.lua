@@ -1,24 +1,38 @@
 #!lua
--- Appends a decision to its log, with its ledger, its closing time and its request mark.
+-- Appends a decision to its log, with its ledger, its closing time, its request mark and its unit's document.
 --
--- Closes the race of two calls with one request: whoever comes second finds the mark of the first.
+-- Closes the race of two calls with one request: whoever comes second finds the mark of the first. And that of two
+-- calls for one unit: a decision that was made from an older document is not appended.
 -- Safe to send again: an id that is stored is answered with its offset, and nothing is written.
 --
--- KEYS: log, decision, open decisions[, request]
--- ARGV: id, record, ledger, closing time in ms[, fingerprint, marked at, expires at, lifetime in ms]
--- Answers the offset; or 52 bytes, decision and fingerprint of an earlier answer; or the 32 bytes of another's claim.
+-- KEYS: log, decision, open decisions, request ('' of no mark), document ('' of no change)
+-- ARGV: id, record, ledger, closing time in ms, fingerprint ('' of no mark), marked at, expires at, lifetime in ms,
+--       document's version before ('' of none), version after ('' of no change), content, lifetime in ms
+-- Only keys that are there are given; without a mark, KEYS[4] is the document.
+-- Answers the offset; or 52 bytes, decision and fingerprint of an earlier answer; or the 32 bytes of another's claim; or
+-- -1 where the document has moved.
 
 local HEAD = '>BI8I4Bi8'
-local log, decision, open, request = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local log, decision, open = KEYS[1], KEYS[2], KEYS[3]
 local id, record, ledger, closes_at = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local fingerprint, marked_at, expires_at, lifetime = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local from_version, version, content, kept = ARGV[9], ARGV[10], ARGV[11], tonumber(ARGV[12])
+local request, document
+if fingerprint ~= '' then
+  request, document = KEYS[4], KEYS[5]
+else
+  document = KEYS[4]
+end
 
 -- Everything that can fail comes before the first write, since nothing is rolled back. Reading a key proves its type.
-if #id ~= 20 or not closes_at then
-  return redis.error_reply('ERR an append needs an id of 20 bytes and a closing time')
+if #ARGV ~= 12 or #id ~= 20 or not closes_at then
+  return redis.error_reply('ERR an append needs 12 arguments, an id of 20 bytes and a closing time')
 end
 if request and not (#fingerprint == 32 and marked_at and expires_at and lifetime and lifetime > 0) then
   return redis.error_reply('ERR a mark needs a fingerprint of 32 bytes, its times and its lifetime')
+end
+if document and not ((#from_version == 0 or #from_version == 8) and #version == 8 and kept and kept > 0) then
+  return redis.error_reply('ERR a document needs versions of 8 bytes and its lifetime')
 end
 local head = redis.call('GETRANGE', decision, 0, 21)
 redis.call('XLEN', log)
@@ -47,11 +61,24 @@ if request then
     end
   end
 end
+if document then
+  local stored = redis.call('GETRANGE', document, 0, 8)
+  if stored ~= '' and (#stored ~= 9 or string.byte(stored) ~= 1) then
+    return redis.error_reply('CORRUPT a document that this release did not write')
+  end
+  local stands = string.sub(stored, 2)
+  if stands ~= from_version and stands ~= version then
+    return -1
+  end
+end
 
 local entry = redis.call('XADD', log, '0-*', 'r', record)
 local offset = tonumber(string.sub(entry, 3)) - 1
 redis.call('SET', decision, struct.pack(HEAD, 1, offset, 0, 0, closes_at) .. ledger)
 redis.call('ZADD', open, ARGV[4], id)
+if document then
+  redis.call('SET', document, '\1' .. version .. content, 'PX', ARGV[12])
+end
 -- Last: a mark without its decision would answer every retry with nothing.
 if request then
   redis.call('SET', request, struct.pack('>Bi8', 1, expires_at) .. fingerprint .. id, 'PX', ARGV[8])
