@@ -108,8 +108,26 @@ pub const QUEUE_DEPTH: Meter = gauge("offer_ranker_queue_depth", &["queue"], "En
 pub const QUEUE_CAPACITY: Meter =
     gauge("offer_ranker_queue_capacity", &["queue"], "Entries that a queue holds at most.");
 
+/// What is spooled.
+pub const SPOOL_DECISIONS: Meter = gauge(
+    "offer_ranker_spool_decisions",
+    &[],
+    "Decisions that were answered and wait on this machine's disk until the store takes them.",
+);
+/// How full the spool is.
+pub const SPOOL_BYTES: Meter = gauge("offer_ranker_spool_bytes", &[], "Bytes of the spool's files.");
+/// How full it may be.
+pub const SPOOL_CAPACITY: Meter =
+    gauge("offer_ranker_spool_capacity_bytes", &[], "Bytes that the spool's files may have at most.");
+/// What became of spooled decisions.
+pub const SPOOL_OFFERED: Meter = counter(
+    "offer_ranker_spool_offered_total",
+    &["result"],
+    "Spooled decisions offered to the store, by what became of them: logged, superseded, refused.",
+);
+
 /// Every metric there is.
-pub const ALL: [Meter; 18] = [
+pub const ALL: [Meter; 22] = [
     BUILD,
     REQUESTS,
     REQUEST_DURATION,
@@ -128,6 +146,10 @@ pub const ALL: [Meter; 18] = [
     STORE_ERRORS,
     QUEUE_DEPTH,
     QUEUE_CAPACITY,
+    SPOOL_DECISIONS,
+    SPOOL_BYTES,
+    SPOOL_CAPACITY,
+    SPOOL_OFFERED,
 ];
 
 const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Meter {

@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod client;
 pub mod health;
 pub mod operations;
+pub mod outage;
 pub mod rank;
 pub mod serve;
 pub mod simulate;

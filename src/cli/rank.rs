@@ -173,6 +173,8 @@ fn flag_for_people(flag: Flag) -> &'static str {
     match flag {
         Flag::Stale => "the snapshot that answered is old: learning may be lagging",
         Flag::AttributeClipped => "a number lay outside its bounds and was clipped",
+        Flag::Degraded => "the store is away: the decision is kept aside and logged when it is back",
+        Flag::NotLogged => "the store is away and nothing could be logged: this is the fallback order",
         Flag::Unspecified => "the server sent a flag that this client does not know",
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     operations::{Operations, OperationsArgs},
+    outage::OutageArgs,
     store::{StoreAddress, StoreArgs},
 };
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
         web::Origins,
     },
     meters::AlreadyInstalled,
-    service::{self, Service, ServiceError, Settings, backlog, refresh},
+    service::{self, Service, ServiceError, Settings, backlog, refresh, spooling},
     store::{Store as _, StoreError, metered::Metered},
 };
 use prost::Message as _;
@@ -53,6 +54,8 @@ pub struct Args {
     #[arg(long, env = "OFFER_RANKER_DECISION_BACKLOG", value_name = "N", default_value_t = 20_000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     decision_backlog: u32,
+    #[command(flatten)]
+    outage: OutageArgs,
     /// Threads that answer calls; default: one for each core
     #[arg(long, env = "OFFER_RANKER_THREADS", value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -76,7 +79,7 @@ pub struct Args {
 enum DecisionLog {
     /// After its log record is durable
     Durable,
-    /// Before: a kill loses the decisions that were not logged yet, at most --decision-backlog of them
+    /// Before: a kill loses the decisions that were not logged or spooled yet, at most --decision-backlog of them
     Async,
 }
 
@@ -133,13 +136,20 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), ServeError> {
             DecisionLog::Durable => 0,
             DecisionLog::Async => args.decision_backlog as usize,
         },
+        append_timeout: args.outage.append_timeout(),
+        not_yet_s: args.outage.not_yet_s(),
     };
     let declared = seed.map(|loaded| {
         loaded.warnings.to_string().lines().for_each(|warning| tracing::warn!("{warning}"));
         loaded.declared
     });
     let planted = declared.clone().map(|declared| (declared, "the first catalog file".to_owned()));
-    let service = Arc::new(Service::open(store.clone(), clock, settings, planted).await?);
+    let spool = args.outage.open_spool(store.identity().epoch)?;
+    let service = Service::open(store.clone(), clock, settings, planted).await?;
+    let service = Arc::new(match spool {
+        Some(spool) => service.with_spool(spool),
+        None => service,
+    });
     warn_of_another_catalog(&service, &args, declared.as_ref());
 
     // Before anybody can know that the server is there: a signal that nobody waits for ends the process on the spot.
@@ -179,6 +189,7 @@ async fn serve(
     tasks.spawn(refresh::run(service.clone(), period, stop.clone()));
     tasks.spawn(refresh::watch(service.clone(), period, watching.clone(), report));
     tasks.spawn(backlog::run(service.clone(), stop.clone()));
+    tasks.spawn(spooling::run(service.clone(), stop.clone()));
     if operations.measures() {
         tasks.spawn(service::meters::observe(service.clone(), stop.clone()));
     }

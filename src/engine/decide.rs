@@ -229,7 +229,7 @@ fn draw_slot(
 }
 
 /// What was not drawn, by falling expected value; nothing where the slate was ended by showing nothing.
-fn order_tail(arms: &[EligibleArm], slots: &[SlotDraw]) -> Vec<usize> {
+pub(super) fn order_tail(arms: &[EligibleArm], slots: &[SlotDraw]) -> Vec<usize> {
     let drawn: Vec<usize> = slots.iter().map(|slot| slot.arms[slot.drawn].arm).collect();
     if drawn.last().is_some_and(|&last| arms[last].ends_slate) {
         return Vec::new();

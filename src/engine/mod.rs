@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod context;
 pub mod decide;
 pub mod eligibility;
+pub mod fallback;
 pub mod instant;
 pub mod learn;
 pub mod ledger;

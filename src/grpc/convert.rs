@@ -190,6 +190,7 @@ pub fn feedback_result(result: FeedbackResult) -> proto::FeedbackResult {
         FeedbackCode::NotYet => proto::FeedbackCode::NotYet,
         FeedbackCode::UnknownDecision => proto::FeedbackCode::UnknownDecision,
         FeedbackCode::Invalid => proto::FeedbackCode::Invalid,
+        FeedbackCode::NotLogged => proto::FeedbackCode::NotLogged,
     };
     proto::FeedbackResult { code: code.into(), message: result.message }
 }

@@ -130,6 +130,8 @@ impl From<Flag> for proto::Flag {
         match flag {
             Flag::Stale => Self::Stale,
             Flag::AttributeClipped => Self::AttributeClipped,
+            Flag::Degraded => Self::Degraded,
+            Flag::NotLogged => Self::NotLogged,
         }
     }
 }
@@ -142,6 +144,8 @@ impl TryFrom<proto::Flag> for Flag {
             proto::Flag::Unspecified => Err(()),
             proto::Flag::Stale => Ok(Self::Stale),
             proto::Flag::AttributeClipped => Ok(Self::AttributeClipped),
+            proto::Flag::Degraded => Ok(Self::Degraded),
+            proto::Flag::NotLogged => Ok(Self::NotLogged),
         }
     }
 }

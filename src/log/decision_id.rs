@@ -2,7 +2,8 @@
 //!
 //! 20 bytes, written as 32 letters and digits: version (1), placement number (2), partition (2), time in
 //! milliseconds (6), random (8), check (1). Any report can be routed by the id alone, whatever the catalog says by
-//! then, and a mistyped id is told from an unknown one.
+//! then, and a mistyped id is told from an unknown one. The version also tells a decision that is logged, or will be,
+//! from one that never is: reports on the latter need no look-up.
 
 use crate::{
     engine::instant::Instant,
@@ -11,7 +12,10 @@ use crate::{
 use data_encoding::{Encoding, Specification};
 use std::{fmt, str::FromStr, sync::LazyLock};
 
-const VERSION: u8 = 1;
+/// Version of ids of decisions that are logged.
+const LOGGED: u8 = 1;
+/// Version of ids of decisions that never are.
+const NOT_LOGGED: u8 = 2;
 
 /// RFC 4648's "extended hex" in lower case: ids sort like their bytes.
 static ENCODING: LazyLock<Encoding> = LazyLock::new(|| {
@@ -33,8 +37,18 @@ impl DecisionId {
     /// The id of a decision made at `decided_at`; times before 1970 count as 1970.
     #[must_use]
     pub fn new(log: LogId, decided_at: Instant, random: u64) -> Self {
+        Self::of_version(LOGGED, log, decided_at, random)
+    }
+
+    /// The id of an answer that is not logged: the same but for its mark.
+    #[must_use]
+    pub fn not_logged(log: LogId, decided_at: Instant, random: u64) -> Self {
+        Self::of_version(NOT_LOGGED, log, decided_at, random)
+    }
+
+    fn of_version(version: u8, log: LogId, decided_at: Instant, random: u64) -> Self {
         let mut key = [0; 20];
-        key[0] = VERSION;
+        key[0] = version;
         key[1..3].copy_from_slice(&log.placement.to_be_bytes());
         key[3..5].copy_from_slice(&log.partition.to_be_bytes());
         key[5..11].copy_from_slice(&decided_at.as_ms().max(0).to_be_bytes()[2..]);
@@ -49,7 +63,14 @@ impl DecisionId {
     /// Where they cannot be an id.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecisionIdError> {
         let key: DecisionKey = bytes.try_into().map_err(|_| DecisionIdError)?;
-        if key[0] == VERSION && key[19] == check(&key[..19]) { Ok(Self(key)) } else { Err(DecisionIdError) }
+        let known = matches!(key[0], LOGGED | NOT_LOGGED);
+        if known && key[19] == check(&key[..19]) { Ok(Self(key)) } else { Err(DecisionIdError) }
+    }
+
+    /// Whether the decision is logged, or will be.
+    #[must_use]
+    pub fn is_logged(&self) -> bool {
+        self.0[0] == LOGGED
     }
 
     /// The bytes to store.
@@ -106,6 +127,15 @@ mod tests {
         let read: DecisionId = id.to_string().parse().unwrap();
         assert_eq!((read, read.log(), read.decided_at()), (id, LOG, Instant::from_ms(1_795_000_000_123)));
         assert_eq!(id.to_string().len(), 32);
+    }
+
+    #[test]
+    fn an_id_tells_whether_its_decision_is_logged() {
+        let at = Instant::from_ms(7);
+        let ids = [DecisionId::new(LOG, at, 42), DecisionId::not_logged(LOG, at, 42)];
+        let read = ids.map(|id| id.to_string().parse::<DecisionId>().unwrap());
+        assert_eq!(read.map(|id| id.is_logged()), [true, false]);
+        assert!(read.iter().all(|id| (id.log(), id.decided_at()) == (LOG, at)));
     }
 
     #[test]

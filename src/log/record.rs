@@ -84,6 +84,10 @@ pub enum Flag {
     Stale,
     /// A number attribute was clipped to its bounds.
     AttributeClipped,
+    /// The store was away; the decision was kept by the instance that answered, to be logged later.
+    Degraded,
+    /// The store was away and nothing else took the decision: it is not logged, and the order is the fallback order.
+    NotLogged,
 }
 
 /// A change of a decision's ledger.

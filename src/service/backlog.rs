@@ -2,9 +2,9 @@
 //!
 //! A bounded queue in memory. If the process is killed, what waits here is lost, with whatever the store has not
 //! acknowledged: users were shown offers that nothing will be learned from, and outcomes reported on them are answered
-//! NOT_YET, then UNKNOWN_DECISION. Other instances cannot tell what waits here from what does not exist: while the store
-//! is away for longer than a minute, report to the instance that answered. Nothing else is lost: outcomes and exposures are always durable before they are
-//! acknowledged, and a request with a request id waits for its log record, since only that can promise one answer.
+//! NOT_YET, then UNKNOWN_DECISION. What the store does not take goes to the spool, where there is one, and is safe there.
+//! Nothing else is lost: outcomes and exposures are always durable before they are acknowledged, and a request with a
+//! request id waits for its log record, since only that can promise one answer.
 
 use super::{Result, Service};
 use crate::{
@@ -15,7 +15,10 @@ use crate::{
         record::{DecisionRecord, LogRecord},
     },
     meters::QueueMeter,
-    store::{DecisionAppend, RECORD_BYTES_MAX, RequestMark},
+    store::{
+        DecisionAppend, RECORD_BYTES_MAX, RequestMark, StoreError,
+        spool::{Put, Spooled},
+    },
 };
 use futures_util::future::join_all;
 use std::{
@@ -137,10 +140,10 @@ impl Service {
         self.backlog.len()
     }
 
-    /// Appends everything that waits.
+    /// Appends everything that waits; what the store does not take goes to the spool.
     ///
     /// # Errors
-    /// Where the store is away; what it did not take waits on.
+    /// Where the store is away and no spool has room; what neither took waits on.
     pub async fn log_backlog(&self) -> Result<()> {
         let mut failure = None;
         // What fails goes to the end and is left to the next call: this one looks at each decision once.
@@ -152,11 +155,11 @@ impl Service {
                 break;
             }
             left = left.saturating_sub(batch.len());
-            let appends = batch.iter().map(|unlogged| self.store.append_decision(unlogged.append(None)));
+            let appends = batch.iter().map(|unlogged| self.log_or_spool(unlogged));
             let mut again = Vec::new();
             for (unlogged, appended) in batch.iter().zip(join_all(appends).await) {
                 match appended {
-                    Ok(_) => self.backlog.done(&unlogged.record.id),
+                    Ok(()) => self.backlog.done(&unlogged.record.id),
                     Err(error) if !error.is_transient() && unlogged.is_too_large() => {
                         tracing::error!(error.message = %error, "a decision was answered that cannot be logged");
                         self.backlog.done(&unlogged.record.id);
@@ -172,6 +175,24 @@ impl Service {
         }
         self.backlog.meter.set(self.backlog.len());
         failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    async fn log_or_spool(&self, unlogged: &Unlogged) -> Result<(), StoreError> {
+        let (append, log) = (unlogged.append(None), unlogged.record.id.log());
+        let error = if self.outages.holds(log) {
+            StoreError::Unavailable { reason: "it has not answered lately".to_owned() }
+        } else {
+            match self.store.append_decision(append.clone()).await {
+                Err(error) if error.is_transient() => error,
+                appended => return appended.map(|_| ()),
+            }
+        };
+        self.outages.begin(log, &error);
+        let Some(spool) = &self.spool else { return Err(error) };
+        match spool.put(Spooled { append, claim_in: None }).await {
+            Ok(Put::Kept | Put::Repeated { .. }) => Ok(()),
+            Ok(Put::Full) | Err(_) => Err(error),
+        }
     }
 
     /// Appends what waits, for at most `limit`; returns how many decisions are left, which are lost with the process.

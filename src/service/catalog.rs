@@ -6,6 +6,7 @@ use super::{
     backlog::Backlog,
     kept_catalogs::KeptCatalogs,
     meters::ReportMeters,
+    outage::Outages,
     pseudonym::Pseudonyms,
     serving::Serving,
     validate,
@@ -113,6 +114,8 @@ impl Service {
             background: Handle::current(),
             catalogs: KeptCatalogs::default(),
             backlog: Backlog::new(settings.backlog_max),
+            spool: None,
+            outages: Outages::default(),
             stray_reports: ReportMeters::of(""),
             serving: ArcSwap::from_pointee(serving),
         };

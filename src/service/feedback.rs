@@ -20,9 +20,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Most reports of one call.
 pub const REPORTS_MAX: usize = 1000;
-/// How old an id without a stored decision may be before it counts as unknown: another instance may still be
-/// storing what it answered.
-pub const NOT_YET_MS: i64 = 60_000;
 /// How often a report is judged again after losing a race; every race has a winner, so this many losses mean a fault.
 const RACES_MAX: usize = 1000;
 
@@ -72,6 +69,8 @@ pub enum FeedbackCode {
     UnknownDecision,
     /// Wrong in itself.
     Invalid,
+    /// Its decision was answered and never logged.
+    NotLogged,
 }
 
 impl FeedbackResult {
@@ -117,6 +116,10 @@ impl Service {
         let mut pending = Pending::new();
         for (index, report) in reports.iter().enumerate() {
             match report.decision_id.parse::<DecisionId>() {
+                Ok(id) if !id.is_logged() => results[index] = Some(not_logged()),
+                // Before the store is asked: what is logged in between is found by whoever asks again, and a store that
+                // is away need not be asked at all.
+                Ok(id) if self.is_unlogged(&id) => results[index] = Some(not_yet()),
                 Ok(id) => pending.entry(id).or_default().push(index),
                 Err(_) if report.decision_id.is_empty() => {
                     results[index] = Some(FeedbackResult::new(FeedbackCode::Invalid, "decision_id: is empty"));
@@ -167,7 +170,7 @@ impl Service {
         now: Instant,
     ) -> Result<Judged> {
         let Some(stored) = stored else {
-            let result = if self.backlog.holds(&id) { not_yet() } else { absent(id, now) };
+            let result = self.absent(id, now);
             return Ok(Judged { results: reports.map(|_| result.clone()).collect(), advance: None });
         };
         let record = decode_decision(&stored, id.log())?;
@@ -200,6 +203,16 @@ impl Service {
         }
         let advance = (!records.is_empty()).then(|| advance(id, stored.sequence, &ledger, records));
         Ok(Judged { results, advance })
+    }
+
+    fn absent(&self, id: DecisionId, now: Instant) -> FeedbackResult {
+        let age_ms = now.as_ms() - id.decided_at().as_ms();
+        // Ids from a clock slightly ahead are as young as those from one slightly behind.
+        if age_ms.unsigned_abs() < u64::from(self.settings.not_yet_s) * 1000 {
+            not_yet()
+        } else {
+            FeedbackResult::new(FeedbackCode::UnknownDecision, format!("decision_id: \"{id}\" is not stored here"))
+        }
     }
 
     /// Closes decisions of a log whose windows have ended, at most `limit`; returns how many.
@@ -235,18 +248,14 @@ impl Service {
     }
 }
 
-fn absent(id: DecisionId, now: Instant) -> FeedbackResult {
-    let age_ms = now.as_ms() - id.decided_at().as_ms();
-    // Ids from a clock slightly ahead are as young as those from one slightly behind.
-    if age_ms.abs() < NOT_YET_MS {
-        not_yet()
-    } else {
-        FeedbackResult::new(FeedbackCode::UnknownDecision, format!("decision_id: \"{id}\" is not stored here"))
-    }
-}
-
 fn not_yet() -> FeedbackResult {
     FeedbackResult::new(FeedbackCode::NotYet, "decision_id: is not stored yet; send the same report again later")
+}
+
+fn not_logged() -> FeedbackResult {
+    let message = "decision_id: was answered while the store was away, and is not logged: nothing can be learned from \
+                   it; do not send the report again";
+    FeedbackResult::new(FeedbackCode::NotLogged, message)
 }
 
 fn result_of(judgement: Judgement) -> FeedbackResult {

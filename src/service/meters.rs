@@ -34,8 +34,8 @@ const REASONS: [ExclusionReason; 8] = [
     ExclusionReason::TrialUsed,
     ExclusionReason::CurrentPlan,
 ];
-const FLAGS: [Flag; 2] = [Flag::Stale, Flag::AttributeClipped];
-const CODES: [FeedbackCode; 8] = [
+const FLAGS: [Flag; 4] = [Flag::Stale, Flag::AttributeClipped, Flag::Degraded, Flag::NotLogged];
+const CODES: [FeedbackCode; 9] = [
     FeedbackCode::Recorded,
     FeedbackCode::Revised,
     FeedbackCode::Duplicate,
@@ -44,6 +44,7 @@ const CODES: [FeedbackCode; 8] = [
     FeedbackCode::NotYet,
     FeedbackCode::UnknownDecision,
     FeedbackCode::Invalid,
+    FeedbackCode::NotLogged,
 ];
 
 /// A variant that has a label here stands in the list above as well.
@@ -64,6 +65,8 @@ fn flag_label(flag: Flag) -> &'static str {
     match flag {
         Flag::Stale => "stale",
         Flag::AttributeClipped => "attribute_clipped",
+        Flag::Degraded => "degraded",
+        Flag::NotLogged => "not_logged",
     }
 }
 
@@ -77,6 +80,7 @@ fn code_label(code: FeedbackCode) -> &'static str {
         FeedbackCode::NotYet => "not_yet",
         FeedbackCode::UnknownDecision => "unknown_decision",
         FeedbackCode::Invalid => "invalid",
+        FeedbackCode::NotLogged => "not_logged",
     }
 }
 

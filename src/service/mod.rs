@@ -7,10 +7,13 @@ use crate::{
     clock::Clock,
     engine::catalog::Catalog,
     log::DecodeError,
-    store::{Store, StoreError},
+    store::{Store, StoreError, spool::Spool},
 };
 use arc_swap::ArcSwap;
-use std::sync::{Arc, atomic::AtomicI64};
+use std::{
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -20,16 +23,19 @@ pub mod backlog;
 pub mod catalog;
 pub mod contexts;
 pub mod feedback;
+mod keeping;
 mod kept_catalogs;
 pub mod leadership;
 pub mod learner;
 pub mod meters;
+mod outage;
 pub mod outcome_report;
 pub mod placement;
 pub mod pseudonym;
 pub mod rank;
 pub mod refresh;
 pub mod serving;
+pub mod spooling;
 pub mod validate;
 
 pub use crate::catalog::Violation;
@@ -37,6 +43,7 @@ use assembly::Learning;
 use backlog::Backlog;
 use kept_catalogs::KeptCatalogs;
 use meters::ReportMeters;
+use outage::Outages;
 use pseudonym::Pseudonyms;
 use serving::Serving;
 
@@ -59,6 +66,9 @@ pub struct Service {
     background: Handle,
     catalogs: KeptCatalogs,
     backlog: Backlog,
+    /// Where decisions wait while the store is away; `None`: nowhere.
+    spool: Option<Arc<Spool>>,
+    outages: Outages,
     /// Of reports whose decision's id names no placement that is served.
     stray_reports: ReportMeters,
 }
@@ -70,6 +80,11 @@ pub struct Settings {
     pub snapshot_max_age_ms: u64,
     /// How many decisions may be answered before they are logged; 0: none, every answer waits for its log record.
     pub backlog_max: usize,
+    /// How long a Rank waits for the store before it is answered without it.
+    pub append_timeout: Duration,
+    /// How old an id without a stored decision may be before it counts as unknown, in seconds: another instance may
+    /// still be storing what it answered.
+    pub not_yet_s: u32,
 }
 
 /// Why a call could not be answered.
@@ -95,6 +110,12 @@ pub enum ServiceError {
     /// No such decision.
     #[error("decision {decision_id:?} is not stored here")]
     DecisionNotFound {
+        /// As given.
+        decision_id: String,
+    },
+    /// A decision that nothing could keep.
+    #[error("decision {decision_id:?} was answered while the store was away, and is not logged")]
+    DecisionNotLogged {
         /// As given.
         decision_id: String,
     },

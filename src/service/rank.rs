@@ -1,19 +1,18 @@
-//! Ranking: one snapshot read, one pure decision, one append.
+//! Ranking: one snapshot read, one pure decision, one append (see `keeping`).
 
 use super::{
     Result, Service, ServiceError, Violation,
     assembly::number_of,
-    backlog::Unlogged,
     pseudonym::partition_of,
     serving::{ServedPlacement, Serving},
     validate::{self, RankCommand, ValidRank},
 };
 use crate::{
     engine::{
-        catalog::{Catalog, PARTITIONS_MAX, Placement},
+        catalog::{Catalog, PARTITIONS_MAX},
         decide::{ENGINE_VERSION, decide},
         instant::Instant,
-        ledger::{LedgerState, Windows},
+        ledger::LedgerState,
     },
     log::{
         decision_id::DecisionId,
@@ -61,12 +60,15 @@ impl Service {
         });
         match validate::rank(&command, &serving) {
             Ok((served, valid)) => {
-                let record = self.decide(&command, served, valid, now);
-                if let Some(mark) = &mark {
-                    self.claim(&command, served, &record, mark).await?;
+                if let Some(mark) = &mark
+                    && let Some(answer) = self.answered_from_spool(mark).await?
+                {
+                    return Ok(answer);
                 }
+                let record = self.decide(&command, served, valid, now);
+                let request = mark.map(|mark| self.request(&command, served, record.id.log(), mark));
                 let answer = Answer { record: Arc::new(record), catalog: serving.catalog.clone() };
-                self.append(answer, served, mark).await
+                self.keep(answer, served, request).await
             }
             // What was answered once stays answered, even where the catalog of today would refuse it.
             Err(refusal) => match mark {
@@ -76,28 +78,11 @@ impl Service {
         }
     }
 
-    /// Claims a request for this body in the log where the user's own requests are marked, if its decision is logged
-    /// elsewhere: marks are compared within one log, and another body may name another unit, whose log is another.
-    async fn claim(
-        &self,
-        command: &RankCommand,
-        served: &ServedPlacement,
-        record: &DecisionRecord,
-        mark: &RequestMark,
-    ) -> Result<()> {
-        if command.unit_id.is_empty() {
-            return Ok(());
-        }
-        let own_unit = self.pseudonyms.unit(&command.user_id);
-        let home = served.log(partition_of(&own_unit, served.snapshot.placement.partitions));
-        if home == record.id.log() || self.store.claim_request(home, mark).await? == mark.fingerprint {
-            return Ok(());
-        }
-        Err(ServiceError::RequestIdReused)
-    }
-
     /// The answer that the same request got before.
     async fn earlier_answer(&self, serving: &Serving, placement: &str, mark: RequestMark) -> Result<Option<Answer>> {
+        if let Ok(Some(answer)) = self.answered_from_spool(&mark).await {
+            return Ok(Some(answer));
+        }
         // Also of a placement that has left the catalog: its number is for life.
         let Some(placement_number) = number_of(&serving.stored, placement) else { return Ok(None) };
         let logs = match serving.placements.get(placement) {
@@ -105,20 +90,22 @@ impl Service {
             None => PARTITIONS_MAX as u16,
         };
         let logs: Vec<_> = (0..logs).map(|partition| LogId { placement: placement_number, partition }).collect();
-        match self.store.answered(&logs, mark.key, mark.marked_at).await? {
+        match self.limited(self.store.answered(&logs, mark.key, mark.marked_at)).await? {
             Some(AppendOutcome::Repeated { decision, fingerprint }) if fingerprint == mark.fingerprint => {
-                self.repeated_answer(&decision).await.map(Some)
+                self.repeated_answer(logs[0], &decision).await.map(Some)
             }
             _ => Ok(None),
         }
     }
 
-    async fn repeated_answer(&self, decision: &DecisionKey) -> Result<Answer> {
+    /// A decision that answered a request before, found by its mark in this log.
+    pub(super) async fn repeated_answer(&self, log: LogId, decision: &DecisionKey) -> Result<Answer> {
         let missing = || ServiceError::Inconsistent {
             reason: "a request is marked as answered, but its decision is not stored".to_owned(),
         };
         let id = DecisionId::from_bytes(decision).map_err(|_| missing())?;
-        Ok(self.stored_answer(id).await?.ok_or_else(missing)?.answer)
+        let stored = self.in_time(log, self.store.decisions(&[*decision])).await?.pop().flatten();
+        Ok(self.stored_answer(id, stored.ok_or_else(missing)?).await?.answer)
     }
 
     /// A stored decision by the id that clients have.
@@ -132,7 +119,15 @@ impl Service {
         }
         let not_found = || ServiceError::DecisionNotFound { decision_id: validate::start_of(decision_id) };
         let id: DecisionId = decision_id.parse().map_err(|_| not_found())?;
-        self.stored_answer(id).await?.ok_or_else(not_found)
+        if !id.is_logged() {
+            return Err(ServiceError::DecisionNotLogged { decision_id: id.to_string() });
+        }
+        if let Some(answer) = self.spooled_answer(id.as_bytes()).await? {
+            let state = answer.record.first_state();
+            return Ok(StoredAnswer { answer, state });
+        }
+        let stored = self.store.decisions(&[*id.as_bytes()]).await?.pop().flatten();
+        self.stored_answer(id, stored.ok_or_else(not_found)?).await
     }
 
     fn decide(
@@ -175,43 +170,11 @@ impl Service {
         }
     }
 
-    async fn append(&self, answer: Answer, served: &ServedPlacement, mark: Option<RequestMark>) -> Result<Answer> {
-        let windows = windows(&served.snapshot.placement, answer.record.decided_at);
-        let mut unlogged = Unlogged { record: answer.record.clone(), windows };
-        // A request that may be repeated has to wait for what makes it answerable once.
-        if mark.is_none() {
-            match self.backlog.take(unlogged) {
-                Ok(()) => {
-                    served.meters.decided(&answer.record);
-                    return Ok(answer);
-                }
-                // No room: whoever asks waits until there is, as durable answers always do.
-                Err(refused) => unlogged = refused,
-            }
-        }
-        let fingerprint = mark.as_ref().map(|mark| mark.fingerprint);
-        match self.store.append_decision(unlogged.append(mark)).await? {
-            AppendOutcome::Appended { .. } => {
-                served.meters.decided(&answer.record);
-                Ok(answer)
-            }
-            AppendOutcome::Repeated { decision, fingerprint: earlier } if Some(earlier) == fingerprint => {
-                self.repeated_answer(&decision).await
-            }
-            AppendOutcome::Repeated { .. } | AppendOutcome::Claimed { .. } => Err(ServiceError::RequestIdReused),
-            AppendOutcome::DocumentMoved => Err(ServiceError::Inconsistent {
-                reason: "a decision that changes no document lost a race for one".to_owned(),
-            }),
-        }
-    }
-
-    async fn stored_answer(&self, id: DecisionId) -> Result<Option<StoredAnswer>> {
-        let stored = self.store.decisions(&[*id.as_bytes()]).await?.into_iter().next().flatten();
-        let Some(stored) = stored else { return Ok(None) };
+    async fn stored_answer(&self, id: DecisionId, stored: StoredDecision) -> Result<StoredAnswer> {
         let record = decode_decision(&stored, id.log())?;
         let state = decode_ledger(&stored.ledger, stored.offset)?.state();
         let catalog = self.catalog_at(record.catalog_revision).await?;
-        Ok(Some(StoredAnswer { answer: Answer { record, catalog }, state }))
+        Ok(StoredAnswer { answer: Answer { record, catalog }, state })
     }
 }
 
@@ -222,15 +185,5 @@ pub(super) fn decode_decision(stored: &StoredDecision, log: LogId) -> Result<Arc
         LogRecord::Ledger(_) => Err(ServiceError::Inconsistent {
             reason: format!("{log:?} has no decision at offset {}, where its id points", stored.offset),
         }),
-    }
-}
-
-fn windows(placement: &Placement, decided_at: Instant) -> Windows {
-    let lengths = placement.windows;
-    Windows {
-        decided_at,
-        attribution_ends_at: decided_at.plus_s(lengths.attribution_s),
-        closes_at: decided_at.plus_s(lengths.attribution_s).plus_s(lengths.grace_s),
-        revisions_end_at: decided_at.plus_s(lengths.revision_s),
     }
 }

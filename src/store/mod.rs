@@ -13,6 +13,7 @@ pub mod embedded;
 mod limits;
 pub mod metered;
 pub mod redis;
+pub mod spool;
 
 pub use documents::{ChangeOutcome, DocumentChange, DocumentKey, StoredDocument};
 pub use limits::RECORD_BYTES_MAX;
@@ -62,7 +63,7 @@ pub struct StoredCatalog {
 }
 
 /// A decision to append.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecisionAppend {
     /// Where it belongs.
     pub log: LogId,

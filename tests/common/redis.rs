@@ -169,6 +169,12 @@ impl Server {
         wait_until("the server is gone", || fs::read_link(&process).is_err());
     }
 
+    /// Sends the process a signal: `-STOP` makes it silent, `-CONT` lets it go on.
+    pub(crate) fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.pid]).status().expect("kill can be run");
+        assert!(status.success());
+    }
+
     /// Starts it on the same port and files, after it was killed.
     pub(crate) fn start_again(&mut self) {
         self.tell("keep");

@@ -30,7 +30,7 @@ use offer_ranker::{
     },
 };
 use prost_types::{Value, value::Kind};
-use std::{fs::File, path::Path, sync::Arc};
+use std::{fs::File, path::Path, sync::Arc, time::Duration};
 
 /// Where the data is, as seen from a directory that the checkout is in.
 const DATA: &str = "shared/data/hillstrom/hillstrom.csv.gz";
@@ -170,7 +170,12 @@ async fn two_instances_over_redis_learn_a_log_to_the_bits_that_one_learns_over_a
     let directory = tempfile::tempdir().unwrap();
     let copied = Arc::new(EmbeddedStore::open(directory.path().join("store.db"), [7; 48]).unwrap());
     copy(&learned, &*copied).await;
-    let settings = Settings { snapshot_max_age_ms: 10_000, backlog_max: 0 };
+    let settings = Settings {
+        snapshot_max_age_ms: 10_000,
+        backlog_max: 0,
+        append_timeout: Duration::from_secs(60),
+        not_yet_s: 60,
+    };
     let service = Service::open(copied.clone(), Arc::new(SystemClock), settings, None).await.unwrap();
     for (placement, _) in PLACEMENTS {
         let served = service.serving().placement(placement).unwrap().clone();

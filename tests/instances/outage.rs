@@ -1,6 +1,7 @@
 //! Redis killed and started again under several instances.
 
 use crate::{
+    away::{flags, spool_files},
     instance::{LOOK, SHOP, request, start},
     load::Load,
     redis::{DEADLINE, Server},
@@ -13,10 +14,14 @@ const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 const UNLOGGED: u64 = 50;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_only_answers_that_need_it_are_refused_and_with_it_everything_goes_on() {
+async fn without_redis_reports_alone_are_refused_and_with_it_everything_goes_on() {
     let mut server = Server::start(&DURABLE);
     let store = server.url("?prefix=outage");
-    let instances = [&[][..], &[], &["--decision-log", "async"]].map(|arguments| start(&store, SHOP, arguments));
+    let spools = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let instances = [0, 1, 2].map(|index| {
+        let mode = if index == 2 { "async" } else { "durable" };
+        start(&store, SHOP, &["--spool", spools[index].path().to_str().unwrap(), "--decision-log", mode])
+    });
     let clients = instances.each_ref().map(|instance| &instance.client);
     let mut load = Load::begin(6, clients);
     load.go_on_for(200).await;
@@ -31,12 +36,17 @@ async fn without_redis_only_answers_that_need_it_are_refused_and_with_it_everyth
         unlogged.push(answer.expect("answers that do not wait for the log need no store").decision_id);
     }
     server.start_again();
-    // A call that succeeds has made its instance a connection.
-    for (index, client) in clients.into_iter().enumerate() {
-        let name = format!("back-{index}");
+    // A log that takes a decision is back, and one of a user that does is the same for all of that user's.
+    let mut back = 0;
+    for client in clients {
         let begun = Instant::now();
-        while let Err(status) = client.rank(request(&name, &name)).await {
-            assert!(begun.elapsed() < DEADLINE, "{status:?}");
+        loop {
+            let answer = client.rank(request(&format!("back-{back}"), &format!("back-{back}"))).await.unwrap();
+            back += 1;
+            if flags(&answer).is_empty() && spools.iter().all(|spool| spool_files(spool.path()) == 0) {
+                break;
+            }
+            assert!(begun.elapsed() < DEADLINE, "they go on as if the store were away");
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -51,6 +61,6 @@ async fn without_redis_only_answers_that_need_it_are_refused_and_with_it_everyth
         }
     }
     let mut account = load.end().await;
-    account.ranks += UNLOGGED + clients.len() as u64;
+    account.ranks += UNLOGGED + back;
     account.assert_counted_once(&store, clients).await;
 }

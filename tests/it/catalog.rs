@@ -415,7 +415,12 @@ async fn bounds_that_start_to_clip_leave_the_audit_equal() {
 
 /// Another instance on the server's store.
 async fn another_instance(server: &TestServer) -> Arc<Service> {
-    let settings = Settings { snapshot_max_age_ms: SNAPSHOT_MAX_AGE_MS, backlog_max: 0 };
+    let settings = Settings {
+        snapshot_max_age_ms: SNAPSHOT_MAX_AGE_MS,
+        backlog_max: 0,
+        append_timeout: Duration::from_secs(60),
+        not_yet_s: 60,
+    };
     let service = Service::open(server.store.clone(), server.clock.clone(), settings, None).await;
     Arc::new(service.expect("a second service opens on the store"))
 }

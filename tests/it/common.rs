@@ -20,7 +20,10 @@ use offer_ranker::{
         Service, Settings,
         audit::{AuditReport, audit},
     },
-    store::{LogId, Store},
+    store::{
+        LogId, Store,
+        spool::{SPOOL_BYTES_MIN, Spool},
+    },
 };
 use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
@@ -91,9 +94,11 @@ pub(crate) struct TestServer {
 
 /// How a test's server differs from others.
 #[derive(Default)]
-struct Manner {
+struct Manner<'a> {
     web: Option<Origins>,
     backlog_max: usize,
+    /// Where decisions wait while the store is away.
+    spool: Option<&'a Path>,
 }
 
 /// The catalog of `shop.yaml`.
@@ -147,13 +152,34 @@ impl TestServer {
         Self::open(Place::new(), clock, Some(shop()), Manner { backlog_max, ..Manner::default() }).await
     }
 
-    async fn open(place: Place, clock: Arc<ManualClock>, seed: Option<proto::Catalog>, manner: Manner) -> Self {
-        let Manner { web, backlog_max } = manner;
+    /// Serves `shop.yaml`, with a spool in this folder.
+    pub(crate) async fn start_with_spool(folder: &Path) -> Self {
+        Self::start_answering_first_with_spool(0, folder).await
+    }
+
+    /// The same, and answers up to `backlog_max` Ranks before they are logged.
+    pub(crate) async fn start_answering_first_with_spool(backlog_max: usize, folder: &Path) -> Self {
+        let clock = Arc::new(ManualClock::new(Instant::from_ms(START_MS), 7));
+        let manner = Manner { backlog_max, spool: Some(folder), ..Manner::default() };
+        Self::open(Place::new(), clock, Some(shop()), manner).await
+    }
+
+    async fn open(place: Place, clock: Arc<ManualClock>, seed: Option<proto::Catalog>, manner: Manner<'_>) -> Self {
+        let Manner { web, backlog_max, spool } = manner;
         let store = place.address.open(random_bytes(&*clock)).await.expect("the store opens");
-        let settings = Settings { snapshot_max_age_ms: SNAPSHOT_MAX_AGE_MS, backlog_max };
+        let settings = Settings {
+            snapshot_max_age_ms: SNAPSHOT_MAX_AGE_MS,
+            backlog_max,
+            append_timeout: Duration::from_secs(60),
+            not_yet_s: 60,
+        };
         let seed = seed.map(|catalog| (catalog, "the test's".to_owned()));
         let service = Service::open(store.clone(), clock.clone(), settings, seed).await.expect("the service opens");
-        let service = Arc::new(service);
+        let spool = spool.map(|folder| Spool::open(folder, SPOOL_BYTES_MIN, store.identity().epoch));
+        let service = Arc::new(match spool.transpose().expect("the spool opens") {
+            Some(spool) => service.with_spool(spool),
+            None => service,
+        });
 
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = format!("http://{}", listener.local_addr().expect("the listener has an address"));

@@ -6,6 +6,7 @@
 //! Nothing sleeps. Time stands still until a test moves it, and nothing is learned until a test says `refresh`.
 
 mod audit;
+mod away;
 mod backlog;
 mod catalog;
 mod common;

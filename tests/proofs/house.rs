@@ -17,7 +17,7 @@ use offer_ranker::{
 };
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use tempfile::TempDir;
 
 /// The only log.
@@ -117,7 +117,12 @@ impl House {
         self.close().await;
         // The same keys for every house, so that the same users get the same names.
         let store = Arc::new(EmbeddedStore::open(self.path(), [7; 48]).unwrap());
-        let settings = Settings { snapshot_max_age_ms: 10_000, backlog_max: 0 };
+        let settings = Settings {
+            snapshot_max_age_ms: 10_000,
+            backlog_max: 0,
+            append_timeout: Duration::from_secs(60),
+            not_yet_s: 60,
+        };
         let seed = Some((self.catalog.clone(), "the first".to_owned()));
         self.service = Some(Service::open(store.clone(), self.clock.clone(), settings, seed).await.unwrap());
         self.store = Some(store);

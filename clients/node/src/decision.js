@@ -37,6 +37,10 @@ export class OpenDecision {
 
   /** What there is to report, where the work on it failed or did not. */
   reports(failed) {
+    // Nothing can be learned from it, and the server would only say so.
+    if (this.flags.includes('NOT_LOGGED')) {
+      return { outcomes: [], exposures: [] }
+    }
     const slate = failed ? [] : this.offers.map((offer) => offer.slot)
     const slots = [...(this.#shown ?? slate)].sort((a, b) => a - b)
     // Without a slate there is nothing that could have been shown.

@@ -80,7 +80,7 @@ export type ExclusionReason =
   | 'CURRENT_PLAN'
 
 /** Circumstances of a decision that are worth knowing. */
-export type Flag = 'UNSPECIFIED' | 'STALE' | 'ATTRIBUTE_CLIPPED'
+export type Flag = 'UNSPECIFIED' | 'STALE' | 'ATTRIBUTE_CLIPPED' | 'DEGRADED' | 'NOT_LOGGED'
 
 /** One answered `rank`. */
 export interface Decision {
@@ -140,6 +140,7 @@ export type FeedbackCode =
   | 'NOT_YET'
   | 'UNKNOWN_DECISION'
   | 'INVALID'
+  | 'NOT_LOGGED'
 
 export interface FeedbackResult {
   code: FeedbackCode
@@ -169,7 +170,7 @@ export interface StoredDecision {
  *
  * Outcomes recorded with `outcome()` are sent then too, in one call, however the work ended. An outcome on an offer
  * implies that it was shown. Recording none is right where nothing happened: what was shown without an outcome counts
- * as not taken.
+ * as not taken. On a decision that is flagged NOT_LOGGED nothing is reported.
  */
 export interface OpenDecision extends Decision {
   /** Says that these offers, or slots from 1, have been shown; without any, the whole slate. */

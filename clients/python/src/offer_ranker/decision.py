@@ -7,7 +7,7 @@ from typing import Protocol, Self
 
 from .errors import OfferRankerError, ReportRefused
 from .retry import logger
-from .types import Decision, Exclusion, Exposure, FeedbackResult, Offer, Outcome, new_id
+from .types import Decision, Exclusion, Exposure, FeedbackResult, Flag, Offer, Outcome, new_id
 
 
 class Reporter(Protocol):
@@ -32,7 +32,7 @@ class OpenDecision:
 
     Outcomes recorded with `outcome()` are sent at the end too, in one call, however the block ended. An outcome on an
     offer implies that it was shown. Recording none is right where nothing happened: what was shown without an outcome
-    counts as not taken.
+    counts as not taken. On a decision that is flagged NOT_LOGGED nothing is reported.
 
     What happens after the block (a payment tomorrow) is reported with `OfferRanker.record_outcomes` and `decision_id`.
 
@@ -139,6 +139,9 @@ class OpenDecision:
             logger.warning("a decision's reports failed while %s was on its way: %s", type(error).__name__, failed)
 
     def _report(self, shown: set[int]) -> None:
+        # Nothing can be learned from it, and the server would only say so.
+        if Flag.NOT_LOGGED in self.decision.flags:
+            return
         results: list[FeedbackResult] = []
         # What happened comes first: it says the most.
         if self._outcomes:

@@ -42,6 +42,8 @@ class Flag(WireEnum):
     UNSPECIFIED = 0
     STALE = 1
     ATTRIBUTE_CLIPPED = 2
+    DEGRADED = 3
+    NOT_LOGGED = 4
 
 
 class FeedbackCode(WireEnum):
@@ -56,6 +58,7 @@ class FeedbackCode(WireEnum):
     NOT_YET = 6
     UNKNOWN_DECISION = 7
     INVALID = 8
+    NOT_LOGGED = 9
 
     @property
     def is_acknowledged(self) -> bool:
