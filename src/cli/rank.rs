@@ -165,6 +165,10 @@ fn reason_for_people(reason: ExclusionReason, name: &'static str) -> &'static st
         ExclusionReason::Platform => "not for this platform",
         ExclusionReason::TrialUsed => "a trial, and the user has used one",
         ExclusionReason::CurrentPlan => "sells the plan that the user has",
+        ExclusionReason::Capped => "was offered as often as its cap allows",
+        ExclusionReason::CoolingDown => "was refused a short while ago",
+        ExclusionReason::LimitUnchecked => "is capped or cooling down, which could not be checked",
+        ExclusionReason::PriceHeld => "costs more than the user was told that its plan costs",
         ExclusionReason::Unspecified => name,
     }
 }
@@ -175,6 +179,8 @@ fn flag_for_people(flag: Flag) -> &'static str {
         Flag::AttributeClipped => "a number lay outside its bounds and was clipped",
         Flag::Degraded => "the store is away: the decision is kept aside and logged when it is back",
         Flag::NotLogged => "the store is away and nothing could be logged: this is the fallback order",
+        Flag::Leased => "an earlier decision stands: the same offers, at the same prices or lower ones",
+        Flag::StateUnknown => "what is kept of the user could not be read",
         Flag::Unspecified => "the server sent a flag that this client does not know",
     }
 }

@@ -3,7 +3,12 @@
 //! Built once per revision by `crate::catalog::validate` and then immutable. Arms are kept sorted by offer id, the
 //! canonical order of everything that depends on order, so that the order of a file changes nothing.
 
-use super::{context::ContextSchema, instant::Instant, posterior::beta::BetaPrior, posterior::linear::LinearPrior};
+use super::{
+    context::ContextSchema,
+    instant::Instant,
+    posterior::{beta::BetaPrior, linear::LinearPrior},
+    unit::rules::UnitRules,
+};
 use iso_currency::Currency;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -152,6 +157,8 @@ pub struct Placement {
     pub partitions: u32,
     /// What is learned when.
     pub learning: Learning,
+    /// What is kept of units.
+    pub unit_rules: UnitRules,
 }
 
 /// An offer as a choice of one placement's policy.

@@ -5,7 +5,7 @@
 
 use super::{
     bounds,
-    catalog::{Arm, OfferKind, Price},
+    catalog::{OfferKind, Price},
     context::AttributeValue,
     eligibility::{self, Exclusion},
     instant::Instant,
@@ -14,6 +14,11 @@ use super::{
     policy::{self, Choice},
     slate,
     snapshot::{Features, PlacementSnapshot},
+    unit::{
+        lease::{self, Standing},
+        limits::{self, Allowed},
+        state::DecisionBytes,
+    },
     user::UserState,
 };
 use std::sync::Arc;
@@ -49,6 +54,10 @@ pub struct Decision {
     pub slots: Vec<SlotDraw>,
     /// The eligible rest by falling expected value, as indices into `arms`; empty unless asked for.
     pub tail: Vec<usize>,
+    /// The decision whose offers this one repeats; `None`: it drew its own.
+    pub root: Option<DecisionBytes>,
+    /// Until when it stands for its unit; `None`: not at all.
+    pub lease_until: Option<Instant>,
 }
 
 /// A candidate that may be shown.
@@ -116,7 +125,10 @@ impl EligibleArm {
     }
 }
 
-/// Decides what to show: eligibility, features, scores, probabilities, bounds, draws, tail.
+/// Decides what to show: eligibility, what is kept of the unit, features, scores, probabilities, bounds, draws, tail.
+///
+/// Where a lease of the unit stands nothing is drawn: its offers are answered again, at the lower of the price that was
+/// told and the catalog's.
 #[must_use]
 pub fn decide(
     snapshot: &PlacementSnapshot,
@@ -126,25 +138,29 @@ pub fn decide(
     seed: u64,
 ) -> Decision {
     let (eligible, exclusions) = eligibility::sift(&snapshot.placement, request, user, now);
+    let Allowed { eligible, exclusions, standing } =
+        limits::allow(&snapshot.placement, request, &user.unit, (eligible, exclusions), now);
     let context = snapshot.placement.context.encode(&request.attributes);
     let lead = Features::of_slot(&snapshot.placement, &context, 1);
-    let arms: Vec<EligibleArm> = eligible
-        .iter()
-        .map(|&index| describe(snapshot, request, &snapshot.placement.arms[index], index, &lead))
-        .collect();
-    let slots = draw_slots(snapshot, request, &eligible, &arms, (&context, lead), seed);
+    let price_of =
+        |index: usize| user.unit.state.price(&snapshot.placement.arms[index].offer, request.market.as_deref(), now);
+    let arms: Vec<EligibleArm> =
+        eligible.iter().map(|&index| describe(snapshot, index, price_of(index), &lead)).collect();
+    let slots = match &standing {
+        Some(standing) => repeat_slots(snapshot, &eligible, &arms, (&context, lead), standing),
+        None => draw_slots(snapshot, request, &eligible, &arms, (&context, lead), seed),
+    };
     let tail = if request.include_tail { order_tail(&arms, &slots) } else { Vec::new() };
-    Decision { arms, exclusions, slots, tail }
+    let lease_until = match &standing {
+        Some(standing) => Some(standing.until),
+        None if slots.is_empty() => None,
+        None => lease::lease_until(&snapshot.placement.unit_rules, &user.unit, now),
+    };
+    Decision { arms, exclusions, slots, tail, root: standing.map(|standing| standing.root), lease_until }
 }
 
-fn describe(
-    snapshot: &PlacementSnapshot,
-    request: &RankRequest,
-    arm: &Arm,
-    index: usize,
-    lead: &Features,
-) -> EligibleArm {
-    let price = objective::price(&arm.offer, request.market.as_deref());
+fn describe(snapshot: &PlacementSnapshot, index: usize, price: Option<Price>, lead: &Features) -> EligibleArm {
+    let arm = &snapshot.placement.arms[index];
     EligibleArm {
         offer_id: arm.offer.id.clone(),
         ends_slate: arm.offer.kind == OfferKind::None,
@@ -185,6 +201,27 @@ fn draw_slots(
         }
     }
     draws
+}
+
+/// The slots of a lease that stands: nothing is drawn, so each has one arm, with certainty.
+fn repeat_slots(
+    snapshot: &PlacementSnapshot,
+    eligible: &[usize],
+    arms: &[EligibleArm],
+    (context, lead): (&[f64], Features),
+    standing: &Standing,
+) -> Vec<SlotDraw> {
+    let mut scored = score(snapshot, eligible, arms, &lead);
+    let mut slots = Vec::with_capacity(standing.arms.len());
+    for (slot, index) in (1..).zip(&standing.arms) {
+        let Ok(arm) = eligible.binary_search(index) else { continue };
+        if slot > 1 && snapshot.placement.slot_feature_count() > 0 {
+            scored = score(snapshot, eligible, arms, &Features::of_slot(&snapshot.placement, context, slot));
+        }
+        let arm = SlotArm { arm, score: scored[arm], policy_probability: 1.0, probability: 1.0 };
+        slots.push(SlotDraw { arms: vec![arm], drawn: 0, uniform: 0.0 });
+    }
+    slots
 }
 
 /// Scores of the eligible arms in one slot, in units of the objective.

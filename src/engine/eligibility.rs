@@ -27,6 +27,14 @@ pub enum ExclusionReason {
     TrialUsed,
     /// It sells the plan that the user has.
     CurrentPlan,
+    /// Offered to the unit as often as a frequency cap allows.
+    Capped,
+    /// Refused by the unit a short while ago.
+    CoolingDown,
+    /// A frequency cap or cool-down could not be checked or counted.
+    LimitUnchecked,
+    /// The unit was told a lower price of the same plan, which still holds.
+    PriceHeld,
 }
 
 /// A candidate that may not be shown, and the first rule that says so.

@@ -6,7 +6,9 @@
 use super::{
     catalog::{Placement, Selection},
     decide::{Decision, SlotArm, SlotDraw, order_tail},
+    eligibility::{Exclusion, ExclusionReason},
     pmf::distribution::ScoreDistribution,
+    unit::rules::WhenUnknown,
 };
 
 /// A decision's eligible arms in the fallback order, in at most `slots` slots.
@@ -15,20 +17,32 @@ use super::{
 /// showing nothing after all of them; an arm that ends the slate ends it.
 #[must_use]
 pub fn fall_back(decision: &Decision, placement: &Placement, slots: u32, include_tail: bool) -> Decision {
-    let Decision { arms, exclusions, .. } = decision;
+    // What a lease answers is no exploration either.
+    if decision.root.is_some() {
+        return decision.clone();
+    }
+    let arms = &decision.arms;
+    let rules = &placement.unit_rules;
+    // Nothing counts what is offered here.
+    let withheld = |arm: usize| rules.when_unknown == WhenUnknown::Skip && rules.is_capped(&arms[arm].offer_id);
     let order = match &placement.policy.selection {
         Selection::Fixed(order) => fixed(decision, placement, order),
         Selection::Thompson | Selection::Uniform | Selection::EpsilonGreedy(_) => by_value(decision),
     };
     let mut shown = Vec::new();
-    for arm in order.into_iter().take(slots as usize) {
+    for arm in order.into_iter().filter(|&arm| !withheld(arm)).take(slots as usize) {
         shown.push(certain(decision, arm));
         if arms[arm].ends_slate {
             break;
         }
     }
-    let tail = if include_tail { order_tail(arms, &shown) } else { Vec::new() };
-    Decision { arms: arms.clone(), exclusions: exclusions.clone(), slots: shown, tail }
+    let mut tail = if include_tail { order_tail(arms, &shown) } else { Vec::new() };
+    tail.retain(|&arm| !withheld(arm));
+    let reason = |arm: usize| Exclusion::new(arms[arm].offer_id.clone(), ExclusionReason::LimitUnchecked);
+    let mut exclusions = decision.exclusions.clone();
+    exclusions.extend((0..arms.len()).filter(|&arm| withheld(arm)).map(reason));
+    exclusions.sort_by(|a, b| a.offer_id.cmp(&b.offer_id));
+    Decision { arms: arms.clone(), exclusions, slots: shown, tail, root: None, lease_until: None }
 }
 
 fn fixed(decision: &Decision, placement: &Placement, order: &[usize]) -> Vec<usize> {

@@ -132,6 +132,12 @@ impl Judgement {
     pub const fn is_change(&self) -> bool {
         matches!(self, Self::Recorded | Self::Revised)
     }
+
+    /// Whether the ledger holds the report, by now or from before.
+    #[must_use]
+    pub const fn is_kept(&self) -> bool {
+        self.is_change() || matches!(self, Self::Duplicate)
+    }
 }
 
 impl Ledger {
@@ -218,7 +224,7 @@ impl Ledger {
     ///
     /// Every outcome names at most one other, so what an original leads to is a tree: going on from it comes to an
     /// end, and circles are never entered.
-    fn effective_outcomes(&self) -> impl Iterator<Item = &Outcome> {
+    pub(super) fn effective_outcomes(&self) -> impl Iterator<Item = &Outcome> {
         let mut replacements: BTreeMap<&str, (&str, &Outcome)> = BTreeMap::new();
         for (id, outcome) in &self.outcomes {
             let Some((revised_id, revised)) = outcome.revises.as_deref().and_then(|id| self.outcomes.get_key_value(id))

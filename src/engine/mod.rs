@@ -17,4 +17,5 @@ pub mod posterior;
 pub mod slate;
 pub mod snapshot;
 pub mod standing;
+pub mod unit;
 pub mod user;

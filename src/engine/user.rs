@@ -3,14 +3,14 @@
 //! Eligibility reads nothing else of a user but this and the attributes of the request. It is logged with the decision
 //! as it was read, so that deciding again needs neither the caller nor a store.
 
-use super::instant::Instant;
+use super::{instant::Instant, unit::state::UnitView};
 use std::sync::Arc;
 
 /// Longest name of a plan, in bytes.
 pub const PLAN_BYTES_MAX: usize = 128;
 
-/// What is known of the user's subscription; the default is that of a user who never had one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What is known of the user's subscription and kept of the unit; the default is that of a user who never had one.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct UserState {
     /// Whether a trial of any plan was ever used: there is one in a lifetime.
     pub trial_used: bool,
@@ -19,6 +19,8 @@ pub struct UserState {
     /// When the last subscription ended; `None`: there was none, as far as known. In the future where an end is
     /// already certain: there is no lapse before it.
     pub lapsed_at: Option<Instant>,
+    /// What is kept of the unit at the placement.
+    pub unit: UnitView,
 }
 
 /// What a caller states of the user; `None` where nothing is stated.
@@ -40,6 +42,7 @@ impl StatedUser {
             trial_used: self.trial_used.unwrap_or(false),
             current_plan: self.current_plan.filter(|plan| !plan.is_empty()),
             lapsed_at: self.lapsed_at,
+            unit: UnitView::default(),
         }
     }
 }

@@ -92,6 +92,8 @@ pub fn rank_response(answer: &Answer, explain: bool) -> proto::RankResponse {
         snapshot_age_ms: record.snapshot_age_ms,
         decided_at: Some(timestamp(record.decided_at)),
         explanation: explain.then(|| explanation(record, catalog)),
+        root_decision_id: record.root().map(|root| root.to_string()).unwrap_or_default(),
+        lease_until: decision.lease_until.map(timestamp),
     }
 }
 

@@ -5,9 +5,16 @@ use super::{
     columns::{decode_arms, decode_slots, encode_arms, encode_slots},
     decision_id::DecisionId,
     record::{DecisionRecord, Flag},
+    unit_codec,
 };
 use crate::{
-    engine::{context::AttributeValue, decide::Decision, instant::Instant, user::UserState},
+    engine::{
+        context::AttributeValue,
+        decide::Decision,
+        instant::Instant,
+        unit::state::{UnitState, UnitView},
+        user::UserState,
+    },
     proto,
 };
 use std::sync::Arc;
@@ -45,6 +52,8 @@ pub(super) fn encode_decision(record: &DecisionRecord) -> proto::DecisionRecord 
         include_tail: record.include_tail,
         shown_assumed: record.shown_assumed,
         user_state: Some(encode_user(&record.user)),
+        root_decision_id: decision.root.map(Vec::from).unwrap_or_default(),
+        lease_until_ms: decision.lease_until.map(Instant::as_ms),
     }
 }
 
@@ -64,7 +73,7 @@ pub(super) fn decode_decision(record: proto::DecisionRecord) -> Result<DecisionR
         unit_key: record.unit_key.as_slice().try_into().map_err(|_| missing("unit_key"))?,
         market: (!record.market.is_empty()).then(|| record.market.as_str().into()),
         platform: record.platform,
-        user: decode_user(record.user_state.ok_or_else(|| missing("user_state"))?),
+        user: decode_user(record.user_state.ok_or_else(|| missing("user_state"))?)?,
         attributes: record.attributes.into_iter().map(decode_attribute).collect::<Result<_, _>>()?,
         candidates: record.candidates.iter().map(|offer_id| offer_id.as_str().into()).collect(),
         slots_requested: record.slots_requested,
@@ -82,15 +91,20 @@ fn encode_user(user: &UserState) -> proto::UserStateRecord {
         trial_used: user.trial_used,
         current_plan: user.current_plan.as_deref().unwrap_or_default().to_owned(),
         lapsed_at_ms: user.lapsed_at.map(Instant::as_ms),
+        unit_state: (user.unit.state != UnitState::default()).then(|| unit_codec::row(&user.unit.state)),
+        limits: proto::LimitsMode::from(user.unit.limits).into(),
     }
 }
 
-fn decode_user(user: proto::UserStateRecord) -> UserState {
-    UserState {
+fn decode_user(user: proto::UserStateRecord) -> Result<UserState, DecodeError> {
+    let limits = proto::LimitsMode::try_from(user.limits).map_err(|_| missing("user_state.limits"))?;
+    let state = user.unit_state.map(unit_codec::state).transpose()?.unwrap_or_default();
+    Ok(UserState {
+        unit: UnitView { state, limits: limits.into() },
         trial_used: user.trial_used,
         current_plan: (!user.current_plan.is_empty()).then(|| user.current_plan.into()),
         lapsed_at: user.lapsed_at_ms.map(Instant::from_ms),
-    }
+    })
 }
 
 fn encode_attribute(name: &str, value: &AttributeValue) -> proto::AttributeRecord {
@@ -121,6 +135,11 @@ fn decode_outcome_of_deciding(record: &proto::DecisionRecord) -> Result<Decision
         exclusions: record.exclusions.iter().map(exclusion).collect::<Result<_, _>>()?,
         slots: decode_slots(&record.slots, arms.len())?,
         tail: record.tail.iter().map(index).collect::<Result<_, _>>()?,
+        root: match record.root_decision_id.as_slice() {
+            [] => None,
+            root => Some(*DecisionId::from_bytes(root).map_err(|_| missing("root_decision_id"))?.as_bytes()),
+        },
+        lease_until: record.lease_until_ms.map(Instant::from_ms),
         arms,
     })
 }
@@ -132,6 +151,8 @@ impl From<Flag> for proto::Flag {
             Flag::AttributeClipped => Self::AttributeClipped,
             Flag::Degraded => Self::Degraded,
             Flag::NotLogged => Self::NotLogged,
+            Flag::Leased => Self::Leased,
+            Flag::StateUnknown => Self::StateUnknown,
         }
     }
 }
@@ -146,6 +167,8 @@ impl TryFrom<proto::Flag> for Flag {
             proto::Flag::AttributeClipped => Ok(Self::AttributeClipped),
             proto::Flag::Degraded => Ok(Self::Degraded),
             proto::Flag::NotLogged => Ok(Self::NotLogged),
+            proto::Flag::Leased => Ok(Self::Leased),
+            proto::Flag::StateUnknown => Ok(Self::StateUnknown),
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod decision_id;
 pub mod ledger_codec;
 pub mod record;
 pub mod statistics_codec;
+pub mod unit_codec;
 
 /// Version of the encoding that is written; every version up to it is read.
 pub const RECORD_VERSION: u32 = 1;

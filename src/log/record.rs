@@ -9,7 +9,7 @@ use super::{
 use crate::{
     engine::{
         context::AttributeValue,
-        decide::Decision,
+        decide::{Decision, SlotDraw},
         instant::Instant,
         ledger::{Ledger, LedgerState, Outcome, SlotState, Windows},
         snapshot::PosteriorVersion,
@@ -88,6 +88,10 @@ pub enum Flag {
     Degraded,
     /// The store was away and nothing else took the decision: it is not logged, and the order is the fallback order.
     NotLogged,
+    /// The decision stands for an earlier one.
+    Leased,
+    /// What is kept of unit or user could not be read.
+    StateUnknown,
 }
 
 /// A change of a decision's ledger.
@@ -123,15 +127,15 @@ pub enum Cause {
 }
 
 impl DecisionRecord {
-    /// The ledger that the decision starts with, closing when these windows end.
+    /// The ledger that the decision starts with, closing when these windows end. That of a repeat stays empty: what is
+    /// reported on it is its root's.
     #[must_use]
     pub fn first_ledger(&self, decision_offset: u64, windows: Windows) -> Ledger {
-        let slots = &self.decision.slots;
         Ledger {
             sequence: 0,
             decision_offset,
             windows,
-            offers: slots.iter().map(|slot| self.decision.drawn(slot).offer_id.clone()).collect(),
+            offers: self.own_slots().iter().map(|slot| self.decision.drawn(slot).offer_id.clone()).collect(),
             shown_assumed: self.shown_assumed,
             exposed: None,
             outcomes: BTreeMap::new(),
@@ -147,7 +151,18 @@ impl DecisionRecord {
             shown: self.shown_assumed,
             totals: BTreeMap::new(),
         };
-        LedgerState { slots: self.decision.slots.iter().map(slot_state).collect(), ..LedgerState::default() }
+        LedgerState { slots: self.own_slots().iter().map(slot_state).collect(), ..LedgerState::default() }
+    }
+
+    /// The decision whose offers this one repeats, and which everything reported on it belongs to.
+    #[must_use]
+    pub fn root(&self) -> Option<DecisionId> {
+        DecisionId::from_bytes(&self.decision.root?).ok()
+    }
+
+    /// The slots that are reported on and learned from under this decision's own id: those of a repeat are its root's.
+    fn own_slots(&self) -> &[SlotDraw] {
+        if self.decision.root.is_some() { &[] } else { &self.decision.slots }
     }
 }
 

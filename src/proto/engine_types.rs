@@ -49,6 +49,10 @@ impl TryFrom<&proto::Exclusion> for Exclusion {
             proto::ExclusionReason::Platform => ExclusionReason::Platform,
             proto::ExclusionReason::TrialUsed => ExclusionReason::TrialUsed,
             proto::ExclusionReason::CurrentPlan => ExclusionReason::CurrentPlan,
+            proto::ExclusionReason::Capped => ExclusionReason::Capped,
+            proto::ExclusionReason::CoolingDown => ExclusionReason::CoolingDown,
+            proto::ExclusionReason::LimitUnchecked => ExclusionReason::LimitUnchecked,
+            proto::ExclusionReason::PriceHeld => ExclusionReason::PriceHeld,
         };
         let rule = (!exclusion.rule_id.is_empty()).then(|| exclusion.rule_id.as_str().into());
         Ok(Self { offer_id: exclusion.offer_id.as_str().into(), reason, rule })
@@ -66,6 +70,10 @@ impl From<ExclusionReason> for proto::ExclusionReason {
             ExclusionReason::Platform => Self::Platform,
             ExclusionReason::TrialUsed => Self::TrialUsed,
             ExclusionReason::CurrentPlan => Self::CurrentPlan,
+            ExclusionReason::Capped => Self::Capped,
+            ExclusionReason::CoolingDown => Self::CoolingDown,
+            ExclusionReason::LimitUnchecked => Self::LimitUnchecked,
+            ExclusionReason::PriceHeld => Self::PriceHeld,
         }
     }
 }

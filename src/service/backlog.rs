@@ -16,7 +16,7 @@ use crate::{
     },
     meters::QueueMeter,
     store::{
-        DecisionAppend, RECORD_BYTES_MAX, RequestMark, StoreError,
+        DecisionAppend, DocumentChange, RECORD_BYTES_MAX, RequestMark, StoreError,
         spool::{Put, Spooled},
     },
 };
@@ -61,7 +61,7 @@ struct State {
 
 impl Unlogged {
     /// The append that logs it.
-    pub(super) fn append(&self, request: Option<RequestMark>) -> DecisionAppend {
+    pub(super) fn append(&self, request: Option<RequestMark>, document: Option<DocumentChange>) -> DecisionAppend {
         let id = self.record.id;
         DecisionAppend {
             log: id.log(),
@@ -71,13 +71,13 @@ impl Unlogged {
             record: LogRecord::Decision(self.record.clone()).encode(),
             closes_at: self.windows.closes_at,
             request,
-            document: None,
+            document,
         }
     }
 
     /// Whether no store ever takes it.
     fn is_too_large(&self) -> bool {
-        self.append(None).record.len() > RECORD_BYTES_MAX
+        self.append(None, None).record.len() > RECORD_BYTES_MAX
     }
 }
 
@@ -178,7 +178,7 @@ impl Service {
     }
 
     async fn log_or_spool(&self, unlogged: &Unlogged) -> Result<(), StoreError> {
-        let (append, log) = (unlogged.append(None), unlogged.record.id.log());
+        let (append, log) = (unlogged.append(None, None), unlogged.record.id.log());
         let error = if self.outages.holds(log) {
             StoreError::Unavailable { reason: "it has not answered lately".to_owned() }
         } else {

@@ -3,20 +3,24 @@
 //! Judging is pure; writing compares the ledger's sequence, so of two reports that race, the later is judged again
 //! on top of the earlier. A result is returned only after what it says is durable.
 
-use super::{Result, Service, outcome_report::OutcomeReport, rank::decode_decision, validate};
+use super::{Result, Service, outcome_report::OutcomeReport, rank::decode_decision, repeats, units::Settled, validate};
 use crate::{
     engine::{
         instant::Instant,
         ledger::{Judgement, Ledger, LedgerState},
+        unit::rules::UnitRules,
     },
     log::{
         decision_id::DecisionId,
         ledger_codec::{decode_ledger, encode_ledger},
-        record::{Cause, LedgerRecord, LogRecord},
+        record::{Cause, DecisionRecord, LedgerRecord, LogRecord},
     },
     store::{AdvanceOutcome, LedgerAdvance, StoreError, StoredDecision},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Most reports of one call.
 pub const REPORTS_MAX: usize = 1000;
@@ -83,9 +87,26 @@ impl FeedbackResult {
 type Pending = BTreeMap<DecisionId, Vec<usize>>;
 
 /// What one round of judging says of one decision.
+#[derive(Default)]
 struct Judged {
     results: Vec<FeedbackResult>,
     advance: Option<LedgerAdvance>,
+    /// What it means for what is kept of units.
+    settled: Option<Settled>,
+    /// The decision is a repeat: its reports belong to this root.
+    root: Option<(DecisionId, Arc<DecisionRecord>)>,
+}
+
+/// The repeats that reports were made on, by their indices, where these belong to a root.
+type Repeats = BTreeMap<usize, Arc<DecisionRecord>>;
+
+/// Whether a report may change what is kept of a unit.
+fn concerns(rules: &UnitRules, subject: &Subject) -> bool {
+    match subject {
+        Subject::Exposure(_) => !rules.caps.is_empty(),
+        // An outcome implies that its offer was shown, which counts where an exposure was reported before.
+        Subject::Outcome(outcome) => !rules.caps.is_empty() || rules.look_at(&outcome.metric),
+    }
 }
 
 impl Service {
@@ -97,6 +118,7 @@ impl Service {
         let now = self.clock.now();
         let mut results = vec![None; reports.len()];
         let mut pending = self.route(reports, &mut results);
+        let mut repeats = Repeats::new();
         for _ in 0..RACES_MAX {
             if pending.is_empty() {
                 // Every report was answered by routing or by the round that settled its decision.
@@ -105,7 +127,7 @@ impl Service {
                 self.count_reports(reports, &results);
                 return Ok(results);
             }
-            pending = self.settle(reports, pending, now, &mut results).await?;
+            pending = self.settle(reports, pending, &mut repeats, now, &mut results).await?;
         }
         let reason = format!("reports on one decision lost {RACES_MAX} races in a row; send them again");
         Err(StoreError::Unavailable { reason }.into())
@@ -139,6 +161,7 @@ impl Service {
         &self,
         reports: &[Report],
         mut pending: Pending,
+        repeats: &mut Repeats,
         now: Instant,
         results: &mut [Option<FeedbackResult>],
     ) -> Result<Pending> {
@@ -146,18 +169,25 @@ impl Service {
         let stored = self.store.decisions(&keys).await?;
         let mut judged = Vec::with_capacity(pending.len());
         for ((id, indices), stored) in pending.iter().zip(stored) {
-            judged.push(self.judge(*id, stored, indices.iter().map(|&index| &reports[index]), now).await?);
+            let of_decision = indices.iter().map(|&index| (&reports[index], repeats.get(&index)));
+            judged.push(self.judge(*id, stored, of_decision, now).await?);
         }
         let changes: Vec<_> = judged.iter().filter_map(|judged| judged.advance.clone()).collect();
         let mut outcomes = self.store.advance_ledgers(changes).await?.into_iter();
+        let mut settled = Vec::new();
         for ((id, indices), judged) in std::mem::take(&mut pending).into_iter().zip(judged) {
             let outcome = if judged.advance.is_some() { outcomes.next() } else { Some(AdvanceOutcome::Advanced) };
-            if outcome == Some(AdvanceOutcome::Advanced) {
+            if let Some((root, repeat)) = judged.root {
+                repeats.extend(indices.iter().map(|&index| (index, repeat.clone())));
+                pending.entry(root).or_default().extend(indices);
+            } else if outcome == Some(AdvanceOutcome::Advanced) {
+                settled.extend(judged.settled);
                 indices.into_iter().zip(judged.results).for_each(|(index, result)| results[index] = Some(result));
             } else {
-                pending.insert(id, indices);
+                pending.entry(id).or_default().extend(indices);
             }
         }
+        self.settle_units(settled, now).await?;
         Ok(pending)
     }
 
@@ -166,22 +196,40 @@ impl Service {
         &self,
         id: DecisionId,
         stored: Option<StoredDecision>,
-        reports: impl Iterator<Item = &'a Report> + Send,
+        reports: impl Iterator<Item = (&'a Report, Option<&'a Arc<DecisionRecord>>)> + Send,
         now: Instant,
     ) -> Result<Judged> {
         let Some(stored) = stored else {
             let result = self.absent(id, now);
-            return Ok(Judged { results: reports.map(|_| result.clone()).collect(), advance: None });
+            return Ok(Judged { results: reports.map(|_| result.clone()).collect(), ..Judged::default() });
         };
         let record = decode_decision(&stored, id.log())?;
+        if let Some(root) = record.root() {
+            return Ok(Judged { root: Some((root, record)), ..Judged::default() });
+        }
         let catalogs = [self.catalog_at(record.catalog_revision).await?, self.serving().catalog.clone()];
         let mut ledger = decode_ledger(&stored.ledger, stored.offset)?;
         // What one report leads to is what the next one starts from: adding a ledger up is what costs most here.
         let mut state = ledger.state();
         let mut results = Vec::new();
         let mut records = Vec::new();
-        for report in reports {
-            let (judgement, cause) = match &report.subject {
+        let rules = self.unit_rules(id);
+        let mut units = BTreeSet::new();
+        for (report, repeat) in reports {
+            let translated = repeat.map(|repeat| repeats::on_root(&report.subject, repeat, &ledger)).transpose();
+            let subject = match &translated {
+                Ok(None) => &report.subject,
+                Ok(Some(Some(subject))) => subject,
+                Ok(Some(None)) => {
+                    results.push(result_of(Judgement::Duplicate));
+                    continue;
+                }
+                Err(message) => {
+                    results.push(FeedbackResult::new(FeedbackCode::Invalid, message));
+                    continue;
+                }
+            };
+            let (judgement, cause) = match subject {
                 Subject::Exposure(slots) => (ledger.report_exposure(slots, now), Cause::Exposure(slots.clone())),
                 Subject::Outcome(outcome) => match outcome.counted(&ledger, &catalogs, now) {
                     Err(message) => {
@@ -199,10 +247,22 @@ impl Service {
                 let record = change(id, &ledger, (before, state.clone()), cause, now);
                 records.push(LogRecord::Ledger(Box::new(record)).encode());
             }
+            if judgement.is_kept() && rules.as_ref().is_some_and(|rules| concerns(rules, subject)) {
+                units.insert((id.log(), record.unit_key));
+                units.extend(repeat.map(|repeat| (repeat.id.log(), repeat.unit_key)));
+            }
             results.push(result_of(judgement));
         }
+        let settled = (!units.is_empty()).then(|| Settled { decision: *id.as_bytes(), ledger: ledger.clone(), units });
         let advance = (!records.is_empty()).then(|| advance(id, stored.sequence, &ledger, records));
-        Ok(Judged { results, advance })
+        Ok(Judged { results, advance, settled, root: None })
+    }
+
+    /// What the placement of a decision keeps of units; `None`: nothing.
+    fn unit_rules(&self, id: DecisionId) -> Option<UnitRules> {
+        let serving = self.serving();
+        let served = serving.placements.values().find(|served| served.number == id.log().placement)?;
+        Some(served.snapshot.placement.unit_rules.clone()).filter(UnitRules::keep_anything)
     }
 
     fn absent(&self, id: DecisionId, now: Instant) -> FeedbackResult {

@@ -15,7 +15,7 @@ use crate::{
         record::{DecisionRecord, Flag, LogRecord},
     },
     store::{
-        AppendOutcome, DecisionKey, LogId, RequestMark,
+        AppendOutcome, DecisionKey, DocumentChange, LogId, RequestMark,
         spool::{Put, Spooled},
     },
 };
@@ -48,7 +48,7 @@ impl Service {
         Request { mark, claim_in }
     }
 
-    /// Keeps a decision and returns what to answer: itself, what the same request was answered before, or the fallback
+    /// Keeps a decision and returns what to answer, or `None` where its unit's document has moved: itself, what the same request was answered before, or the fallback
     /// order where nothing can keep it.
     ///
     /// # Errors
@@ -58,10 +58,11 @@ impl Service {
         mut answer: Answer,
         served: &ServedPlacement,
         request: Option<Request>,
-    ) -> Result<Answer> {
+        document: Option<DocumentChange>,
+    ) -> Result<Option<Answer>> {
         let windows = windows(&served.snapshot.placement, answer.record.decided_at);
-        // A request that may be repeated has to wait for what makes it answerable once.
-        if request.is_none() {
+        // A request that may be repeated has to wait for what makes it answerable once, and what is counted for its count.
+        if request.is_none() && document.is_none() {
             if self.outages.holds(answer.record.id.log()) {
                 answer = flagged(answer, Flag::Degraded);
             }
@@ -69,11 +70,12 @@ impl Service {
             // Where there is no room, whoever asks waits until there is, as durable answers always do.
             if self.backlog.take(unlogged).is_ok() {
                 served.meters.decided(&answer.record);
-                return Ok(answer);
+                return Ok(Some(answer));
             }
         }
-        match self.log(&answer, windows, served, request.as_ref()).await {
-            Err(error) if error.is_transient() => self.spool(answer, windows, served, request).await,
+        match self.log(&answer, windows, served, request.as_ref(), document).await {
+            // Without the change of the document, which is made up for when the spool is logged.
+            Err(error) if error.is_transient() => self.spool(answer, windows, served, request).await.map(Some),
             kept => kept,
         }
     }
@@ -84,32 +86,31 @@ impl Service {
         windows: Windows,
         served: &ServedPlacement,
         request: Option<&Request>,
-    ) -> Result<Answer> {
+        document: Option<DocumentChange>,
+    ) -> Result<Option<Answer>> {
         let log = answer.record.id.log();
         if let Some(Request { mark, claim_in: Some(home) }) = request
             && self.in_time(*home, self.store.claim_request(*home, mark)).await? != mark.fingerprint
         {
             return Err(ServiceError::RequestIdReused);
         }
-        let append =
-            Unlogged { record: answer.record.clone(), windows }.append(request.map(|request| request.mark.clone()));
+        let mark = request.map(|request| request.mark.clone());
+        let append = Unlogged { record: answer.record.clone(), windows }.append(mark, document);
         let fingerprint = request.map(|request| request.mark.fingerprint);
         match self.in_time(log, self.store.append_decision(append)).await? {
             AppendOutcome::Appended { .. } => {
                 served.meters.decided(&answer.record);
-                Ok(answer.clone())
+                Ok(Some(answer.clone()))
             }
             AppendOutcome::Repeated { decision, fingerprint: earlier } if Some(earlier) == fingerprint => {
                 match self.repeated_answer(log, &decision).await {
                     // It is not decided anew: that would never be logged.
-                    Err(error) if error.is_transient() => Ok(self.not_logged(answer.clone(), served)),
-                    repeated => repeated,
+                    Err(error) if error.is_transient() => Ok(Some(self.not_logged(answer.clone(), served))),
+                    repeated => repeated.map(Some),
                 }
             }
             AppendOutcome::Repeated { .. } | AppendOutcome::Claimed { .. } => Err(ServiceError::RequestIdReused),
-            AppendOutcome::DocumentMoved => Err(ServiceError::Inconsistent {
-                reason: "a decision that changes no document lost a race for one".to_owned(),
-            }),
+            AppendOutcome::DocumentMoved => Ok(None),
         }
     }
 
@@ -125,7 +126,7 @@ impl Service {
         let degraded = flagged(answer.clone(), Flag::Degraded);
         let (mark, claim_in) = request.map_or((None, None), |request| (Some(request.mark), request.claim_in));
         let fingerprint = mark.as_ref().map(|mark| mark.fingerprint);
-        let append = Unlogged { record: degraded.record.clone(), windows }.append(mark);
+        let append = Unlogged { record: degraded.record.clone(), windows }.append(mark, None);
         match spool.put(Spooled { append, claim_in }).await {
             Ok(Put::Kept) => {
                 served.meters.decided(&degraded.record);

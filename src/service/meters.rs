@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 /// How often the store is asked how much has not been learned yet.
 const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 
-const REASONS: [ExclusionReason; 8] = [
+const REASONS: [ExclusionReason; 12] = [
     ExclusionReason::UnknownOffer,
     ExclusionReason::Paused,
     ExclusionReason::NotStarted,
@@ -33,8 +33,13 @@ const REASONS: [ExclusionReason; 8] = [
     ExclusionReason::NoPriceInMarket,
     ExclusionReason::TrialUsed,
     ExclusionReason::CurrentPlan,
+    ExclusionReason::Capped,
+    ExclusionReason::CoolingDown,
+    ExclusionReason::LimitUnchecked,
+    ExclusionReason::PriceHeld,
 ];
-const FLAGS: [Flag; 4] = [Flag::Stale, Flag::AttributeClipped, Flag::Degraded, Flag::NotLogged];
+const FLAGS: [Flag; 6] =
+    [Flag::Stale, Flag::AttributeClipped, Flag::Degraded, Flag::NotLogged, Flag::Leased, Flag::StateUnknown];
 const CODES: [FeedbackCode; 9] = [
     FeedbackCode::Recorded,
     FeedbackCode::Revised,
@@ -58,6 +63,10 @@ fn reason_label(reason: ExclusionReason) -> &'static str {
         ExclusionReason::NoPriceInMarket => "no_price_in_market",
         ExclusionReason::TrialUsed => "trial_used",
         ExclusionReason::CurrentPlan => "current_plan",
+        ExclusionReason::Capped => "capped",
+        ExclusionReason::CoolingDown => "cooling_down",
+        ExclusionReason::LimitUnchecked => "limit_unchecked",
+        ExclusionReason::PriceHeld => "price_held",
     }
 }
 
@@ -67,6 +76,8 @@ fn flag_label(flag: Flag) -> &'static str {
         Flag::AttributeClipped => "attribute_clipped",
         Flag::Degraded => "degraded",
         Flag::NotLogged => "not_logged",
+        Flag::Leased => "leased",
+        Flag::StateUnknown => "state_unknown",
     }
 }
 

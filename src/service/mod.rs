@@ -34,8 +34,10 @@ pub mod placement;
 pub mod pseudonym;
 pub mod rank;
 pub mod refresh;
+mod repeats;
 pub mod serving;
 pub mod spooling;
+mod units;
 pub mod validate;
 
 pub use crate::catalog::Violation;

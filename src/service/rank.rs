@@ -3,8 +3,8 @@
 use super::{
     Result, Service, ServiceError, Violation,
     assembly::number_of,
-    pseudonym::partition_of,
     serving::{ServedPlacement, Serving},
+    units::{RACES_MAX, Unit},
     validate::{self, RankCommand, ValidRank},
 };
 use crate::{
@@ -13,6 +13,8 @@ use crate::{
         decide::{ENGINE_VERSION, decide},
         instant::Instant,
         ledger::LedgerState,
+        unit::state::UnitView,
+        user::UserState,
     },
     log::{
         decision_id::DecisionId,
@@ -65,10 +67,7 @@ impl Service {
                 {
                     return Ok(answer);
                 }
-                let record = self.decide(&command, served, valid, now);
-                let request = mark.map(|mark| self.request(&command, served, record.id.log(), mark));
-                let answer = Answer { record: Arc::new(record), catalog: serving.catalog.clone() };
-                self.keep(answer, served, request).await
+                self.answer(&command, (&serving, served), valid, mark, now).await
             }
             // What was answered once stays answered, even where the catalog of today would refuse it.
             Err(refusal) => match mark {
@@ -76,6 +75,34 @@ impl Service {
                 None => Err(refusal),
             },
         }
+    }
+
+    /// Decides and keeps the decision. What is kept of the unit is read first, and replaced in the step that logs: where
+    /// another request of the unit came in between, all of this is done again.
+    async fn answer(
+        &self,
+        command: &RankCommand,
+        (serving, served): (&Serving, &ServedPlacement),
+        valid: ValidRank,
+        mark: Option<RequestMark>,
+        now: Instant,
+    ) -> Result<Answer> {
+        let unit = self.unit_of(command, served);
+        let request = mark.map(|mark| self.request(command, served, unit.log, mark));
+        let answer = |record| Answer { record: Arc::new(record), catalog: serving.catalog.clone() };
+        if !served.snapshot.placement.unit_rules.keep_anything() {
+            let record = self.decide(command, (served, &unit), valid, UnitView::default(), now);
+            return self.keep(answer(record), served, request, None).await?.ok_or_else(lost_race);
+        }
+        for races_lost in 0..=RACES_MAX {
+            let mut kept = self.kept(served, &unit, races_lost).await?;
+            let record = self.decide(command, (served, &unit), valid.clone(), std::mem::take(&mut kept.view), now);
+            let document = self.document_after(served, &unit, &kept, &record);
+            if let Some(answer) = self.keep(answer(record), served, request.clone(), document).await? {
+                return Ok(answer);
+            }
+        }
+        Err(lost_race())
     }
 
     /// The answer that the same request got before.
@@ -133,28 +160,31 @@ impl Service {
     fn decide(
         &self,
         command: &RankCommand,
-        served: &ServedPlacement,
+        (served, unit): (&ServedPlacement, &Unit),
         valid: ValidRank,
+        view: UnitView,
         now: Instant,
     ) -> DecisionRecord {
         let snapshot = &served.snapshot;
-        let unit_id = if command.unit_id.is_empty() { &command.user_id } else { &command.unit_id };
-        let unit_key = self.pseudonyms.unit(unit_id);
-        let log = served.log(partition_of(&unit_key, snapshot.placement.partitions));
         let seed = self.clock.random();
-        let user = valid.stated.into_state();
+        let user = UserState { unit: view, ..valid.stated.into_state() };
         let decision = decide(snapshot, &valid.request, &user, now, seed);
         let names = snapshot.placement.context.attributes.iter().map(|attribute| attribute.name.clone());
-        let flags = [(self.is_stale(now), Flag::Stale), (valid.clipped, Flag::AttributeClipped)];
+        let flags = [
+            (self.is_stale(now), Flag::Stale),
+            (valid.clipped, Flag::AttributeClipped),
+            (decision.root.is_some(), Flag::Leased),
+            (user.unit.is_unknown(), Flag::StateUnknown),
+        ];
         DecisionRecord {
-            id: DecisionId::new(log, now, self.clock.random()),
+            id: DecisionId::new(unit.log, now, self.clock.random()),
             placement: snapshot.placement.id.clone(),
             catalog_revision: snapshot.catalog_revision,
             engine_version: ENGINE_VERSION,
             decided_at: now,
             seed,
             user_key: self.pseudonyms.user(&command.user_id),
-            unit_key,
+            unit_key: unit.key,
             attributes: names.zip(valid.request.attributes).collect(),
             market: valid.request.market,
             platform: valid.request.platform,
@@ -172,10 +202,19 @@ impl Service {
 
     async fn stored_answer(&self, id: DecisionId, stored: StoredDecision) -> Result<StoredAnswer> {
         let record = decode_decision(&stored, id.log())?;
-        let state = decode_ledger(&stored.ledger, stored.offset)?.state();
+        let state = match record.root() {
+            None => decode_ledger(&stored.ledger, stored.offset)?.state(),
+            Some(root) => self.state_of_root(root, &record).await?,
+        };
         let catalog = self.catalog_at(record.catalog_revision).await?;
         Ok(StoredAnswer { answer: Answer { record, catalog }, state })
     }
+}
+
+/// No request is decided again for ever: the last time, nothing is written that others may be writing.
+fn lost_race() -> ServiceError {
+    let reason = "a decision that changes no document lost a race for one".to_owned();
+    ServiceError::Inconsistent { reason }
 }
 
 /// The decision in a stored record.

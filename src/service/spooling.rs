@@ -102,7 +102,10 @@ impl Service {
             return Ok(Offered::Superseded);
         }
         Ok(match self.store.append_decision(append.clone()).await? {
-            AppendOutcome::Appended { .. } => Offered::Logged,
+            AppendOutcome::Appended { .. } => {
+                self.count_spooled(append).await?;
+                Offered::Logged
+            }
             AppendOutcome::Repeated { decision, .. } if decision == append.decision => Offered::Logged,
             AppendOutcome::Repeated { .. } | AppendOutcome::Claimed { .. } => Offered::Superseded,
             AppendOutcome::DocumentMoved => {

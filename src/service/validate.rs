@@ -75,7 +75,7 @@ pub enum GivenValue {
 }
 
 /// A validated Rank.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ValidRank {
     /// What the engine decides on.
     pub request: RankRequest,

@@ -2,9 +2,11 @@
 //!
 //! A store that was closed answers like one that is away, for good; one that comes back is a matter of `tests/instances`.
 
-use crate::common::{TestServer, attributes, catalog_of, conversion, number, reason, request, slate, upsell};
+use crate::common::{
+    TestServer, attributes, catalog_of, conversion, number, placement_mut, reason, request, shop, slate, upsell,
+};
 use offer_ranker::{
-    proto::{ExclusionReason, FeedbackCode, Flag, RankRequest, RankResponse},
+    proto::{Catalog, ExclusionReason, FeedbackCode, Flag, FrequencyCap, RankRequest, RankResponse, WhenStateUnknown},
     store::spool::SPOOL_BYTES_MIN,
 };
 use std::path::Path;
@@ -183,4 +185,37 @@ async fn what_the_backlog_cannot_log_it_spools() {
     assert_eq!(flags(&server.rank(request("banner", "anna")).await), [Flag::Degraded]);
     assert_eq!(server.service.log_rest(std::time::Duration::from_secs(60)).await, 0, "nothing is left in memory");
     assert_eq!(server.service.spooled(), 2);
+}
+
+/// `banner` with a cap on `yearly` and a lease.
+fn keeping(when: WhenStateUnknown) -> Catalog {
+    let mut catalog = shop();
+    let banner = placement_mut(&mut catalog, "banner");
+    banner.lease_s = Some(600);
+    banner.frequency_caps =
+        vec![FrequencyCap { offers: vec!["yearly".to_owned()], max: 1, window_s: 600, ..Default::default() }];
+    banner.when_state_unknown = when.into();
+    catalog
+}
+
+#[tokio::test]
+async fn what_is_capped_is_skipped_or_offered_as_the_catalog_says_and_no_lease_is_promised() {
+    for (when, expected) in [
+        (WhenStateUnknown::Skip, ["monthly", "trial", "none"]),
+        (WhenStateUnknown::Ignore, ["yearly", "monthly", "trial"]),
+    ] {
+        let folder = tempfile::tempdir().expect("a temporary directory can be made");
+        let server = TestServer::start_with_spool(folder.path()).await;
+        server.apply(keeping(when)).await;
+        let root = server.rank(request("banner", "anna")).await;
+        assert_eq!(slate(&root), ["yearly", "monthly", "trial"]);
+        server.store.close().await.expect("a store can be closed");
+        // Of a unit that has a lease, too: nobody can tell.
+        for user in ["anna", "berta"] {
+            let answer = server.rank(request("banner", user)).await;
+            assert_eq!(slate(&answer), expected);
+            assert_eq!(flags(&answer), [Flag::StateUnknown, Flag::Degraded]);
+            assert!(answer.lease_until.is_none() && answer.root_decision_id.is_empty());
+        }
+    }
 }

@@ -8,11 +8,13 @@
 mod audit;
 mod away;
 mod backlog;
+mod caps;
 mod catalog;
 mod common;
 mod door;
 mod eligibility;
 mod feedback;
+mod leases;
 mod poison;
 mod rank;
 #[path = "../common/redis.rs"]

@@ -11,6 +11,7 @@ mod placements;
 mod policy;
 mod reward;
 mod timing;
+mod units;
 mod warnings;
 
 use super::problem::{Violation, Warning, left_out};

@@ -7,6 +7,7 @@ use super::{
     policy,
     reward::{self, Metrics},
     timing,
+    units::{self, Surroundings},
 };
 use crate::{
     catalog::path::Path,
@@ -41,6 +42,11 @@ impl<'a> ArmIds<'a> {
         let mut seen = BTreeSet::new();
         let listed = declared.iter().map(String::as_str).filter(|&id| seen.insert(id)).collect();
         Self { listed, sorted: seen.into_iter().collect() }
+    }
+
+    /// In the order of the engine's arms.
+    pub(super) fn sorted(&self) -> &[&'a str] {
+        &self.sorted
     }
 
     /// Checks that an offer is one of the placement's.
@@ -105,6 +111,10 @@ fn placement(
         let beta_prior = policy.arm_priors.get(id).copied().unwrap_or(policy.beta_prior);
         Some(Arm { offer, floor, beta_prior })
     };
+    let windows = timing::windows(path, declared, findings);
+    let surroundings = Surroundings { arm_ids: &arm_ids, offers, metrics };
+    let learned = reward.as_ref().map(|draft| &draft.reward);
+    let unit_rules = units::rules(path, declared, &surroundings, learned, windows.attribution_s, findings);
     let placement = Placement {
         id: Arc::from(declared.id.as_str()),
         arms: arm_ids.sorted.iter().zip(floors).filter_map(arm).collect(),
@@ -113,10 +123,11 @@ fn placement(
         policy: policy.policy,
         // Whatever stands in for a refused reward is never served.
         reward: reward.map_or(Reward { terms: Vec::new(), min: 0.0, max: 1.0, unit: 1.0 }, |draft| draft.reward),
-        windows: timing::windows(path, declared, findings),
+        windows,
         exposure_assumed: timing::exposure_assumed(&path.field("exposure"), declared.exposure, findings),
         partitions,
         learning: timing::learning(&path.field("learning"), declared.learning.as_ref(), findings),
+        unit_rules,
     };
     check_features(&path.field("context"), &placement, findings);
     placement

@@ -5,6 +5,7 @@ use crate::{
     engine::catalog::{Catalog, OfferKind, Placement, Selection},
     proto,
 };
+use std::sync::Arc;
 
 /// Smallest share that floors should leave to the policy.
 const POLICY_SHARE_MIN: f64 = 0.1;
@@ -35,9 +36,13 @@ fn warn_of_unused(declared: &proto::Catalog, catalog: &Catalog, warn: &mut impl 
         }
     }
     for (index, metric) in declared.metrics.iter().enumerate() {
-        let placements = catalog.placements.values();
-        let learned = placements.flat_map(|placement| &placement.reward.terms).any(|term| *term.metric == metric.id);
-        if !learned {
+        let used = |placement: &Arc<Placement>| {
+            let rules = &placement.unit_rules;
+            placement.reward.terms.iter().any(|term| *term.metric == metric.id)
+                || rules.cool_downs.iter().any(|cool_down| *cool_down.metric == metric.id)
+                || rules.lease.iter().flat_map(|lease| &lease.ends_on).any(|id| **id == metric.id)
+        };
+        if !catalog.placements.values().any(used) {
             let description = format!("no reward uses metric {:?}: it is recorded, but not learned from", metric.id);
             warn(root.field("metrics").index(index), description);
         }

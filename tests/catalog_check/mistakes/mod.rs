@@ -1,6 +1,7 @@
 //! One mistake at a time in an otherwise valid catalog.
 
 mod deciding;
+mod keeping;
 mod placing;
 mod reading;
 mod selling;
@@ -50,6 +51,11 @@ fn offers_that_make_no_sense_are_refused() {
 fn placements_that_cannot_work_are_refused() {
     assert_cases(placing::PLACEMENTS, problems);
     assert_cases(placing::CONTEXT, problems);
+}
+
+#[test]
+fn what_cannot_be_kept_of_units_is_refused() {
+    assert_cases(keeping::UNITS, problems);
 }
 
 #[test]

@@ -1,0 +1,130 @@
+//! Leases: a decision stands for its unit, and is answered again instead of drawn again.
+
+use super::{
+    rules::UnitRules,
+    state::{DecisionBytes, HeldPrice, Lease, Limits, Offering, UnitState, UnitView},
+};
+use crate::engine::{
+    catalog::{OfferKind, Placement},
+    decide::{Decision, RankRequest},
+    instant::Instant,
+};
+use std::sync::Arc;
+
+/// Why a decision stands no longer, although its lease has not run out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HardStop {
+    /// An outcome that the catalog says ends it.
+    Taken,
+    /// The request is for another market.
+    MarketChanged,
+    /// One of its offers was paused, or taken out of the placement.
+    OfferStopped,
+}
+
+/// What of a lease stands for a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// The decision that drew the offers.
+    pub root: DecisionBytes,
+    /// Until when it stands.
+    pub until: Instant,
+    /// Arms of the placement by slot: those of the lease that may still be shown.
+    pub arms: Vec<usize>,
+}
+
+impl UnitView {
+    /// The lease that stands for a request, with those of its offers that are eligible: `eligible` says so of an arm.
+    /// `None` where there is no lease, where it has run out or was stopped, and where nothing of it may be shown.
+    #[must_use]
+    pub fn standing(
+        &self,
+        placement: &Placement,
+        request: &RankRequest,
+        eligible: impl Fn(usize) -> bool,
+        now: Instant,
+    ) -> Option<Standing> {
+        placement.unit_rules.lease.as_ref()?;
+        let lease = self.state.lease.as_ref().filter(|lease| lease.until > now)?;
+        if lease.hard_stop(placement, request).is_some() {
+            return None;
+        }
+        let indices = lease.offers.iter().filter_map(|id| placement.arm_index(id));
+        let arms: Vec<usize> = indices.filter(|&arm| eligible(arm)).take(request.slots as usize).collect();
+        let ends = |arm: usize| placement.arms[arm].offer.kind == OfferKind::None;
+        // Showing nothing stands where it was the whole decision, not where everything above it fell away.
+        let only_none = arms.iter().all(|&arm| ends(arm)) && lease.offers.len() > 1;
+        (!arms.is_empty() && !only_none).then_some(Standing { root: lease.root, until: lease.until, arms })
+    }
+}
+
+impl Lease {
+    /// What stops it for a request, if anything does.
+    #[must_use]
+    pub fn hard_stop(&self, placement: &Placement, request: &RankRequest) -> Option<HardStop> {
+        if self.ended {
+            return Some(HardStop::Taken);
+        }
+        if self.market != request.market {
+            return Some(HardStop::MarketChanged);
+        }
+        let stopped = |id| placement.arm_index(id).is_none_or(|arm| placement.arms[arm].offer.paused);
+        self.offers.iter().any(|id| stopped(id)).then_some(HardStop::OfferStopped)
+    }
+}
+
+/// What is kept of the unit once a decision is made; `None`: what was kept before, or nothing.
+///
+/// A decision that was drawn is counted under its caps and leased, and its prices hold. One that stands for another
+/// counts for nothing; where a price has fallen since, the lower one holds from now on.
+#[must_use]
+pub fn after(
+    view: &UnitView,
+    placement: &Placement,
+    market: Option<&Arc<str>>,
+    decision: &Decision,
+    id: DecisionBytes,
+    now: Instant,
+) -> Option<UnitState> {
+    let rules = &placement.unit_rules;
+    if view.limits != Limits::Counted {
+        return None;
+    }
+    let mut state = view.state.clone();
+    let drawn = || decision.slots.iter().map(|slot| decision.drawn(slot));
+    if decision.root.is_none() {
+        let offers = drawn().map(|arm| arm.offer_id.clone()).filter(|id| rules.is_capped(id)).collect();
+        let offering = Offering { at: now, offers };
+        if !offering.offers.is_empty() {
+            state.offered.insert(id, offering);
+        }
+        state.lease = decision.lease_until.filter(|_| !decision.slots.is_empty()).map(|until| Lease {
+            leased_at: now,
+            root: id,
+            until,
+            market: market.cloned(),
+            offers: drawn().map(|arm| arm.offer_id.clone()).collect(),
+            ended: false,
+        });
+    }
+    if let (Some(until), Some(market)) = (decision.lease_until, market) {
+        for arm in drawn() {
+            let offer = placement.arm_index(&arm.offer_id).map(|index| &placement.arms[index].offer);
+            let (Some(offer), Some(price)) = (offer, arm.price) else { continue };
+            let trial = offer.kind == OfferKind::Trial;
+            let held = HeldPrice { price: price.price, plan: offer.plan.clone(), trial, until };
+            state.hold((market.clone(), arm.offer_id.clone()), held);
+        }
+    }
+    (state != view.state).then(|| {
+        state.prune(rules, now);
+        state
+    })
+}
+
+/// Until when a decision that is drawn now stands; `None` where it does not.
+#[must_use]
+pub fn lease_until(rules: &UnitRules, view: &UnitView, now: Instant) -> Option<Instant> {
+    let lease = rules.lease.as_ref().filter(|_| view.limits == Limits::Counted)?;
+    Some(now.plus_s(lease.lease_s))
+}

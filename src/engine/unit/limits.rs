@@ -1,0 +1,148 @@
+//! Which offers a unit may not be offered for now: frequency caps, cool-downs, and prices that hold.
+
+use super::{
+    lease::Standing,
+    rules::UnitRules,
+    state::{HeldPrice, Limits, UnitState, UnitView},
+};
+use crate::engine::{
+    catalog::{Money, Offer, OfferKind, Placement, Price},
+    decide::RankRequest,
+    eligibility::{Exclusion, ExclusionReason},
+    instant::Instant,
+    objective,
+};
+use iso_currency::Currency;
+use std::sync::Arc;
+
+/// What may be shown to a unit.
+pub struct Allowed {
+    /// Indices of the placement's arms, ascending.
+    pub eligible: Vec<usize>,
+    /// The other candidates, by offer id.
+    pub exclusions: Vec<Exclusion>,
+    /// The lease that stands, of which every arm is eligible.
+    pub standing: Option<Standing>,
+}
+
+/// Takes from what is eligible otherwise what the unit may not be shown for now. The offers of a lease that stands were
+/// counted when they were drawn: caps and prices that hold do not touch them.
+#[must_use]
+pub fn allow(
+    placement: &Placement,
+    request: &RankRequest,
+    view: &UnitView,
+    (mut eligible, mut exclusions): (Vec<usize>, Vec<Exclusion>),
+    now: Instant,
+) -> Allowed {
+    let rules = &placement.unit_rules;
+    if !rules.keep_anything() {
+        return Allowed { eligible, exclusions, standing: None };
+    }
+    let offer = |arm: usize| &placement.arms[arm].offer;
+    let may_stand =
+        |arm: usize| eligible.binary_search(&arm).is_ok() && view.refusal(rules, &offer(arm).id, now).is_none();
+    let standing = view.standing(placement, request, may_stand, now);
+    let stands = |arm: &usize| standing.as_ref().is_some_and(|standing| standing.arms.contains(arm));
+    let before = exclusions.len();
+    eligible.retain(|arm| {
+        let objection =
+            if stands(arm) { None } else { view.objection(rules, offer(*arm), request.market.as_deref(), now) };
+        exclusions.extend(objection.map(|reason| Exclusion::new(offer(*arm).id.clone(), reason)));
+        objection.is_none()
+    });
+    if exclusions.len() > before {
+        exclusions.sort_unstable_by(|a, b| a.offer_id.cmp(&b.offer_id));
+    }
+    Allowed { eligible, exclusions, standing }
+}
+
+impl UnitView {
+    /// Why the unit may not be offered this for now, if it may not.
+    #[must_use]
+    pub fn objection(
+        &self,
+        rules: &UnitRules,
+        offer: &Offer,
+        market: Option<&str>,
+        now: Instant,
+    ) -> Option<ExclusionReason> {
+        self.cap(rules, &offer.id, now)
+            .or_else(|| self.refusal(rules, &offer.id, now))
+            .or_else(|| self.state.is_dearer(offer, market, now).then_some(ExclusionReason::PriceHeld))
+    }
+
+    fn cap(&self, rules: &UnitRules, offer_id: &str, now: Instant) -> Option<ExclusionReason> {
+        let mut caps = rules.caps.iter().filter(|cap| cap.covers(offer_id));
+        match self.limits {
+            Limits::Ignored => None,
+            Limits::Counted => caps
+                .any(|cap| {
+                    let within = self.state.offered.values().filter(|offering| offering.at.plus_s(cap.window_s) > now);
+                    within.filter(|offering| offering.offers.iter().any(|id| cap.covers(id))).count()
+                        >= cap.max as usize
+                })
+                .then_some(ExclusionReason::Capped),
+            Limits::Uncounted | Limits::Skipped => caps.next().map(|_| ExclusionReason::LimitUnchecked),
+        }
+    }
+
+    /// Why a refusal keeps the unit from being offered this, if one does.
+    #[must_use]
+    pub fn refusal(&self, rules: &UnitRules, offer_id: &str, now: Instant) -> Option<ExclusionReason> {
+        let mut cool_downs = rules.cool_downs.iter().filter(|cool_down| cool_down.covers(offer_id));
+        match self.limits {
+            Limits::Ignored => None,
+            Limits::Skipped => cool_downs.next().map(|_| ExclusionReason::LimitUnchecked),
+            Limits::Counted | Limits::Uncounted => cool_downs
+                .any(|cool_down| {
+                    let mut refusals = self.state.refusals.iter();
+                    refusals.any(|((metric, refused), refusal)| {
+                        *metric == cool_down.metric
+                            && cool_down.covers(refused)
+                            && refusal.at.plus_s(cool_down.for_s) > now
+                    })
+                })
+                .then_some(ExclusionReason::CoolingDown),
+        }
+    }
+}
+
+impl UnitState {
+    /// The offer's price in a market, or the lower one that holds for this unit.
+    #[must_use]
+    pub fn price(&self, offer: &Offer, market: Option<&str>, now: Instant) -> Option<Price> {
+        let price = objective::price(offer, market)?;
+        let own = self.holding(market, price.price.currency, now).find(|(id, _)| *id == &offer.id);
+        let amount_minor = own.map_or(i64::MAX, |(_, held)| held.price.amount_minor).min(price.price.amount_minor);
+        Some(Price { price: Money { amount_minor, ..price.price }, ..price })
+    }
+
+    /// Whether the offer costs more than the unit was last told that its plan costs. Trials are compared with trials
+    /// alone: their price is not the plan's. An offer with a price of its own that holds costs no more than that.
+    fn is_dearer(&self, offer: &Offer, market: Option<&str>, now: Instant) -> bool {
+        let Some(Price { price, .. }) = objective::price(offer, market) else { return false };
+        if self.holding(market, price.currency, now).any(|(id, _)| *id == offer.id) {
+            return false;
+        }
+        let trial = offer.kind == OfferKind::Trial;
+        let of_plan = self
+            .holding(market, price.currency, now)
+            .filter(|(_, held)| held.plan == offer.plan && held.trial == trial);
+        of_plan.map(|(_, held)| held.price.amount_minor).min().is_some_and(|lowest| price.amount_minor > lowest)
+    }
+
+    /// The prices that hold in a market and currency, by offer.
+    fn holding(
+        &self,
+        market: Option<&str>,
+        currency: Currency,
+        now: Instant,
+    ) -> impl Iterator<Item = (&Arc<str>, &HeldPrice)> {
+        let holds = move |held_in: &str, held: &HeldPrice| {
+            Some(held_in) == market && held.until > now && held.price.currency == currency
+        };
+        let all = self.held.iter().filter(move |((held_in, _), held)| holds(held_in, held));
+        all.map(|((_, offer_id), held)| (offer_id, held))
+    }
+}

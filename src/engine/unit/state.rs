@@ -1,0 +1,301 @@
+//! What is kept of a unit at a placement, and how two such states become one.
+
+use super::rules::{UnitRules, WhenUnknown};
+use crate::engine::{catalog::Money, instant::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// A decision's id as bytes.
+pub type DecisionBytes = [u8; 20];
+/// Keyed hash of a unit's id.
+pub type UnitKey = [u8; 16];
+
+/// How long it is kept that units belong to one person: 400 days in seconds, as long as anything can be reported.
+pub const LINK_S: u64 = 400 * 24 * 60 * 60;
+
+/// Everything that is kept of a unit at a placement.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UnitState {
+    /// The decision that stands.
+    pub lease: Option<Lease>,
+    /// Prices that hold, by market and offer.
+    pub held: BTreeMap<(Arc<str>, Arc<str>), HeldPrice>,
+    /// What was offered under a frequency cap, by decision.
+    pub offered: BTreeMap<DecisionBytes, Offering>,
+    /// The latest refusals, by metric and offer.
+    pub refusals: BTreeMap<(Arc<str>, Arc<str>), Refusal>,
+    /// Units that this one goes on from, and since when.
+    pub origins: BTreeMap<UnitKey, Instant>,
+    /// Units that go on from this one, and since when.
+    pub heirs: BTreeMap<UnitKey, Instant>,
+}
+
+/// A decision that stands for its unit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lease {
+    /// When it was decided.
+    pub leased_at: Instant,
+    /// The decision that drew the offers.
+    pub root: DecisionBytes,
+    /// The first instant at which it stands no more.
+    pub until: Instant,
+    /// The market that its prices are of.
+    pub market: Option<Arc<str>>,
+    /// The offers by slot.
+    pub offers: Vec<Arc<str>>,
+    /// Whether it was taken: it stands no more, its prices still hold.
+    pub ended: bool,
+}
+
+/// A price that an offer does not rise above.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeldPrice {
+    /// The lowest that was offered.
+    pub price: Money,
+    /// The offer's plan.
+    pub plan: String,
+    /// Whether the offer is a trial, whose price says nothing of the plan's.
+    pub trial: bool,
+    /// The first instant at which it holds no more.
+    pub until: Instant,
+}
+
+/// What one decision offered under a frequency cap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offering {
+    /// When.
+    pub at: Instant,
+    /// The offers.
+    pub offers: BTreeSet<Arc<str>>,
+}
+
+/// That an offer was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Refusal {
+    /// When.
+    pub at: Instant,
+    /// The decision that it was reported on.
+    pub decision: DecisionBytes,
+}
+
+/// What deciding sees of a unit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UnitView {
+    /// As read; nothing where it could not be.
+    pub state: UnitState,
+    /// How limits are held.
+    pub limits: Limits,
+}
+
+/// How frequency caps and cool-downs are held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Limits {
+    /// By what was read; what is offered is counted in the step that logs it.
+    #[default]
+    Counted,
+    /// By what was read, and nothing under a cap is offered: others were counting at the same time.
+    Uncounted,
+    /// Nothing was read: nothing under a cap or cool-down is offered.
+    Skipped,
+    /// Nothing was read: caps and cool-downs do not count.
+    Ignored,
+}
+
+impl UnitView {
+    /// What deciding sees where nothing could be read.
+    #[must_use]
+    pub fn unknown(rules: &UnitRules) -> Self {
+        let limits = match rules.when_unknown {
+            WhenUnknown::Skip => Limits::Skipped,
+            WhenUnknown::Ignore => Limits::Ignored,
+        };
+        Self { state: UnitState::default(), limits }
+    }
+
+    /// Whether nothing was read.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.limits, Limits::Skipped | Limits::Ignored)
+    }
+}
+
+impl UnitState {
+    /// Takes in what is kept of another unit of the same person. Of two leases the later drawn stands, and the prices
+    /// of both hold.
+    pub fn merge(&mut self, other: &Self) {
+        self.lease = match (self.lease.take(), other.lease.clone()) {
+            (Some(mine), Some(theirs)) => Some(mine.later(theirs)),
+            (mine, theirs) => mine.or(theirs),
+        };
+        for (key, price) in &other.held {
+            self.hold(key.clone(), price.clone());
+        }
+        for (decision, offering) in &other.offered {
+            let mine = self.offered.entry(*decision).or_insert_with(|| offering.clone());
+            mine.at = mine.at.max(offering.at);
+            mine.offers.extend(offering.offers.iter().cloned());
+        }
+        for (key, refusal) in &other.refusals {
+            let mine = self.refusals.entry(key.clone()).or_insert(*refusal);
+            *mine = (*mine).max(*refusal);
+        }
+        for (mine, theirs) in [(&mut self.origins, &other.origins), (&mut self.heirs, &other.heirs)] {
+            for (unit, since) in theirs {
+                let mine = mine.entry(*unit).or_insert(*since);
+                *mine = (*mine).max(*since);
+            }
+        }
+    }
+
+    /// Lets a price hold, at the lower of this and one that holds already, until the later of both.
+    pub fn hold(&mut self, key: (Arc<str>, Arc<str>), price: HeldPrice) {
+        match self.held.get_mut(&key) {
+            Some(mine) => mine.join(&price),
+            None => drop(self.held.insert(key, price)),
+        }
+    }
+
+    /// Drops what means nothing any more at `now`.
+    pub fn prune(&mut self, rules: &UnitRules, now: Instant) {
+        self.lease = self.lease.take().filter(|lease| lease.until > now);
+        self.held.retain(|_, price| price.until > now);
+        self.offered.retain(|_, offering| offering.at.plus_s(rules.longest_window_s()) > now);
+        self.refusals.retain(|(metric, _), refusal| refusal.at.plus_s(rules.longest_cool_down_s(metric)) > now);
+        self.origins.retain(|_, since| since.plus_s(LINK_S) > now);
+        self.heirs.retain(|_, since| since.plus_s(LINK_S) > now);
+    }
+
+    /// When all of it will mean nothing; `None`: it means nothing at all.
+    #[must_use]
+    pub fn expires_at(&self, rules: &UnitRules) -> Option<Instant> {
+        let lease = self.lease.iter().map(|lease| lease.until);
+        let held = self.held.values().map(|price| price.until);
+        let offered = self.offered.values().map(|offering| offering.at.plus_s(rules.longest_window_s()));
+        let refused = self.refusals.iter();
+        let refused = refused.map(|((metric, _), refusal)| refusal.at.plus_s(rules.longest_cool_down_s(metric)));
+        let links = self.origins.values().chain(self.heirs.values()).map(|since| since.plus_s(LINK_S));
+        lease.chain(held).chain(offered).chain(refused).chain(links).max()
+    }
+}
+
+impl Lease {
+    /// Of two leases the later drawn; of two copies of one, what either knows.
+    fn later(self, other: Self) -> Self {
+        if (self.leased_at, self.root) == (other.leased_at, other.root) {
+            return Self {
+                until: self.until.max(other.until),
+                ended: self.ended || other.ended,
+                market: self.market.max(other.market),
+                offers: self.offers.max(other.offers),
+                ..other
+            };
+        }
+        if (self.leased_at, self.root) > (other.leased_at, other.root) { self } else { other }
+    }
+}
+
+impl HeldPrice {
+    fn join(&mut self, other: &Self) {
+        let order = |price: &Self| (price.price.amount_minor, price.price.currency.code());
+        if order(other) < order(self) {
+            self.price = other.price;
+        }
+        if other.plan > self.plan {
+            self.plan.clone_from(&other.plan);
+        }
+        self.trial |= other.trial;
+        self.until = self.until.max(other.until);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use iso_currency::Currency;
+    use proptest::{
+        collection::{btree_map, btree_set, vec},
+        option,
+        prelude::{Strategy, any, proptest},
+    };
+
+    fn id(text: &'static str) -> impl Strategy<Value = Arc<str>> {
+        proptest::sample::select(text.split(' ').map(Arc::<str>::from).collect::<Vec<_>>())
+    }
+
+    fn at() -> impl Strategy<Value = Instant> {
+        (0..5_i64).prop_map(Instant::from_ms)
+    }
+
+    fn decision() -> impl Strategy<Value = DecisionBytes> {
+        (0..3_u8).prop_map(|byte| [byte; 20])
+    }
+
+    fn leases() -> impl Strategy<Value = Lease> {
+        (at(), decision(), at(), option::of(id("SE DE")), vec(id("a b c"), 0..3), any::<bool>()).prop_map(
+            |(leased_at, root, until, market, offers, ended)| Lease { leased_at, root, until, market, offers, ended },
+        )
+    }
+
+    fn held_prices() -> impl Strategy<Value = HeldPrice> {
+        (0..4_i64, id("basic premium"), any::<bool>(), at()).prop_map(|(amount_minor, plan, trial, until)| HeldPrice {
+            price: Money { currency: Currency::EUR, amount_minor },
+            plan: plan.to_string(),
+            trial,
+            until,
+        })
+    }
+
+    fn states() -> impl Strategy<Value = UnitState> {
+        let offerings = (at(), btree_set(id("a b c"), 0..3)).prop_map(|(at, offers)| Offering { at, offers });
+        let refusals = (at(), decision()).prop_map(|(at, decision)| Refusal { at, decision });
+        let links = || btree_map((0..3_u8).prop_map(|byte| [byte; 16]), at(), 0..3);
+        (
+            option::of(leases()),
+            btree_map((id("SE DE"), id("a b")), held_prices(), 0..3),
+            btree_map(decision(), offerings, 0..3),
+            btree_map((id("m n"), id("a b")), refusals, 0..3),
+            links(),
+            links(),
+        )
+            .prop_map(|(lease, held, offered, refusals, origins, heirs)| UnitState {
+                lease,
+                held,
+                offered,
+                refusals,
+                origins,
+                heirs,
+            })
+    }
+
+    fn merged(states: &[&UnitState]) -> UnitState {
+        let mut merged = UnitState::default();
+        states.iter().for_each(|state| merged.merge(state));
+        merged
+    }
+
+    proptest! {
+        #[test]
+        fn states_merge_in_any_order_any_number_of_times(a in states(), b in states(), c in states()) {
+            let expected = merged(&[&a, &b, &c]);
+            for order in [[&c, &b, &a, &b], [&b, &c, &a, &a], [&a, &c, &b, &c]] {
+                assert_eq!(merged(&order), expected);
+            }
+            assert_eq!(merged(&[&a, &merged(&[&b, &c])]), expected);
+            assert_eq!(merged(&[&a]), a);
+        }
+
+        #[test]
+        fn what_is_pruned_meant_nothing_and_what_is_left_expires_later(state in states(), now in at()) {
+            let mut pruned = state.clone();
+            let rules = UnitRules::default();
+            pruned.prune(&rules, now);
+            assert_eq!(pruned.expires_at(&rules).is_none(), pruned == UnitState::default());
+            assert!(pruned.expires_at(&rules).is_none_or(|expires_at| expires_at > now));
+            let mut again = pruned.clone();
+            again.prune(&rules, now);
+            assert_eq!(again, pruned);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What is kept of units: read before deciding, replaced in the step that logs the decision, and brought in line with
+//! what is reported on it. Placements that keep nothing pay nothing.
+
+use super::{Result, Service, pseudonym::partition_of, serving::ServedPlacement, validate::RankCommand};
+use crate::{
+    engine::{
+        instant::Instant,
+        ledger::Ledger,
+        unit::{
+            lease,
+            rules::UnitRules,
+            state::{DecisionBytes, Limits, UnitKey, UnitState, UnitView},
+        },
+    },
+    log::{
+        record::{DecisionRecord, LogRecord},
+        unit_codec::{decode_unit_state, encode_unit_state},
+    },
+    store::{ChangeOutcome, DecisionAppend, DocumentChange, DocumentKey, LogId, StoreError, StoredDocument},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How many races a request may lose; then it is decided without anything that others may be counting.
+pub(super) const RACES_MAX: u32 = 2;
+/// How often a report may lose a race for a document; every race has a winner, so this many losses mean a fault.
+const REPORT_RACES_MAX: usize = 1000;
+
+/// A unit at a placement.
+pub(super) struct Unit {
+    /// Keyed hash of its id.
+    pub(super) key: UnitKey,
+    /// The log of its partition.
+    pub(super) log: LogId,
+}
+
+impl Unit {
+    fn document(&self) -> DocumentKey {
+        DocumentKey::Unit { log: self.log, unit: self.key }
+    }
+}
+
+/// What was read of a unit.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// For deciding.
+    pub(super) view: UnitView,
+    version: Option<u64>,
+}
+
+/// A decision on which something was reported, and the units whose documents it may concern.
+pub(super) struct Settled {
+    pub(super) decision: DecisionBytes,
+    pub(super) ledger: Ledger,
+    pub(super) units: BTreeSet<(LogId, UnitKey)>,
+}
+
+impl Service {
+    /// The unit that a request is of.
+    pub(super) fn unit_of(&self, command: &RankCommand, served: &ServedPlacement) -> Unit {
+        let unit_id = if command.unit_id.is_empty() { &command.user_id } else { &command.unit_id };
+        let key = self.pseudonyms.unit(unit_id);
+        let log = served.log(partition_of(&key, served.snapshot.placement.partitions));
+        Unit { key, log }
+    }
+
+    /// What is kept of a unit, for a request that has lost this many races.
+    pub(super) async fn kept(&self, served: &ServedPlacement, unit: &Unit, races_lost: u32) -> Result<Kept> {
+        let rules = &served.snapshot.placement.unit_rules;
+        if !rules.keep_anything() {
+            return Ok(Kept::default());
+        }
+        let found = match self.in_time(unit.log, self.store.documents(&[unit.document()])).await {
+            Ok(found) => found.into_iter().next().flatten(),
+            Err(error) if error.is_transient() => {
+                return Ok(Kept { view: UnitView::unknown(rules), version: None });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let limits = if races_lost < RACES_MAX { Limits::Counted } else { Limits::Uncounted };
+        let version = found.as_ref().map(|document| document.version);
+        Ok(Kept { view: UnitView { state: decode(found)?, limits }, version })
+    }
+
+    /// How the unit's document changes with a decision.
+    pub(super) fn document_after(
+        &self,
+        served: &ServedPlacement,
+        unit: &Unit,
+        kept: &Kept,
+        record: &DecisionRecord,
+    ) -> Option<DocumentChange> {
+        let placement = &served.snapshot.placement;
+        if !placement.unit_rules.keep_anything() {
+            return None;
+        }
+        let (id, now) = (*record.id.as_bytes(), record.decided_at);
+        let market = record.market.as_ref();
+        let after = lease::after(&record.user.unit, placement, market, &record.decision, id, now)?;
+        Some(self.change((unit.document(), kept.version), &after, &placement.unit_rules, now))
+    }
+
+    /// Replaces a document; removes it where there is nothing to keep.
+    pub(super) fn change(
+        &self,
+        (key, from_version): (DocumentKey, Option<u64>),
+        state: &UnitState,
+        rules: &UnitRules,
+        now: Instant,
+    ) -> DocumentChange {
+        let expires_at = state.expires_at(rules);
+        DocumentChange {
+            key,
+            from_version,
+            version: self.clock.random(),
+            content: expires_at.map(|_| encode_unit_state(state)),
+            changed_at: now,
+            expires_at: expires_at.unwrap_or(now),
+        }
+    }
+
+    /// Takes a decision into its unit's document that was made from it and could only be logged later. What the unit has
+    /// been offered meanwhile counts as well: the two merge.
+    pub(super) async fn count_spooled(&self, append: &DecisionAppend) -> Result<(), StoreError> {
+        let serving = self.serving();
+        let served = serving.placements.values().find(|served| served.number == append.log.placement);
+        let Some(placement) = served.map(|served| &served.snapshot.placement) else { return Ok(()) };
+        if !placement.unit_rules.keep_anything() {
+            return Ok(());
+        }
+        let Ok(LogRecord::Decision(record)) = LogRecord::decode(&append.record) else { return Ok(()) };
+        let (view, now) = (&record.user.unit, record.decided_at);
+        let market = record.market.as_ref();
+        let Some(counted) = lease::after(view, placement, market, &record.decision, append.decision, now) else {
+            return Ok(());
+        };
+        let key = DocumentKey::Unit { log: append.log, unit: record.unit_key };
+        for _ in 0..REPORT_RACES_MAX {
+            let found = self.store.documents(&[key]).await?.into_iter().next().flatten();
+            let version = found.as_ref().map(|document| document.version);
+            let mut state = decode(found).map_err(|error| StoreError::Corrupt { reason: error.to_string() })?;
+            state.merge(&counted);
+            state.prune(&placement.unit_rules, self.clock.now());
+            let change = self.change((key, version), &state, &placement.unit_rules, self.clock.now());
+            if self.store.change_documents(vec![change]).await? == [ChangeOutcome::Changed] {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Unavailable { reason: format!("a document was changed {REPORT_RACES_MAX} times in a row") })
+    }
+
+    /// Brings documents in line with what was reported, those of units that go on from these included.
+    ///
+    /// After the ledgers, in steps of its own: a report that is acknowledged has been taken in here as well, and one that
+    /// failed in between is sent again and comes here as a duplicate.
+    pub(super) async fn settle_units(&self, settled: Vec<Settled>, now: Instant) -> Result<()> {
+        for Settled { decision, ledger, units } in settled {
+            let mut pending = units;
+            let mut done = BTreeSet::new();
+            for _ in 0..REPORT_RACES_MAX {
+                if pending.is_empty() {
+                    break;
+                }
+                let (moved, heirs) = self.settle_once(&pending, decision, &ledger, now).await?;
+                done.extend(pending.difference(&moved).copied());
+                pending = heirs.difference(&done).copied().chain(moved).collect();
+            }
+            if !pending.is_empty() {
+                let reason = format!("reports of one unit lost {REPORT_RACES_MAX} races in a row; send them again");
+                return Err(StoreError::Unavailable { reason }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the units whose documents moved, and those that go on from the others.
+    async fn settle_once(
+        &self,
+        units: &BTreeSet<(LogId, UnitKey)>,
+        decision: DecisionBytes,
+        ledger: &Ledger,
+        now: Instant,
+    ) -> Result<(BTreeSet<(LogId, UnitKey)>, BTreeSet<(LogId, UnitKey)>)> {
+        let serving = self.serving();
+        let by_number: BTreeMap<u16, _> = serving.placements.values().map(|served| (served.number, served)).collect();
+        let document = |&(log, unit): &(LogId, UnitKey)| DocumentKey::Unit { log, unit };
+        let keys: Vec<_> = units.iter().map(document).collect();
+        let found = self.store.documents(&keys).await?;
+        let (mut changing, mut changes, mut heirs) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for (&(log, unit), found) in units.iter().zip(found) {
+            // A placement that has left the catalog keeps nothing any more.
+            let Some(served) = by_number.get(&log.placement) else { continue };
+            let placement = &served.snapshot.placement;
+            let version = found.as_ref().map(|document| document.version);
+            let before = decode(found)?;
+            let mut after = before.clone();
+            after.settle(&placement.unit_rules, decision, ledger, now);
+            heirs.extend(after.heirs.keys().map(|heir| (served.log(partition_of(heir, placement.partitions)), *heir)));
+            if after != before {
+                let key = DocumentKey::Unit { log, unit };
+                changing.push((log, unit));
+                changes.push(self.change((key, version), &after, &placement.unit_rules, now));
+            }
+        }
+        let outcomes = if changes.is_empty() { Vec::new() } else { self.store.change_documents(changes).await? };
+        let moved = changing.into_iter().zip(outcomes).filter(|(_, outcome)| *outcome == ChangeOutcome::Moved);
+        Ok((moved.map(|(unit, _)| unit).collect(), heirs))
+    }
+}
+
+/// The state in a document.
+pub(super) fn decode(found: Option<StoredDocument>) -> Result<UnitState> {
+    Ok(found.map(|document| decode_unit_state(&document.content)).transpose()?.unwrap_or_default())
+}

@@ -1,0 +1,113 @@
+//! What is kept of units: caps, cool-downs and leases.
+
+use super::Case;
+
+pub(super) const UNITS: &[Case] = &[
+    (
+        "{ tags: [retention], max: 2",
+        "{ tags: [retention], max: 0",
+        "placements[0].frequency_caps[0].max",
+        "max: 0",
+        "is 0, must be from 1 to 100",
+    ),
+    (
+        "{ tags: [retention], max: 2",
+        "{ tags: [retention], max: 101",
+        "placements[0].frequency_caps[0].max",
+        "max: 101",
+        "is 101, must be from 1 to 100",
+    ),
+    (
+        "window_s: 2592000 }",
+        "window_s: 0 }",
+        "placements[0].frequency_caps[0].window_s",
+        "window_s: 0",
+        "is 0, must be from 1 to 34560000",
+    ),
+    (
+        "{ tags: [retention], max: 2",
+        "{ max: 2",
+        "placements[0].frequency_caps[0].offers",
+        "max: 2",
+        "is missing, and so are tags: say which offers of the placement",
+    ),
+    (
+        "{ tags: [retention], max: 2",
+        "{ tags: [retentoin], max: 2",
+        "placements[0].frequency_caps[0].tags[0]",
+        "retentoin",
+        "which is no tag of this placement's offers (did you mean \"retention\"?)",
+    ),
+    (
+        "{ tags: [retention], max: 2",
+        "{ tags: [retention, retention], max: 2",
+        "placements[0].frequency_caps[0].tags[1]",
+        "retention",
+        "which placements[0].frequency_caps[0].tags[0] is already",
+    ),
+    (
+        "{ offers: [trial-30-days-card], max: 3",
+        "{ offers: [trial-30-days], max: 3",
+        "placements[0].frequency_caps[1].offers[0]",
+        "trial-30-days",
+        "which is no offer of this placement (did you mean \"trial-7-days\"?)",
+    ),
+    (
+        "{ offers: [trial-30-days-card], max: 3",
+        "{ offers: [upgrade-to-family], max: 3",
+        "placements[0].frequency_caps[1].offers[0]",
+        "upgrade-to-family",
+        "which is no offer of this placement",
+    ),
+    (
+        "{ offers: [trial-30-days-card], max: 3",
+        "{ offers: [none], max: 3",
+        "placements[0].frequency_caps[1].offers[0]",
+        "none",
+        "of kind NONE: showing nothing is never held back",
+    ),
+    (
+        "{ metric: dismissal, tags",
+        "{ metric: dismisal, tags",
+        "placements[1].cool_downs[0].metric",
+        "dismisal",
+        "which is no metric (did you mean \"dismissal\"?)",
+    ),
+    (
+        "{ metric: dismissal, tags",
+        "{ tags",
+        "placements[1].cool_downs[0].metric",
+        "tags: [upgrade]",
+        "is missing: name a metric",
+    ),
+    (
+        "for_s: 604800 }",
+        "for_s: 34560001 }",
+        "placements[1].cool_downs[0].for_s",
+        "for_s",
+        "is 34560001, must be from 1 to 34560000",
+    ),
+    (
+        "lease_s: 3600",
+        "lease_s: 86401",
+        "placements[1].lease_s",
+        "lease_s",
+        "is 86401, must be at most attribution_window_s, 86400",
+    ),
+    ("lease_s: 3600", "lease_s: 0", "placements[1].lease_s", "lease_s", "is 0, must be from 1 to 34560000"),
+    (
+        "lease_ends_on: [revenue]",
+        "lease_ends_on: [reveneu]",
+        "placements[1].lease_ends_on[0]",
+        "reveneu",
+        "which is no metric (did you mean \"revenue\"?)",
+    ),
+    (
+        "lease_s: 3600\n",
+        "\n",
+        "placements[1].lease_ends_on",
+        "lease_ends_on",
+        "is set, but the placement has no lease to end: set lease_s as well",
+    ),
+    ("when_state_unknown: IGNORE", "when_state_unknown: SKIPP", "placements[1].when_state_unknown", "SKIPP", "SKIP"),
+];

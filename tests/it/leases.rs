@@ -1,0 +1,272 @@
+//! A decision stands for its unit for a while: the same offers, at the same prices or lower ones.
+
+use crate::common::{TestServer, conversion, offer_mut, placement_mut, request, shop, slate};
+use offer_ranker::proto::{self, Catalog, ExclusionReason, FeedbackCode, Flag, Outcome, RankRequest, RankResponse};
+use tokio::task::JoinSet;
+
+/// How long decisions of the tests' catalogs stand.
+const LEASE_S: u32 = 600;
+
+/// `shop.yaml` with leases at `paywall` and `banner`.
+fn leasing() -> Catalog {
+    let mut catalog = shop();
+    for placement in ["paywall", "banner"] {
+        placement_mut(&mut catalog, placement).lease_s = Some(LEASE_S.into());
+    }
+    catalog
+}
+
+/// The same, with an offer's price in Sweden.
+fn priced(offer: &str, amount_minor: i64) -> Catalog {
+    let mut catalog = leasing();
+    let price = offer_mut(&mut catalog, offer).prices.get_mut("SE").expect("the offer is sold in Sweden");
+    price.price.as_mut().expect("a price").amount_minor = amount_minor;
+    price.list_price = None;
+    catalog
+}
+
+async fn start() -> TestServer {
+    TestServer::start_with(leasing()).await
+}
+
+fn is_leased(response: &RankResponse) -> bool {
+    let flagged = response.flags().any(|flag| flag == Flag::Leased);
+    assert_eq!(flagged, !response.root_decision_id.is_empty(), "a repeat names its root: {response:?}");
+    flagged
+}
+
+/// Offers with their prices in minor units.
+fn prices(response: &RankResponse) -> Vec<(&str, i64)> {
+    let price = |offer: &'_ proto::RankedOffer| offer.price.as_ref().map_or(0, |price| price.amount_minor);
+    response.offers.iter().map(|offer| (offer.offer_id.as_str(), price(offer))).collect()
+}
+
+fn reason_of(response: &RankResponse, offer: &str) -> Option<ExclusionReason> {
+    response.exclusions.iter().find(|exclusion| exclusion.offer_id == offer).map(proto::Exclusion::reason)
+}
+
+fn german(user: &str) -> RankRequest {
+    RankRequest { market: "DE".to_owned(), ..request("banner", user) }
+}
+
+#[tokio::test]
+async fn a_decision_stands_until_its_lease_runs_out() {
+    let server = start().await;
+    let root = server.rank(request("paywall", "anna")).await;
+    assert!(!is_leased(&root));
+    let until = root.lease_until.expect("a decision tells until when it stands");
+    assert_eq!(until.seconds - root.decided_at.unwrap().seconds, i64::from(LEASE_S));
+    let mut ids = vec![root.decision_id.clone()];
+    for _ in 0..10 {
+        server.clock.advance_s(LEASE_S / 10 - 1);
+        let repeat = server.rank(request("paywall", "anna")).await;
+        assert!(is_leased(&repeat));
+        assert_eq!((&repeat.root_decision_id, repeat.lease_until), (&root.decision_id, Some(until)));
+        assert_eq!(prices(&repeat), prices(&root));
+        assert!(repeat.offers.iter().all(|offer| offer.propensity.total_cmp(&1.0).is_eq()), "nothing was drawn");
+        ids.push(repeat.decision_id);
+    }
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 11, "every answer has an id of its own");
+    server.clock.advance_s(10);
+    let next = server.rank(request("paywall", "anna")).await;
+    assert!(!is_leased(&next) && next.lease_until != Some(until));
+    assert!(!is_leased(&server.rank(request("paywall", "berta")).await), "a lease is one unit's");
+    server.assert_audit_equal().await;
+}
+
+#[tokio::test]
+async fn a_price_that_falls_falls_at_once_and_one_that_rises_waits() {
+    let server = start().await;
+    let root = server.rank(request("banner", "anna")).await;
+    assert_eq!(prices(&root), [("yearly", 99_000), ("monthly", 11_900), ("trial", 0)]);
+    let mut repeats = Vec::new();
+    for (catalog_price, leased) in [(12_900, 11_900), (10_900, 10_900), (11_500, 10_900), (9_900, 9_900)] {
+        server.apply(priced("monthly", catalog_price)).await;
+        let repeat = server.rank(request("banner", "anna")).await;
+        assert!(is_leased(&repeat));
+        assert_eq!(prices(&repeat), [("yearly", 99_000), ("monthly", leased), ("trial", 0)], "at {catalog_price}");
+        repeats.push((repeat, leased));
+    }
+    // What a checkout is about to charge is what that answer said, whatever was answered since.
+    for (repeat, leased) in repeats {
+        let decision = server.decision(&repeat.decision_id).await.decision.expect("a decision");
+        assert_eq!(prices(&decision)[1], ("monthly", leased));
+        assert_eq!(decision.lease_until, root.lease_until);
+        assert_eq!(decision.root_decision_id, root.decision_id);
+    }
+    server.clock.advance_s(LEASE_S);
+    server.apply(priced("monthly", 12_900)).await;
+    let next = server.rank(request("banner", "anna")).await;
+    assert_eq!(prices(&next)[1], ("monthly", 12_900), "a price holds while its lease lasts");
+}
+
+#[tokio::test]
+async fn an_offer_that_may_not_be_shown_any_more_is_dropped_and_the_others_stand() {
+    let server = start().await;
+    let root = server.rank(request("banner", "anna")).await;
+    let mut catalog = leasing();
+    let ends_at = Some(prost_types::Timestamp { seconds: 0, nanos: 0 });
+    offer_mut(&mut catalog, "yearly").validity = Some(proto::Validity { starts_at: None, ends_at });
+    server.apply(catalog).await;
+    let repeat = server.rank(request("banner", "anna")).await;
+    assert!(is_leased(&repeat));
+    assert_eq!(slate(&repeat), ["monthly", "trial"]);
+    assert_eq!(reason_of(&repeat, "yearly"), Some(ExclusionReason::Ended));
+    // The slots of the repeat are its own; what is reported on them belongs to the same offers of the root.
+    assert_eq!(server.expose(&root.decision_id, &[1]).await, FeedbackCode::Recorded);
+    assert_eq!(server.expose(&repeat.decision_id, &[1]).await, FeedbackCode::Recorded);
+    assert_eq!(server.expose(&repeat.decision_id, &[3]).await, FeedbackCode::Invalid);
+    let whole = Outcome { offer_id: String::new(), ..conversion("o1", &repeat) };
+    assert_eq!(server.report(whole).await, FeedbackCode::Recorded);
+    let slots = server.decision(&root.decision_id).await.slots;
+    let told: Vec<_> = slots.iter().map(|slot| (slot.offer_id.as_str(), slot.shown, slot.totals.len())).collect();
+    assert_eq!(told, [("yearly", true, 0), ("monthly", true, 1), ("trial", false, 0)]);
+    let of_repeat = server.decision(&repeat.decision_id).await.slots;
+    assert_eq!(of_repeat.iter().map(|slot| slot.offer_id.as_str()).collect::<Vec<_>>(), ["monthly", "trial"]);
+    server.assert_audit_equal().await;
+}
+
+#[tokio::test]
+async fn a_lease_of_which_nothing_may_be_shown_is_drawn_again() {
+    let server = start().await;
+    let asked = RankRequest { candidate_offer_ids: vec!["yearly".to_owned()], ..request("banner", "anna") };
+    assert_eq!(slate(&server.rank(asked).await), ["yearly"]);
+    let others = vec!["monthly".to_owned(), "none".to_owned()];
+    let next = server.rank(RankRequest { candidate_offer_ids: others, ..request("banner", "anna") }).await;
+    assert!(!is_leased(&next));
+    assert_eq!(slate(&next), ["monthly", "none"]);
+    assert!(is_leased(&server.rank(request("banner", "anna")).await), "the new decision stands");
+}
+
+#[tokio::test]
+async fn a_taken_offer_ends_the_lease_and_its_price_still_holds() {
+    let server = start().await;
+    let root = server.rank(request("banner", "anna")).await;
+    let repeat = server.rank(request("banner", "anna")).await;
+    assert_eq!(server.report(conversion("o1", &repeat)).await, FeedbackCode::Recorded);
+    let mut catalog = priced("monthly", 12_900);
+    offer_mut(&mut catalog, "yearly").prices.get_mut("SE").unwrap().price.as_mut().unwrap().amount_minor = 98_000;
+    server.apply(catalog).await;
+    let next = server.rank(request("banner", "anna")).await;
+    assert!(!is_leased(&next));
+    assert_eq!(prices(&next), [("yearly", 98_000), ("monthly", 11_900), ("trial", 0)]);
+    // A conversion that is taken back puts the later lease out of nothing: only the decision it was reported on ended.
+    let refund = Outcome { revises_outcome_id: "o1".to_owned(), value: 0.0, ..conversion("o2", &root) };
+    assert_eq!(server.report(refund).await, FeedbackCode::Revised);
+    let repeat = server.rank(request("banner", "anna")).await;
+    assert_eq!((is_leased(&repeat), repeat.root_decision_id), (true, next.decision_id));
+    server.assert_audit_equal().await;
+}
+
+#[tokio::test]
+async fn a_conversion_that_is_taken_back_lets_the_lease_stand_again() {
+    let server = start().await;
+    let root = server.rank(request("banner", "anna")).await;
+    server.report(conversion("o1", &root)).await;
+    let refund = Outcome { revises_outcome_id: "o1".to_owned(), value: 0.0, ..conversion("o2", &root) };
+    server.report(refund).await;
+    assert_eq!(server.rank(request("banner", "anna")).await.root_decision_id, root.decision_id);
+}
+
+#[tokio::test]
+async fn another_market_and_a_paused_offer_end_the_lease() {
+    let server = start().await;
+    server.rank(request("banner", "anna")).await;
+    let abroad = server.rank(german("anna")).await;
+    assert!(!is_leased(&abroad));
+    assert!(is_leased(&server.rank(german("anna")).await));
+    // Back home the lease is gone, but what was told there still holds.
+    server.apply(priced("monthly", 12_900)).await;
+    let home = server.rank(request("banner", "anna")).await;
+    assert!(!is_leased(&home));
+    assert_eq!(prices(&home)[1], ("monthly", 11_900));
+
+    let mut catalog = priced("monthly", 12_900);
+    offer_mut(&mut catalog, "yearly").paused = true;
+    server.apply(catalog).await;
+    let paused = server.rank(request("banner", "anna")).await;
+    assert!(!is_leased(&paused));
+    assert_eq!(prices(&paused), [("monthly", 11_900), ("trial", 0), ("none", 0)]);
+    assert_eq!(reason_of(&paused, "yearly"), Some(ExclusionReason::Paused));
+}
+
+#[tokio::test]
+async fn a_plan_is_not_offered_dearer_than_it_was_told_while_the_lease_lasts() {
+    let server = start().await;
+    let asked = |offers: &[&str]| RankRequest {
+        candidate_offer_ids: offers.iter().map(|&offer| offer.to_owned()).collect(),
+        ..request("banner", "anna")
+    };
+    server.rank(asked(&["monthly", "trial"])).await;
+    // Of the same plan and dearer than 119.00; the trial's price is not the plan's.
+    let next = server.rank(asked(&["yearly", "none"])).await;
+    assert_eq!((slate(&next), reason_of(&next, "yearly")), (vec!["none"], Some(ExclusionReason::PriceHeld)));
+    server.clock.advance_s(LEASE_S);
+    assert_eq!(slate(&server.rank(asked(&["yearly", "none"])).await), ["yearly", "none"]);
+}
+
+#[tokio::test]
+async fn what_is_reported_on_repeats_is_credited_to_the_root_and_learned_once() {
+    let server = start().await;
+    let root = server.rank(request("banner", "anna")).await;
+    let mut repeats = Vec::new();
+    for _ in 0..5 {
+        repeats.push(server.rank(request("banner", "anna")).await);
+    }
+    assert_eq!(server.report(conversion("o1", &repeats[0])).await, FeedbackCode::Recorded);
+    for other in [&repeats[1], &root] {
+        assert_eq!(server.report(conversion("o1", other)).await, FeedbackCode::Duplicate);
+    }
+    let mixed = vec![conversion("o2", &root), conversion("o3", &repeats[2]), conversion("o2", &repeats[3])];
+    let codes: Vec<_> = server.report_all(mixed).await.iter().map(proto::FeedbackResult::code).collect();
+    assert_eq!(codes, [FeedbackCode::Recorded, FeedbackCode::Recorded, FeedbackCode::Duplicate]);
+    // Nobody said that the root was not shown; that a repeat was not says nothing of the root.
+    assert_eq!(server.expose(&repeats[0].decision_id, &[]).await, FeedbackCode::Duplicate);
+    server.refresh().await;
+    let arm = server.arm("banner", "yearly").await;
+    assert_eq!((arm.shown, arm.outcome_totals["conversion"]), (1, 3.0));
+    for decision in [&root, &repeats[4]] {
+        let told = server.decision(&decision.decision_id).await;
+        assert_eq!(told.slots[0].totals["conversion"], 3.0);
+        assert!(told.slots[0].shown);
+    }
+    server.clock.advance_s(2 * 3600);
+    server.refresh().await;
+    assert_eq!(server.arm("banner", "yearly").await.shown, 1, "closing a repeat teaches nothing either");
+    assert_eq!(server.report(conversion("o9", &repeats[0])).await, FeedbackCode::Late, "windows are the root's");
+    server.assert_audit_equal().await;
+}
+
+#[tokio::test]
+async fn of_many_requests_at_once_one_is_drawn_and_the_others_repeat_it() {
+    let server = start().await;
+    let mut calls = JoinSet::new();
+    for _ in 0..64 {
+        let ranking = server.ranking.clone();
+        calls.spawn(async move { ranking.clone().rank(request("paywall", "anna")).await.unwrap().into_inner() });
+    }
+    let answers = calls.join_all().await;
+    let (repeats, roots): (Vec<_>, Vec<_>) = answers.into_iter().partition(is_leased);
+    let [root] = &roots[..] else { panic!("one of 64 draws: {}", roots.len()) };
+    assert!(repeats.iter().all(|repeat| repeat.root_decision_id == root.decision_id && slate(repeat) == slate(root)));
+}
+
+#[tokio::test]
+async fn a_lease_outlives_the_server() {
+    let server = start().await;
+    let root = server.rank(request("paywall", "anna")).await;
+    let server = server.restart(None).await;
+    let repeat = server.rank(request("paywall", "anna")).await;
+    assert_eq!((&repeat.root_decision_id, prices(&repeat)), (&root.decision_id, prices(&root)));
+}
+
+#[tokio::test]
+async fn a_decision_without_a_lease_tells_of_none() {
+    let server = TestServer::start().await;
+    for _ in 0..2 {
+        let answer = server.rank(request("banner", "anna")).await;
+        assert!(!is_leased(&answer) && answer.lease_until.is_none());
+    }
+}
