@@ -24,7 +24,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     process::{Child, ChildStdout, Command, Stdio},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
 
@@ -98,6 +98,41 @@ async fn what_was_acknowledged_survives_kill_9_of_redis_and_the_store_reconnects
         }
     }
     assert!(acknowledged.len() >= 100);
+}
+
+#[tokio::test]
+async fn a_node_that_is_silent_holds_up_nobody_but_its_own_logs() {
+    let cluster = Cluster::start_with(&["--cluster-require-full-coverage", "no"]);
+    let store = Arc::new(open(&cluster.url("p")).await);
+    // Every log is known before, so that none has to be made known while a node is away.
+    for partition in 0..12 {
+        store.append_decision(append(log(1, partition), partition.into())).await.unwrap();
+    }
+    cluster.nodes()[1].signal("-STOP");
+    let mut silent = Vec::new();
+    for partition in 0..12 {
+        let call = store.append_decision(append(log(1, partition), 100 + u64::from(partition)));
+        if tokio::time::timeout(Duration::from_secs(1), call).await.is_err() {
+            silent.push(partition);
+        }
+    }
+    assert!(!silent.is_empty() && silent.len() < 12, "each node has logs: {silent:?}");
+    let answering = (0..12).find(|partition| !silent.contains(partition)).unwrap();
+    // More than wait anywhere.
+    let mut calls = JoinSet::new();
+    for number in 0..10_000 {
+        let (store, silent) = (store.clone(), log(1, silent[0]));
+        calls.spawn(async move { store.append_decision(append(silent, 1000 + number)).await });
+    }
+    while store.append_decision(append(log(1, answering), 500)).await.is_err() {}
+    for number in 0..100 {
+        let begun = Instant::now();
+        store.append_decision(append(log(1, answering), 600 + number)).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        tokio::task::yield_now().await;
+    }
+    calls.abort_all();
+    cluster.nodes()[1].signal("-CONT");
 }
 
 #[tokio::test]

@@ -71,7 +71,9 @@ impl Server {
             .args(["--listen", "127.0.0.1:0"])
             .arg("--store")
             .arg(launch.store.clone().unwrap_or_else(embedded))
-            .args(&launch.arguments);
+            .args(&launch.arguments)
+            // What is measured is the service with its store: no answer goes without it, however busy the two are.
+            .env("OFFER_RANKER_APPEND_TIMEOUT_MS", "60000");
         Self::spawn(command, directory).await
     }
 

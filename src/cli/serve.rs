@@ -29,8 +29,12 @@ use std::{
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// What there is to tell the store at the end has at least this time, though calls in flight took all of --drain-ms.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Rank offers and learn, until SIGTERM or Ctrl-C
 #[derive(Debug, clap::Args)]
@@ -161,8 +165,12 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), ServeError> {
     })?;
     operations.probes().started(service.clone());
     announce(&service, listener.local_addr()?, &args.store.store, &operations, out)?;
-    serve(&args, listener, service, &operations, signals).await?;
-    store.close().await?;
+    let deadline = serve(&args, listener, service, &operations, signals).await?;
+    match timeout_at(deadline, store.close()).await {
+        Ok(closed) => closed?,
+        // What it has not acknowledged, nobody was told of.
+        Err(_) => tracing::warn!("the store does not answer; it is left as it is"),
+    }
     operations.stop().await;
     tracing::info!("stopped");
     Ok(())
@@ -174,7 +182,7 @@ async fn serve(
     service: Arc<Service>,
     operations: &Operations,
     [mut terminate, mut interrupt]: [Signal; 2],
-) -> Result<(), ServeError> {
+) -> Result<Instant, ServeError> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let health = tonic_health::server::HealthReporter::new();
@@ -195,6 +203,9 @@ async fn serve(
     }
     tasks.close();
     let draining = health.clone();
+    let drain = Duration::from_millis(args.drain_ms);
+    // When everything has to be over.
+    let mut deadline = Instant::now();
     let told_to_stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -204,19 +215,27 @@ async fn serve(
         watching.cancel();
         tracing::info!(drain.deadline_ms = args.drain_ms, "told to stop; calls in flight may finish");
         operations.drain(&draining).await;
+        deadline = Instant::now() + drain;
     };
     let threads = args.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let drain = Duration::from_millis(args.drain_ms);
     let settings = ServerSettings { threads, web: args.grpc_web_origins.clone(), drain };
     let served = server::run(listener, (service.clone(), health), settings, told_to_stop).await;
     stop.cancel();
-    tasks.wait().await;
-    service.finish().await;
-    let lost = service.log_rest(drain).await;
+    served?;
+    // Calls may have taken all of the time.
+    deadline = deadline.max(Instant::now() + LAST_WORDS);
+    let finish = async {
+        tasks.wait().await;
+        service.finish().await;
+    };
+    if timeout_at(deadline, finish).await.is_err() {
+        tracing::warn!("the store does not answer; others learn on when the leases of this instance end");
+    }
+    let lost = service.log_rest(deadline).await;
     if lost > 0 {
         tracing::error!(decisions = lost, "the store was away to the end: these were answered and are not logged");
     }
-    Ok(served?)
+    Ok(deadline.max(Instant::now() + LAST_WORDS))
 }
 
 /// The store is the truth; a file that says otherwise is worth a word.

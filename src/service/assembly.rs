@@ -181,14 +181,21 @@ impl Assembly<'_> {
             return Ok((before.clone(), true));
         }
         let what = format!("learning of placement {}", wanted.placement.id);
+        let logs = (0..wanted.ends.len() as u16).map(|partition| LogId { placement: wanted.number, partition });
         match self.learn(wanted).await {
             Ok(served) => {
+                self.learner.leases.works(logs);
                 self.failures.works(&what);
                 Ok((served, true))
             }
             // What is the store's affair is everybody's.
-            Err(error) if error.is_transient() => Err(error),
+            Err(error) if error.is_transient() => {
+                let led = self.learner.leases.led();
+                self.learner.leases.fails(led);
+                Err(error)
+            }
             Err(error) => {
+                self.learner.leases.fails(logs);
                 let Some(served) = self.fall_back(wanted) else { return Err(error) };
                 self.failures.fails(&what, &error);
                 Ok((served?, false))

@@ -26,12 +26,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How often the queue is looked at. A writer that is woken by every decision costs more than the decision.
 const PERIOD: Duration = Duration::from_millis(5);
 /// Decisions appended at a time.
 const BATCH: usize = 1024;
+/// How long an append may take before the spool takes the decision, where there is one.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Between two attempts while the store is away.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -178,34 +181,43 @@ impl Service {
     }
 
     async fn log_or_spool(&self, unlogged: &Unlogged) -> Result<(), StoreError> {
-        let (append, log) = (unlogged.append(None, None), unlogged.record.id.log());
+        let log = unlogged.record.id.log();
         let error = if self.outages.holds(log) {
-            StoreError::Unavailable { reason: "it has not answered lately".to_owned() }
+            silent()
         } else {
-            match self.store.append_decision(append.clone()).await {
+            let appending = self.store.append_decision(unlogged.append(None, None));
+            let appended = match &self.spool {
+                Some(_) => tokio::time::timeout(PATIENCE, appending).await.unwrap_or_else(|_| Err(silent())),
+                None => appending.await,
+            };
+            match appended {
                 Err(error) if error.is_transient() => error,
                 appended => return appended.map(|_| ()),
             }
         };
         self.outages.begin(log, &error);
         let Some(spool) = &self.spool else { return Err(error) };
-        match spool.put(Spooled { append, claim_in: None }).await {
+        match spool.put(Spooled { append: unlogged.append(None, None), claim_in: None }).await {
             Ok(Put::Kept | Put::Repeated { .. }) => Ok(()),
             Ok(Put::Full) | Err(_) => Err(error),
         }
     }
 
-    /// Appends what waits, for at most `limit`; returns how many decisions are left, which are lost with the process.
-    pub async fn log_rest(&self, limit: Duration) -> usize {
+    /// Appends what waits, until `deadline` at most; returns how many decisions are left, which are lost with the process.
+    pub async fn log_rest(&self, deadline: Instant) -> usize {
         let log = async {
             while self.log_backlog().await.is_err() {
                 tokio::time::sleep(RETRY_AFTER).await;
             }
         };
         // What is left is counted below.
-        let _ = tokio::time::timeout(limit, log).await;
+        let _ = tokio::time::timeout_at(deadline, log).await;
         self.unlogged()
     }
+}
+
+fn silent() -> StoreError {
+    StoreError::Unavailable { reason: "it has not answered lately".to_owned() }
 }
 
 /// Appends what waits until `stop`. Failures are logged where they begin and where they end.

@@ -2,12 +2,13 @@
 
 use super::{
     Result, Service, ServiceError, Settings, Violation,
-    assembly::{Assembly, Learning, Revision, number_of},
+    assembly::{Learning, Revision},
     backlog::Backlog,
     kept_catalogs::KeptCatalogs,
     meters::ReportMeters,
     outage::Outages,
     pseudonym::Pseudonyms,
+    refresh::{LEARNED_AHEAD, new_models},
     serving::Serving,
     validate,
 };
@@ -24,26 +25,14 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use prost::Message as _;
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-};
+use std::sync::{Arc, atomic::AtomicI64};
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Longest reason for a change in bytes.
 const REASON_BYTES_MAX: usize = 1000;
-/// Decisions of one log closed in one refresh; the rest follow in the next.
-const CLOSED_PER_REFRESH: usize = 1000;
-/// Records that a new model learns before it lets a refresh through.
-const LEARNED_AHEAD: u64 = 10_000;
 /// How often a change is tried while other instances change the catalog too; the first attempt only learns ahead.
 const APPLY_ATTEMPTS: usize = 6;
-/// What fails where a revision of another instance cannot be served.
-const CATCHING_UP: &str = "serving the newest catalog revision of the store";
 
 /// A change to the catalog.
 #[derive(Clone, Debug)]
@@ -225,10 +214,7 @@ impl Service {
     /// make what is served grow stale.
     async fn learn_ahead(&self, catalog: &Catalog, serving: &Serving) -> Result<()> {
         let ends = self.store.log_ends().await?;
-        for (id, placement) in &catalog.placements {
-            let model_id: Arc<str> = catalog::model_id(placement, catalog.reward_currency).into();
-            let served = serving.placements.get(id).map(|served| &served.snapshot.version.model_id);
-            let Some(number) = number_of(&serving.stored, id).filter(|_| served != Some(&model_id)) else { continue };
+        for (placement, model_id, number) in new_models(catalog, serving) {
             for &(log, end) in ends.iter().filter(|(log, _)| log.placement == number) {
                 let mut offset = 0;
                 while offset < end {
@@ -243,7 +229,7 @@ impl Service {
     }
 
     /// The newest revision of the store, where that is not the one that serves.
-    async fn newer_revision(&self, serving: &Serving) -> Result<Option<Revision>> {
+    pub(super) async fn newer_revision(&self, serving: &Serving) -> Result<Option<Revision>> {
         // Revisions have no gaps: asking for the next one reads nothing where there is none.
         if self.store.catalog(Some(serving.stored.revision + 1)).await?.is_none() {
             return Ok(None);
@@ -314,50 +300,7 @@ impl Service {
         Ok(None)
     }
 
-    /// Closes what is due, folds what is new, and swaps what is served. What fails for one placement is logged and
-    /// leaves the others as they should be.
-    ///
-    /// # Errors
-    /// Where the store is away; what was served goes on being served.
-    pub async fn refresh(&self) -> Result<()> {
-        let mut learning = self.learning.lock().await;
-        let now = self.clock.now();
-        match self.catch_up(&mut learning).await {
-            Ok(()) => learning.failures.works(CATCHING_UP),
-            Err(error) if error.is_transient() => return Err(error),
-            Err(error) => learning.failures.fails(CATCHING_UP, &error),
-        }
-        let unclosed = self.close_all_due(&mut learning).await?;
-        let serving = self.serving();
-        let assembly = learning.assembly(&*self.store, Some(&serving), false);
-        let fresh = Assembly { unclosed, ..assembly }.build(Revision::of(&serving)).await?;
-        learning.learner.retain(|model_id, log| fresh.has_model(model_id, log));
-        self.swap(fresh);
-        self.refreshed_at_ms.store(now.as_ms(), Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Closes what is due in the logs that this instance leads; returns the placements with a log where that fails.
-    async fn close_all_due(&self, Learning { learner, failures }: &mut Learning) -> Result<BTreeSet<u16>> {
-        let mut unclosed = BTreeSet::new();
-        for (log, _) in self.store.log_ends().await? {
-            if learner.leases.token(&*self.store, log).await?.is_none() {
-                continue;
-            }
-            let what = format!("closing windows of placement number {}, partition {},", log.placement, log.partition);
-            match self.close_due(log, CLOSED_PER_REFRESH).await {
-                Ok(_) => failures.works(&what),
-                Err(error) if error.is_transient() => return Err(error),
-                Err(error) => {
-                    failures.fails(&what, &error);
-                    unclosed.insert(log.placement);
-                }
-            }
-        }
-        Ok(unclosed)
-    }
-
-    fn swap(&self, serving: Serving) {
+    pub(super) fn swap(&self, serving: Serving) {
         self.catalogs.keep(serving.stored.revision, &serving.catalog);
         self.serving.store(Arc::new(serving));
     }

@@ -14,6 +14,10 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 const LEASE_MS: u64 = 3000;
 /// How often leases are extended, and asked for by those who follow.
 const ASK_EVERY_MS: u64 = 1000;
+/// For how long a leader may fail to learn before it lets others try.
+const FAILING_MS: u64 = 10_000;
+/// For how long it then does not ask for the lease: until it has ended and every other instance has asked.
+const STAND_BACK_MS: u64 = 2 * LEASE_MS;
 
 /// The leases of one instance.
 pub struct Leases {
@@ -21,6 +25,8 @@ pub struct Leases {
     /// Tells this instance from all others.
     holder: [u8; 16],
     asked: BTreeMap<LogId, Asked>,
+    /// Logs that this instance leads in and fails to learn from, and since when.
+    failing: BTreeMap<LogId, Instant>,
 }
 
 /// What the store said last.
@@ -44,7 +50,7 @@ impl Leases {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         // Not from the service's clock: who learns must not change what is drawn next.
         let holder = random_bytes(&SystemClock);
-        Self { clock, holder, asked: BTreeMap::new() }
+        Self { clock, holder, asked: BTreeMap::new(), failing: BTreeMap::new() }
     }
 
     /// What this instance's commits to a log carry, or `None` where another one leads.
@@ -71,7 +77,40 @@ impl Leases {
 
     /// Asks the store anew next time, since what it said last does not hold any more.
     pub fn doubt(&mut self, log: LogId) {
-        self.asked.remove(&log);
+        if let Some(asked) = self.asked.get_mut(&log) {
+            asked.ask_again_at = Instant::from_ms(i64::MIN);
+        }
+    }
+
+    /// The logs that this instance leads in, as far as the store has said.
+    pub fn led(&self) -> Vec<LogId> {
+        self.asked.iter().filter(|(_, asked)| asked.token.is_some()).map(|(&log, _)| log).collect()
+    }
+
+    /// Notes that learning from logs works.
+    pub fn works(&mut self, logs: impl IntoIterator<Item = LogId>) {
+        for log in logs {
+            self.failing.remove(&log);
+        }
+    }
+
+    /// Notes that learning from logs fails. Where this instance leads and has failed for long it lets the lease end and
+    /// stands back for a while: what fails here may work elsewhere, and those who follow wait for whoever leads.
+    pub fn fails(&mut self, logs: impl IntoIterator<Item = LogId>) {
+        let now = self.clock.now();
+        for log in logs {
+            let Some(asked) = self.asked.get_mut(&log).filter(|asked| asked.token.is_some()) else { continue };
+            if now < self.failing.entry(log).or_insert(now).plus_ms(FAILING_MS) {
+                continue;
+            }
+            self.failing.remove(&log);
+            *asked = Asked { token: None, ask_again_at: now.plus_ms(STAND_BACK_MS) };
+            tracing::warn!(
+                log.placement = log.placement,
+                log.partition = log.partition,
+                "learning from this log has failed for long; the lease is left to others"
+            );
+        }
     }
 
     /// Gives up all leases, so that others need not wait until they end.

@@ -47,6 +47,8 @@ struct Lecture<'a> {
     log: LogId,
     /// Where the log ends, as far as is known.
     end: u64,
+    /// Whether the model is learned before it serves: then nobody else may be learning it yet.
+    prepared: bool,
 }
 
 impl Learner {
@@ -57,8 +59,8 @@ impl Learner {
     }
 
     /// What a model has learned from a log: all of it where this instance leads, which folds and commits; otherwise
-    /// what the leader has committed. A model that is new here is complete in any case: what the leader has not
-    /// committed yet is folded here, too.
+    /// what the leader has committed. A model that is new here, or prepared, is complete in any case: what the leader has
+    /// not committed yet is folded here, too.
     ///
     /// # Errors
     /// Where the store is away, or holds what cannot be; what was committed stands.
@@ -69,7 +71,8 @@ impl Learner {
         log: LogId,
         end: u64,
     ) -> Result<&Learned> {
-        let lecture = Lecture { store, placement, model_id, log, end };
+        let prepared = self.prepared.contains(model_id);
+        let lecture = Lecture { store, placement, model_id, log, end, prepared };
         let token = self.leases.token(store, log).await?;
         let key = (model_id.clone(), log);
         // On failure the half-folded state is dropped, and the next call loads what was committed last.
@@ -128,6 +131,7 @@ impl Lecture<'_> {
         }
         let stored = self.load().await?;
         match (stored.offset >= kept.offset, kept.ahead) {
+            (true, _) if self.prepared => self.fold_ahead(stored).await,
             (true, _) => Ok(stored),
             (false, true) if kept.offset <= self.end => self.fold_ahead(kept).await,
             // The leader has taken back what a log that lost its tail had taught.

@@ -76,6 +76,8 @@ impl Starting {
             .args(["--log", "warn", "serve", "--listen", "127.0.0.1:0", "--store", &store.to_string(), "--catalog"])
             .arg(file)
             .args(arguments)
+            // A machine that is busy with tests is no store that is away.
+            .env("OFFER_RANKER_APPEND_TIMEOUT_MS", "60000")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(directory.path().join("log")).unwrap())

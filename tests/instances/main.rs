@@ -8,6 +8,7 @@
 mod away;
 mod catalog;
 mod crash;
+mod failing;
 mod handover;
 mod hedging;
 mod hillstrom;

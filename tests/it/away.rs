@@ -9,7 +9,8 @@ use offer_ranker::{
     proto::{Catalog, ExclusionReason, FeedbackCode, Flag, FrequencyCap, RankRequest, RankResponse, WhenStateUnknown},
     store::spool::SPOOL_BYTES_MIN,
 };
-use std::path::Path;
+use std::{path::Path, time::Duration};
+use tokio::time::Instant;
 use tonic::Code;
 
 async fn start_without_store() -> TestServer {
@@ -183,7 +184,7 @@ async fn what_the_backlog_cannot_log_it_spools() {
     assert_eq!(server.report(conversion("o1", &answer)).await, FeedbackCode::NotYet);
     // From here on it is known that this log is away.
     assert_eq!(flags(&server.rank(request("banner", "anna")).await), [Flag::Degraded]);
-    assert_eq!(server.service.log_rest(std::time::Duration::from_secs(60)).await, 0, "nothing is left in memory");
+    assert_eq!(server.service.log_rest(Instant::now() + Duration::from_secs(60)).await, 0, "nothing is left in memory");
     assert_eq!(server.service.spooled(), 2);
 }
 

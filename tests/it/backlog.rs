@@ -6,6 +6,7 @@ use offer_ranker::{
     proto::{FeedbackCode, GetDecisionRequest, RankRequest},
 };
 use std::time::Duration;
+use tokio::time::Instant;
 use tonic::Code;
 
 async fn decisions_logged(server: &TestServer) -> usize {
@@ -58,7 +59,7 @@ async fn a_server_that_is_told_to_stop_logs_the_rest() {
     for user in 0..200 {
         server.rank(request("banner", &format!("user-{user}"))).await;
     }
-    assert_eq!(server.service.log_rest(Duration::from_secs(60)).await, 0);
+    assert_eq!(server.service.log_rest(Instant::now() + Duration::from_secs(60)).await, 0);
     assert_eq!(decisions_logged(&server).await, 200);
     server.assert_audit_equal().await;
 }

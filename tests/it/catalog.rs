@@ -7,7 +7,7 @@ use crate::common::{
 use offer_ranker::{
     log::decision_id::DecisionId,
     proto::{self, ApplyCatalogRequest, Catalog, FeedbackCode, Metric, MetricKind, PlacementState, RankRequest},
-    service::{Service, Settings, catalog::Application},
+    service::{Service, Settings, catalog::Application, refresh::LEARNED_AHEAD, validate::RankCommand},
 };
 use rusqlite::Connection;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -544,4 +544,33 @@ async fn a_log_that_lost_its_tail_is_learned_again_from_the_start() {
     let (arms, shown) = learned(server.placement("paywall").await);
     assert_eq!(shown, 1, "one decision is left");
     assert!(arms < arms_before, "some arms were taken back altogether");
+}
+
+#[tokio::test]
+async fn what_another_instance_applied_is_learned_in_portions_between_which_refreshes_go_on() {
+    let server = TestServer::start_answering_first(3 * LEARNED_AHEAD as usize).await;
+    let command = || RankCommand {
+        placement: "banner".to_owned(),
+        user_id: "anna".to_owned(),
+        platform: "web".to_owned(),
+        ..Default::default()
+    };
+    for _ in 0..2 * LEARNED_AHEAD + 1 {
+        server.service.rank(command()).await.expect("a valid request is answered");
+    }
+    server.service.log_backlog().await.expect("the store is there");
+    // It leads from here on, so nobody else commits what the new model learns.
+    server.refresh().await;
+    let mut catalog = shop();
+    placement_mut(&mut catalog, "banner").reward.as_mut().expect("a reward").terms[0].weight = Some(0.5);
+    another_instance(&server).await.apply_catalog(application(catalog)).await.expect("it is applied");
+    let mut served = Vec::new();
+    for _ in 0..3 {
+        server.clock.advance_s(1);
+        server.refresh().await;
+        let placement = server.placement("banner").await;
+        served.push((placement.catalog_revision, placement.snapshot_age_ms));
+    }
+    assert_eq!(served, [(1, 0), (1, 0), (2, 0)]);
+    server.assert_audit_equal().await;
 }

@@ -218,3 +218,15 @@ async fn every_slot_is_learned_where_the_placement_says_so() {
     }
     server.assert_audit_equal().await;
 }
+
+#[tokio::test]
+async fn one_refresh_closes_all_that_is_due() {
+    let server = TestServer::start_answering_first(2000).await;
+    for _ in 0..1500 {
+        server.rank(request("banner", "anna")).await;
+    }
+    server.service.log_backlog().await.expect("the store is there");
+    server.clock.advance_s(CLOSES_S);
+    server.refresh().await;
+    assert_eq!(closed_events(&server).await.len(), 1500);
+}

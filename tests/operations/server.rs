@@ -45,6 +45,8 @@ impl Server {
             .arg("--catalog")
             .arg(root().join("examples/paywall.yaml"))
             .args(serve)
+            // A machine that is busy with tests is no store that is away.
+            .env("OFFER_RANKER_APPEND_TIMEOUT_MS", "60000")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).unwrap())

@@ -107,7 +107,9 @@ impl Site {
         Process::spawn(
             Command::new(BINARY)
                 .args(["--log", "warn", "serve", "--listen", &listen, "--store", &self.address(), "--catalog"])
-                .arg(catalog),
+                .arg(catalog)
+                // A machine that is busy with tests is no store that is away.
+                .env("OFFER_RANKER_APPEND_TIMEOUT_MS", "60000"),
         )
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Every log has at most one pipeline under way. A call that finds its log idle is sent at once and alone; those that
 //! come meanwhile gather and are sent together when the answer is there. So pipelines grow with the load and cost
-//! nothing without it. Logs do not wait for each other. Within a log, calls are applied in the order they came.
+//! nothing without it. Logs do not wait for each other, nor for a place: each has its own. Within a log, calls are
+//! applied in the order they came.
 //!
 //! A call is answered after Redis has answered it. A caller that has gone away changes nothing: its call is made.
 
@@ -17,13 +18,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::{Id, JoinSet},
 };
 use tokio_util::task::TaskTracker;
 
-/// How many callers may wait in the queue and in the logs' lanes each; later ones wait for a place.
-const WAITING_MAX: usize = 4096;
+/// How many callers may wait for one log; later ones wait for a place. A node of a Cluster that does not answer fills
+/// the lanes of its own logs and no others.
+const LANE_MAX: usize = 4096;
 
 /// How many calls a pipeline has at most, which bounds how long the first of them waits for the last.
 const GROUP_CALLS: usize = 256;
@@ -33,7 +35,9 @@ const GROUP_BYTES: usize = 8 << 20;
 
 /// The handle; without it the task finishes what is queued and ends.
 pub(super) struct Committer {
-    queue: Mutex<Option<mpsc::Sender<Job>>>,
+    queue: Mutex<Option<mpsc::UnboundedSender<Job>>>,
+    /// The places of each log's lane, which bound the queue as well.
+    places: Mutex<HashMap<LogId, Arc<Semaphore>>>,
     tasks: TaskTracker,
 }
 
@@ -42,6 +46,8 @@ struct Job {
     log: LogId,
     calls: Vec<Call>,
     caller: oneshot::Sender<Result<Vec<Value>>>,
+    /// Given back when it is sent.
+    _place: OwnedSemaphorePermit,
 }
 
 /// Answers that are on their way.
@@ -60,27 +66,28 @@ type Lanes = BTreeMap<LogId, VecDeque<Job>>;
 impl Committer {
     /// Starts the task.
     pub(super) fn start(link: Arc<Link>) -> Self {
-        let (queue, jobs) = mpsc::channel(WAITING_MAX);
+        let (queue, jobs) = mpsc::unbounded_channel();
         let tasks = TaskTracker::new();
         tasks.spawn(
             Grouping {
                 link,
                 lanes: Lanes::new(),
-                waiting: 0,
-                meter: QueueMeter::new("redis_committer", WAITING_MAX),
+                longest: 0,
+                meter: QueueMeter::new("redis_committer", LANE_MAX),
                 flying: JoinSet::new(),
                 logs: HashMap::new(),
             }
             .run(jobs),
         );
-        Self { queue: Mutex::new(Some(queue)), tasks }
+        Self { queue: Mutex::new(Some(queue)), places: Mutex::default(), tasks }
     }
 
     /// Queues calls on one log; they are made whether or not anybody waits for their answers.
     pub(super) async fn submit(&self, log: LogId, calls: Vec<Call>) -> Result<Answers> {
         let (caller, answers) = oneshot::channel();
+        let place = self.places(log).acquire_owned().await.map_err(|_| stopped())?;
         let queue = self.queue().clone().ok_or_else(stopped)?;
-        queue.send(Job { log, calls, caller }).await.map_err(|_| stopped())?;
+        queue.send(Job { log, calls, caller, _place: place }).map_err(|_| stopped())?;
         Ok(Answers(answers))
     }
 
@@ -96,7 +103,12 @@ impl Committer {
         self.tasks.wait().await;
     }
 
-    fn queue(&self) -> std::sync::MutexGuard<'_, Option<mpsc::Sender<Job>>> {
+    fn places(&self, log: LogId) -> Arc<Semaphore> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.entry(log).or_insert_with(|| Arc::new(Semaphore::new(LANE_MAX))).clone()
+    }
+
+    fn queue(&self) -> std::sync::MutexGuard<'_, Option<mpsc::UnboundedSender<Job>>> {
         // Nothing that holds it can panic midway.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,8 +123,8 @@ fn stopped() -> StoreError {
 struct Grouping {
     link: Arc<Link>,
     lanes: Lanes,
-    /// Jobs in all lanes.
-    waiting: usize,
+    /// Jobs in the longest lane.
+    longest: usize,
     meter: QueueMeter,
     flying: JoinSet<()>,
     /// Which log a pipeline under way is of.
@@ -120,11 +132,11 @@ struct Grouping {
 }
 
 impl Grouping {
-    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+    async fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
         let mut open = true;
         while open || !self.flying.is_empty() {
             tokio::select! {
-                job = jobs.recv(), if open && self.waiting < WAITING_MAX => match job {
+                job = jobs.recv(), if open => match job {
                     Some(job) => self.take(job),
                     None => open = false,
                 },
@@ -143,8 +155,10 @@ impl Grouping {
         match self.lanes.get_mut(&job.log) {
             Some(lane) => {
                 lane.push_back(job);
-                self.waiting += 1;
-                self.meter.set(self.waiting);
+                if lane.len() > self.longest {
+                    self.longest = lane.len();
+                    self.meter.set(self.longest);
+                }
             }
             None => {
                 self.lanes.insert(job.log, VecDeque::new());
@@ -165,8 +179,8 @@ impl Grouping {
             bytes += job.calls.iter().map(Call::bytes).sum::<usize>();
             group.push(job);
         }
-        self.waiting -= group.len();
-        self.meter.set(self.waiting);
+        self.longest = self.lanes.values().map(VecDeque::len).max().unwrap_or(0);
+        self.meter.set(self.longest);
         if group.is_empty() {
             self.lanes.remove(&log);
         } else {

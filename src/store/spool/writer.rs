@@ -70,6 +70,8 @@ impl Writer {
                 }
                 next = if puts.len() < BATCH_MAX { jobs.try_recv().ok() } else { None };
             }
+            // Before, so that there is room for what comes; after, of segments that a failed write has left.
+            self.tidy();
             self.put(puts);
             self.tidy();
         }
