@@ -58,6 +58,12 @@ pub const EXCLUSIONS: Meter = counter(
     &["placement", "reason"],
     "Candidates that could not be shown, by the first rule that says so.",
 );
+/// What rules leave out.
+pub const RULE_EXCLUSIONS: Meter = counter(
+    "offer_ranker_rule_exclusions_total",
+    &["placement", "rule"],
+    "Candidates that a rule of the catalog kept from being shown, by rule.",
+);
 /// Flags of decisions.
 pub const FLAGS: Meter =
     counter("offer_ranker_flags_total", &["placement", "flag"], "Decisions that carry a flag, by flag.");
@@ -127,13 +133,14 @@ pub const SPOOL_OFFERED: Meter = counter(
 );
 
 /// Every metric there is.
-pub const ALL: [Meter; 22] = [
+pub const ALL: [Meter; 23] = [
     BUILD,
     REQUESTS,
     REQUEST_DURATION,
     REQUESTS_IN_FLIGHT,
     DECISIONS,
     EXCLUSIONS,
+    RULE_EXCLUSIONS,
     FLAGS,
     OUTCOMES,
     EXPOSURES,

@@ -10,6 +10,7 @@ mod problem;
 mod suggest;
 mod validate;
 pub mod yaml;
+mod zone;
 
 pub use model::{etag, model_id};
 pub use problem::{Location, Locations, PROBLEMS_MAX, Problem, Problems, Severity, Violation, Warning};

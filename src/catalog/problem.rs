@@ -23,18 +23,26 @@ impl fmt::Display for Location {
 
 /// Where the fields of a catalog stand in the file that it was read from, by field path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Locations(BTreeMap<String, Location>);
+pub struct Locations {
+    fields: BTreeMap<String, Location>,
+    characters: BTreeMap<String, Vec<Location>>,
+}
 
 impl Locations {
     /// Notes where a field stands.
     pub(super) fn insert(&mut self, field: &str, location: Location) {
-        self.0.insert(field.to_owned(), location);
+        self.fields.insert(field.to_owned(), location);
+    }
+
+    /// Notes where each character of a field stands, and where it ends.
+    pub(super) fn insert_characters(&mut self, field: &str, places: Vec<Location>) {
+        self.characters.insert(field.to_owned(), places);
     }
 
     /// Whether exactly this field stands in the file.
     #[must_use]
     pub fn contains(&self, field: &str) -> bool {
-        self.0.contains_key(field)
+        self.fields.contains_key(field)
     }
 
     /// Where a field stands; for one that is not in the file, where the nearest thing around it does.
@@ -42,12 +50,19 @@ impl Locations {
     pub fn find(&self, field: &str) -> Option<Location> {
         let mut field = field;
         loop {
-            match self.0.get(field) {
+            match self.fields.get(field) {
                 Some(&location) => return Some(location),
                 None if field.is_empty() => return None,
                 None => field = path::parent(field),
             }
         }
+    }
+
+    /// Where a character of a field stands, the last one where there are fewer.
+    #[must_use]
+    pub fn find_character(&self, field: &str, at: usize) -> Option<Location> {
+        let places = self.characters.get(field)?;
+        places.get(at).or(places.last()).copied()
     }
 }
 
@@ -61,13 +76,15 @@ pub struct Violation {
     /// Whether it is a reference to something that the catalog lacks: where a part of a file could not be read, that
     /// part may be what it refers to.
     pub dangling: bool,
+    /// Characters from the beginning of the field's text to what is wrong; `None`: all of it is.
+    pub within: Option<usize>,
 }
 
 impl Violation {
     /// A rule broken at a field.
     #[must_use]
     pub fn new(field: &str, description: impl Into<String>) -> Self {
-        Self { field: field.to_owned(), description: description.into(), dangling: false }
+        Self { field: field.to_owned(), description: description.into(), dangling: false, within: None }
     }
 }
 
@@ -110,8 +127,9 @@ impl Problem {
 
     /// A violation, found in the file.
     pub(super) fn from_violation(violation: Violation, locations: &Locations) -> Self {
-        let Violation { field, description, .. } = violation;
-        Self { location: locations.find(&field), severity: Severity::Error, field, description }
+        let Violation { field, description, within, .. } = violation;
+        let location = within.and_then(|at| locations.find_character(&field, at)).or_else(|| locations.find(&field));
+        Self { location, severity: Severity::Error, field, description }
     }
 
     /// A warning, found in the file.

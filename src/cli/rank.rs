@@ -113,7 +113,8 @@ fn print_answer(response: &RankResponse, out: &mut impl Write) -> Result<(), Cli
     }
     for exclusion in &response.exclusions {
         let reason = short_name(exclusion.reason().as_str_name(), "EXCLUSION_REASON_");
-        writeln!(out, "excluded  {}: {}", exclusion.offer_id, reason_for_people(exclusion.reason(), reason))?;
+        let rule = if exclusion.rule_id.is_empty() { String::new() } else { format!(" ({})", exclusion.rule_id) };
+        writeln!(out, "excluded  {}: {}{rule}", exclusion.offer_id, reason_for_people(exclusion.reason(), reason))?;
     }
     if let Some(explanation) = &response.explanation {
         print_explanation(explanation, out)?;
@@ -169,6 +170,14 @@ fn reason_for_people(reason: ExclusionReason, name: &'static str) -> &'static st
         ExclusionReason::CoolingDown => "was refused a short while ago",
         ExclusionReason::LimitUnchecked => "is capped or cooling down, which could not be checked",
         ExclusionReason::PriceHeld => "costs more than the user was told that its plan costs",
+        ExclusionReason::DiscountTooDeep => "saves more than this market allows",
+        ExclusionReason::BelowFloor => "its price is below the floor of its plan",
+        ExclusionReason::NotLapsed => "a win-back, and the user has not left",
+        ExclusionReason::LapseTooShort => "a win-back, and the user left too short a time ago",
+        ExclusionReason::LapseTooLong => "a win-back, and the user left too long ago",
+        ExclusionReason::Rule => "a rule of the catalog does not hold",
+        ExclusionReason::LegalRule => "a rule that the law demands does not hold",
+        ExclusionReason::RuleError => "a rule of the catalog has no value here",
         ExclusionReason::Unspecified => name,
     }
 }
@@ -181,6 +190,8 @@ fn flag_for_people(flag: Flag) -> &'static str {
         Flag::NotLogged => "the store is away and nothing could be logged: this is the fallback order",
         Flag::Leased => "an earlier decision stands: the same offers, at the same prices or lower ones",
         Flag::StateUnknown => "what is kept of the user could not be read",
+        Flag::PersonalisedPrices => "what is known of the user had a say in these prices, and the law wants them told",
+        Flag::NeutralContext => "the law forbids to choose among these prices by what is known of the user",
         Flag::Unspecified => "the server sent a flag that this client does not know",
     }
 }

@@ -6,7 +6,10 @@
 use super::{
     context::ContextSchema,
     instant::Instant,
+    local_time::LocalClock,
     posterior::{beta::BetaPrior, linear::LinearPrior},
+    rules::Rule,
+    terms::TermsByMarket,
     unit::rules::UnitRules,
 };
 use iso_currency::Currency;
@@ -32,6 +35,8 @@ pub struct Catalog {
     pub markets: BTreeMap<Arc<str>, Market>,
     /// The market of requests that name none.
     pub default_market: Option<Arc<str>>,
+    /// Subscription plans by id; empty where none are declared, and offers may name any.
+    pub plans: BTreeMap<Arc<str>, Plan>,
     /// Metrics by id.
     pub metrics: BTreeMap<Arc<str>, MetricKind>,
     /// Offers by id.
@@ -47,6 +52,35 @@ pub struct Market {
     pub id: Arc<str>,
     /// The currency of every price in it.
     pub currency: Currency,
+    /// What its clocks show; UTC where it declares no time zone.
+    pub clock: LocalClock,
+    /// The largest share of a list price that an offer may save, from 0 to 1; `None`: any.
+    pub discount_max: Option<f64>,
+    /// Whether prices and their order may depend on what is known of the user.
+    pub personalised_pricing: PersonalisedPricing,
+    /// Which text discloses that they do; empty unless it must be disclosed.
+    pub disclosure_text_key: String,
+}
+
+/// What the law of a market says of prices that depend on what is known of the user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PersonalisedPricing {
+    /// They may.
+    #[default]
+    Allowed,
+    /// They may, where the user is told.
+    Disclose,
+    /// Offers of one plan at different prices are chosen among without looking at the user.
+    Forbidden,
+}
+
+/// Something that users subscribe to.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Id, as offers name it.
+    pub id: Arc<str>,
+    /// Smallest price by market id; trials may go below.
+    pub floors: BTreeMap<Arc<str>, Money>,
 }
 
 /// What a metric's values are.
@@ -100,10 +134,16 @@ pub struct Offer {
     pub plan: String,
     /// Prices by market id.
     pub prices: BTreeMap<Arc<str>, Price>,
-    /// First instant at which it may be shown.
-    pub starts_at: Option<Instant>,
-    /// First instant at which it may no longer be shown.
-    pub ends_at: Option<Instant>,
+    /// When it may be shown, where its market says nothing else.
+    pub period: Period,
+    /// When it may be shown, by market id, where that is declared by the markets' own clocks.
+    pub local_periods: BTreeMap<Arc<str>, Period>,
+    /// How long ago the user must have left; `None`: it is for others as well. Every win-back has one.
+    pub lapse: Option<LapseWindow>,
+    /// Whether it is also for users who have its plan.
+    pub to_subscribers: bool,
+    /// Offers of one group are never in one slate; `None`: it goes with any other.
+    pub exclusion_group: Option<Arc<str>>,
     /// Labels for rules and reports.
     pub tags: Vec<String>,
     /// Where it may be shown; empty: everywhere.
@@ -114,6 +154,24 @@ pub struct Offer {
     pub value: Option<Money>,
     /// Not to be shown for now.
     pub paused: bool,
+}
+
+/// A half-open interval of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Period {
+    /// First instant of it; `None`: since ever.
+    pub starts_at: Option<Instant>,
+    /// First instant after it; `None`: for ever.
+    pub ends_at: Option<Instant>,
+}
+
+/// How long ago a user must have left to be won back, in days of 24 hours, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LapseWindow {
+    /// At least so long.
+    pub min_days: u32,
+    /// At most so long; `None`: however long.
+    pub max_days: Option<u32>,
 }
 
 /// An amount in minor units of its currency.
@@ -159,6 +217,10 @@ pub struct Placement {
     pub learning: Learning,
     /// What is kept of units.
     pub unit_rules: UnitRules,
+    /// What must hold for its offers to be shown, in the order of the catalog.
+    pub rules: Vec<Rule>,
+    /// What is settled about its arms in each market.
+    pub terms: TermsByMarket,
 }
 
 /// An offer as a choice of one placement's policy.
@@ -170,6 +232,8 @@ pub struct Arm {
     pub floor: f64,
     /// Where a Beta posterior starts from.
     pub beta_prior: BetaPrior,
+    /// The number of its exclusion group in the placement, from 1; 0: none.
+    pub exclusion_group: u32,
 }
 
 /// How probabilities are made: a rule from beliefs to probabilities, and the beliefs.
@@ -272,6 +336,39 @@ pub enum LearningMode {
     AtMaturity,
 }
 
+impl OfferKind {
+    /// As catalogs write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trial => "TRIAL",
+            Self::Discount => "DISCOUNT",
+            Self::WinBack => "WIN_BACK",
+            Self::PlanChange => "PLAN_CHANGE",
+            Self::Standard => "STANDARD",
+            Self::None => "NONE",
+        }
+    }
+}
+
+impl Offer {
+    /// When it may be shown in a market.
+    #[must_use]
+    pub fn period(&self, market: Option<&str>) -> Period {
+        let local = market.and_then(|market| self.local_periods.get(market));
+        local.copied().unwrap_or(self.period)
+    }
+}
+
+impl Price {
+    /// The share of the list price that is saved, from 0 to 1.
+    #[must_use]
+    pub fn discount(&self) -> f64 {
+        let (price, list_price) = (self.price.amount_minor as f64, self.list_price.amount_minor as f64);
+        if list_price > 0.0 { 1.0 - price / list_price } else { 0.0 }
+    }
+}
+
 impl Catalog {
     /// What `money` is worth in major units of the reward currency, or `None` where no rate is declared.
     #[must_use]
@@ -305,6 +402,13 @@ impl Placement {
     #[must_use]
     pub fn arm_index(&self, offer_id: &str) -> Option<usize> {
         self.arms.binary_search_by(|arm| (*arm.offer.id).cmp(offer_id)).ok()
+    }
+
+    /// Whether probabilities depend on the attributes of a request.
+    #[must_use]
+    pub fn policy_looks_at_users(&self) -> bool {
+        let contextual = self.policy.posterior != PosteriorKind::Beta && !self.context.attributes.is_empty();
+        contextual && matches!(self.policy.selection, Selection::Thompson | Selection::EpsilonGreedy(_))
     }
 
     /// How many features the posterior sees: 1 where it is context-free.

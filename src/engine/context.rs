@@ -196,6 +196,21 @@ impl ContextSchema {
         names
     }
 
+    /// The attributes of nobody in particular: every attribute at its default, or else at the start of its range: the
+    /// smallest number, the first word, no.
+    #[must_use]
+    pub fn neutral(&self) -> Vec<AttributeValue> {
+        let value = |attribute: &Attribute| match (&attribute.default, &attribute.kind) {
+            (Some(default), _) => default.clone(),
+            (None, AttributeKind::Number { min, .. }) => AttributeValue::Number(*min),
+            (None, AttributeKind::Category { values, .. }) => {
+                AttributeValue::Category(values.first().cloned().unwrap_or_default())
+            }
+            (None, AttributeKind::Boolean) => AttributeValue::Boolean(false),
+        };
+        self.attributes.iter().map(value).collect()
+    }
+
     /// Encodes checked values, one for each attribute in the schema's order.
     #[must_use]
     pub fn encode(&self, values: &[AttributeValue]) -> Vec<f64> {

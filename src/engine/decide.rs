@@ -7,7 +7,7 @@ use super::{
     bounds,
     catalog::{OfferKind, Price},
     context::AttributeValue,
-    eligibility::{self, Exclusion},
+    eligibility::{self, Exclusion, Sifted},
     instant::Instant,
     objective,
     pmf::{curve::ScoreCurve, distribution::ScoreDistribution},
@@ -58,6 +58,10 @@ pub struct Decision {
     pub root: Option<DecisionBytes>,
     /// Until when it stands for its unit; `None`: not at all.
     pub lease_until: Option<Instant>,
+    /// Whether what is known of the user had a say in which offers are shown in which order.
+    pub personalised: bool,
+    /// Whether scores are those of a neutral user, because the market's law forbids to look at this one.
+    pub neutral_context: bool,
 }
 
 /// A candidate that may be shown.
@@ -69,6 +73,8 @@ pub struct EligibleArm {
     pub ends_slate: bool,
     /// Smallest probability in any slot, from 0 to 1.
     pub floor: f64,
+    /// The number of its exclusion group, from 1; 0: none. One slate has at most one arm of a group.
+    pub exclusion_group: u32,
     /// Its price in the request's market.
     pub price: Option<Price>,
     /// Posterior mean of the reward in the lead slot, in the reward's own unit.
@@ -118,6 +124,12 @@ impl SlotDraw {
 }
 
 impl EligibleArm {
+    /// Whether it cannot stand in one slate with another arm.
+    #[must_use]
+    pub fn excludes(&self, other: &Self) -> bool {
+        self.exclusion_group != 0 && self.exclusion_group == other.exclusion_group
+    }
+
     /// What showing it is expected to earn, in major units of the reward currency.
     #[must_use]
     pub fn expected_value(&self) -> f64 {
@@ -137,13 +149,20 @@ pub fn decide(
     now: Instant,
     seed: u64,
 ) -> Decision {
-    let (eligible, exclusions) = eligibility::sift(&snapshot.placement, request, user, now);
+    let placement = &*snapshot.placement;
+    let market = request.market.as_deref();
+    let terms = placement.terms(&snapshot.catalog, market);
+    let Sifted { eligible, exclusions, personal } = eligibility::sift(snapshot, terms, request, user, now);
     let Allowed { eligible, exclusions, standing } =
-        limits::allow(&snapshot.placement, request, &user.unit, (eligible, exclusions), now);
-    let context = snapshot.placement.context.encode(&request.attributes);
-    let lead = Features::of_slot(&snapshot.placement, &context, 1);
-    let price_of =
-        |index: usize| user.unit.state.price(&snapshot.placement.arms[index].offer, request.market.as_deref(), now);
+        limits::allow(placement, request, &user.unit, (eligible, exclusions), now);
+    let neutral_context = terms.forbids_looking(&eligible);
+    let context = if neutral_context {
+        placement.context.encode(&placement.context.neutral())
+    } else {
+        placement.context.encode(&request.attributes)
+    };
+    let lead = Features::of_slot(placement, &context, 1);
+    let price_of = |index: usize| user.unit.state.price(&placement.arms[index].offer, market, now);
     let arms: Vec<EligibleArm> =
         eligible.iter().map(|&index| describe(snapshot, index, price_of(index), &lead)).collect();
     let slots = match &standing {
@@ -154,9 +173,11 @@ pub fn decide(
     let lease_until = match &standing {
         Some(standing) => Some(standing.until),
         None if slots.is_empty() => None,
-        None => lease::lease_until(&snapshot.placement.unit_rules, &user.unit, now),
+        None => lease::lease_until(&placement.unit_rules, &user.unit, now),
     };
-    Decision { arms, exclusions, slots, tail, root: standing.map(|standing| standing.root), lease_until }
+    let personalised = personal || (arms.len() > 1 && !neutral_context && placement.policy_looks_at_users());
+    let root = standing.map(|standing| standing.root);
+    Decision { arms, exclusions, slots, tail, root, lease_until, personalised, neutral_context }
 }
 
 fn describe(snapshot: &PlacementSnapshot, index: usize, price: Option<Price>, lead: &Features) -> EligibleArm {
@@ -165,6 +186,7 @@ fn describe(snapshot: &PlacementSnapshot, index: usize, price: Option<Price>, le
         offer_id: arm.offer.id.clone(),
         ends_slate: arm.offer.kind == OfferKind::None,
         floor: arm.floor,
+        exclusion_group: arm.exclusion_group,
         price,
         expected_reward: snapshot.beliefs[index].score(lead).mean() * snapshot.placement.reward.unit,
         worth: objective::worth(&snapshot.catalog, &snapshot.placement, &arm.offer, price),
@@ -185,7 +207,10 @@ fn draw_slots(
     let selection = &snapshot.placement.policy.selection;
     let mut scored = score(snapshot, eligible, arms, &lead);
     let mut grid = policy::grid(selection, &scored, curves(snapshot, eligible));
-    for slot in 1..=request.slots.min(arms.len() as u32) {
+    for slot in 1..=request.slots {
+        if !remaining.contains(&true) {
+            break;
+        }
         if slot > 1 && snapshot.placement.slot_feature_count() > 0 {
             scored = score(snapshot, eligible, arms, &Features::of_slot(&snapshot.placement, context, slot));
             grid = policy::grid(selection, &scored, curves(snapshot, eligible));
@@ -195,6 +220,7 @@ fn draw_slots(
         let draw = draw_slot(arms, &scored, &remaining, &policy_pmf, slate::uniform(seed, slot));
         let drawn = draw.arms[draw.drawn].arm;
         draws.push(draw);
+        arms.iter().zip(&mut remaining).for_each(|(arm, remains)| *remains &= !arm.excludes(&arms[drawn]));
         remaining[drawn] = false;
         if arms[drawn].ends_slate {
             break;
@@ -265,7 +291,8 @@ fn draw_slot(
     }
 }
 
-/// What was not drawn, by falling expected value; nothing where the slate was ended by showing nothing.
+/// What was not drawn, by falling expected value, without what a group keeps out; nothing where the slate was ended by
+/// showing nothing.
 pub(super) fn order_tail(arms: &[EligibleArm], slots: &[SlotDraw]) -> Vec<usize> {
     let drawn: Vec<usize> = slots.iter().map(|slot| slot.arms[slot.drawn].arm).collect();
     if drawn.last().is_some_and(|&last| arms[last].ends_slate) {
@@ -274,5 +301,11 @@ pub(super) fn order_tail(arms: &[EligibleArm], slots: &[SlotDraw]) -> Vec<usize>
     let mut tail: Vec<usize> = (0..arms.len()).filter(|arm| !drawn.contains(arm) && !arms[*arm].ends_slate).collect();
     // A stable sort: arms of equal value stay in the order of their ids.
     tail.sort_by(|&a, &b| arms[b].expected_value().total_cmp(&arms[a].expected_value()));
+    let mut shown = drawn;
+    tail.retain(|&arm| {
+        let fits = !shown.iter().any(|&other| arms[arm].excludes(&arms[other]));
+        shown.extend(fits.then_some(arm));
+        fits
+    });
     tail
 }

@@ -30,7 +30,13 @@ pub fn fall_back(decision: &Decision, placement: &Placement, slots: u32, include
         Selection::Thompson | Selection::Uniform | Selection::EpsilonGreedy(_) => by_value(decision),
     };
     let mut shown = Vec::new();
-    for arm in order.into_iter().filter(|&arm| !withheld(arm)).take(slots as usize) {
+    for arm in order.into_iter().filter(|&arm| !withheld(arm)) {
+        if shown.len() == slots as usize {
+            break;
+        }
+        if shown.iter().any(|slot| arms[arm].excludes(decision.drawn(slot))) {
+            continue;
+        }
         shown.push(certain(decision, arm));
         if arms[arm].ends_slate {
             break;
@@ -42,7 +48,7 @@ pub fn fall_back(decision: &Decision, placement: &Placement, slots: u32, include
     let mut exclusions = decision.exclusions.clone();
     exclusions.extend((0..arms.len()).filter(|&arm| withheld(arm)).map(reason));
     exclusions.sort_by(|a, b| a.offer_id.cmp(&b.offer_id));
-    Decision { arms: arms.clone(), exclusions, slots: shown, tail, root: None, lease_until: None }
+    Decision { exclusions, slots: shown, tail, root: None, lease_until: None, ..decision.clone() }
 }
 
 fn fixed(decision: &Decision, placement: &Placement, order: &[usize]) -> Vec<usize> {

@@ -1,7 +1,7 @@
 //! What deciding reads: a catalog and everything believed about its arms, immutable once built.
 
 use super::{
-    catalog::{Catalog, Placement, PosteriorKind},
+    catalog::{Catalog, PersonalisedPricing, Placement, PosteriorKind},
     learn::{PartitionStatistics, pooled_moments},
     math::cholesky::NotPositiveDefinite,
     pmf::{curve::ScoreCurve, distribution::ScoreDistribution},
@@ -81,6 +81,13 @@ impl PlacementSnapshot {
             });
         }
         Ok(Self { catalog, catalog_revision, placement, version, beliefs })
+    }
+
+    /// Whether the market's law wants users to be told that prices depend on what is known of them.
+    #[must_use]
+    pub fn must_disclose(&self, market: Option<&str>) -> bool {
+        let market = market.and_then(|market| self.catalog.markets.get(market));
+        market.is_some_and(|market| market.personalised_pricing == PersonalisedPricing::Disclose)
     }
 }
 

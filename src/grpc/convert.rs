@@ -10,7 +10,7 @@ use crate::{
         ledger::LedgerState,
         snapshot::Features,
     },
-    log::record::DecisionRecord,
+    log::record::{DecisionRecord, Flag},
     proto::{
         self,
         engine_types::{instant, partition_offsets, timestamp},
@@ -94,7 +94,14 @@ pub fn rank_response(answer: &Answer, explain: bool) -> proto::RankResponse {
         explanation: explain.then(|| explanation(record, catalog)),
         root_decision_id: record.root().map(|root| root.to_string()).unwrap_or_default(),
         lease_until: decision.lease_until.map(timestamp),
+        disclosure_text_key: disclosure_text_key(record, catalog),
     }
+}
+
+fn disclosure_text_key(record: &DecisionRecord, catalog: &Catalog) -> String {
+    let market = record.market.as_deref().filter(|_| record.flags.contains(&Flag::PersonalisedPrices));
+    let market = market.and_then(|market| catalog.markets.get(market));
+    market.map_or_else(String::new, |market| market.disclosure_text_key.clone())
 }
 
 fn ranked_offer(arm: &EligibleArm, catalog: &Catalog) -> proto::RankedOffer {
@@ -132,10 +139,15 @@ fn explanation(record: &DecisionRecord, catalog: &Catalog) -> proto::Explanation
 }
 
 fn features(placement: &Placement, record: &DecisionRecord) -> Vec<proto::Feature> {
-    let values = contexts::values(&placement.context, record).unwrap_or_default();
-    let encoded = Features::new(placement.context.encode(&values));
+    let context = &placement.context;
+    let values = if record.decision.neutral_context {
+        context.neutral()
+    } else {
+        contexts::values(context, record).unwrap_or_default()
+    };
+    let encoded = Features::new(context.encode(&values));
     let feature = |(name, &value)| proto::Feature { name, value };
-    placement.context.feature_names().into_iter().zip(encoded.values()).map(feature).collect()
+    context.feature_names().into_iter().zip(encoded.values()).map(feature).collect()
 }
 
 /// A stored decision as the wire has it.

@@ -54,6 +54,8 @@ pub(super) fn encode_decision(record: &DecisionRecord) -> proto::DecisionRecord 
         user_state: Some(encode_user(&record.user)),
         root_decision_id: decision.root.map(Vec::from).unwrap_or_default(),
         lease_until_ms: decision.lease_until.map(Instant::as_ms),
+        personalised: decision.personalised,
+        neutral_context: decision.neutral_context,
     }
 }
 
@@ -140,6 +142,8 @@ fn decode_outcome_of_deciding(record: &proto::DecisionRecord) -> Result<Decision
             root => Some(*DecisionId::from_bytes(root).map_err(|_| missing("root_decision_id"))?.as_bytes()),
         },
         lease_until: record.lease_until_ms.map(Instant::from_ms),
+        personalised: record.personalised,
+        neutral_context: record.neutral_context,
         arms,
     })
 }
@@ -153,6 +157,8 @@ impl From<Flag> for proto::Flag {
             Flag::NotLogged => Self::NotLogged,
             Flag::Leased => Self::Leased,
             Flag::StateUnknown => Self::StateUnknown,
+            Flag::PersonalisedPrices => Self::PersonalisedPrices,
+            Flag::NeutralContext => Self::NeutralContext,
         }
     }
 }
@@ -169,6 +175,8 @@ impl TryFrom<proto::Flag> for Flag {
             proto::Flag::NotLogged => Ok(Self::NotLogged),
             proto::Flag::Leased => Ok(Self::Leased),
             proto::Flag::StateUnknown => Ok(Self::StateUnknown),
+            proto::Flag::PersonalisedPrices => Ok(Self::PersonalisedPrices),
+            proto::Flag::NeutralContext => Ok(Self::NeutralContext),
         }
     }
 }

@@ -34,7 +34,14 @@ pub(super) fn encode_arms(arms: &[EligibleArm]) -> proto::ArmColumns {
         expected_rewards: arms.iter().map(|arm| arm.expected_reward).collect(),
         worths: arms.iter().map(|arm| arm.worth).collect(),
         end_slates: arms.iter().map(|arm| arm.ends_slate).collect(),
+        exclusion_groups: encode_groups(arms),
     }
+}
+
+/// Nothing where no arm has a group, as in most catalogs.
+fn encode_groups(arms: &[EligibleArm]) -> Vec<u32> {
+    let grouped = arms.iter().any(|arm| arm.exclusion_group > 0);
+    if grouped { arms.iter().map(|arm| arm.exclusion_group).collect() } else { Vec::new() }
 }
 
 pub(super) fn decode_arms(columns: &proto::ArmColumns) -> Result<Vec<EligibleArm>, DecodeError> {
@@ -50,6 +57,10 @@ pub(super) fn decode_arms(columns: &proto::ArmColumns) -> Result<Vec<EligibleArm
     ];
     if lengths.iter().any(|&length| length != count) {
         return Err(missing("arms"));
+    }
+    let groups = &columns.exclusion_groups;
+    if !groups.is_empty() && groups.len() != count {
+        return Err(missing("arms.exclusion_groups"));
     }
     let currencies: Vec<Currency> = columns
         .currency_codes
@@ -67,6 +78,7 @@ pub(super) fn decode_arms(columns: &proto::ArmColumns) -> Result<Vec<EligibleArm
             offer_id: columns.offer_ids[arm].as_str().into(),
             ends_slate: columns.end_slates[arm],
             floor: columns.floors[arm],
+            exclusion_group: groups.get(arm).copied().unwrap_or(0),
             price: price(arm)?,
             expected_reward: columns.expected_rewards[arm],
             worth: columns.worths[arm],

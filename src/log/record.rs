@@ -92,6 +92,10 @@ pub enum Flag {
     Leased,
     /// What is kept of unit or user could not be read.
     StateUnknown,
+    /// What is known of the user had a say in prices, and the market's law wants the user to be told.
+    PersonalisedPrices,
+    /// Scores are those of nobody in particular, because the market's law forbids to look at this user.
+    NeutralContext,
 }
 
 /// A change of a decision's ledger.

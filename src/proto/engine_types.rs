@@ -53,6 +53,14 @@ impl TryFrom<&proto::Exclusion> for Exclusion {
             proto::ExclusionReason::CoolingDown => ExclusionReason::CoolingDown,
             proto::ExclusionReason::LimitUnchecked => ExclusionReason::LimitUnchecked,
             proto::ExclusionReason::PriceHeld => ExclusionReason::PriceHeld,
+            proto::ExclusionReason::DiscountTooDeep => ExclusionReason::DiscountTooDeep,
+            proto::ExclusionReason::BelowFloor => ExclusionReason::BelowFloor,
+            proto::ExclusionReason::NotLapsed => ExclusionReason::NotLapsed,
+            proto::ExclusionReason::LapseTooShort => ExclusionReason::LapseTooShort,
+            proto::ExclusionReason::LapseTooLong => ExclusionReason::LapseTooLong,
+            proto::ExclusionReason::Rule => ExclusionReason::Rule,
+            proto::ExclusionReason::LegalRule => ExclusionReason::LegalRule,
+            proto::ExclusionReason::RuleError => ExclusionReason::RuleError,
         };
         let rule = (!exclusion.rule_id.is_empty()).then(|| exclusion.rule_id.as_str().into());
         Ok(Self { offer_id: exclusion.offer_id.as_str().into(), reason, rule })
@@ -74,6 +82,14 @@ impl From<ExclusionReason> for proto::ExclusionReason {
             ExclusionReason::CoolingDown => Self::CoolingDown,
             ExclusionReason::LimitUnchecked => Self::LimitUnchecked,
             ExclusionReason::PriceHeld => Self::PriceHeld,
+            ExclusionReason::DiscountTooDeep => Self::DiscountTooDeep,
+            ExclusionReason::BelowFloor => Self::BelowFloor,
+            ExclusionReason::NotLapsed => Self::NotLapsed,
+            ExclusionReason::LapseTooShort => Self::LapseTooShort,
+            ExclusionReason::LapseTooLong => Self::LapseTooLong,
+            ExclusionReason::Rule => Self::Rule,
+            ExclusionReason::LegalRule => Self::LegalRule,
+            ExclusionReason::RuleError => Self::RuleError,
         }
     }
 }

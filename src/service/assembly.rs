@@ -160,8 +160,8 @@ impl Assembly<'_> {
         })?;
         let before = self.before(id);
         // Finding counters costs more than counting, and snapshots come several times a second.
-        let meters = before.map_or_else(|| Arc::new(PlacementMeters::of(id)), |before| before.meters.clone());
         let before = before.filter(|before| before.snapshot.catalog_revision == revision.stored.revision);
+        let meters = before.map_or_else(|| Arc::new(PlacementMeters::of(placement)), |before| before.meters.clone());
         let model_id = match before {
             Some(before) => before.snapshot.version.model_id.clone(),
             None => catalog::model_id(placement, revision.catalog.reward_currency).into(),

@@ -5,7 +5,7 @@ use super::{
     feedback::{FeedbackCode, FeedbackResult, Report, Subject},
 };
 use crate::{
-    engine::eligibility::ExclusionReason,
+    engine::{catalog::Placement, eligibility::ExclusionReason},
     log::{
         decision_id::DecisionId,
         record::{DecisionRecord, Flag},
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 /// How often the store is asked how much has not been learned yet.
 const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 
-const REASONS: [ExclusionReason; 12] = [
+const REASONS: [ExclusionReason; 20] = [
     ExclusionReason::UnknownOffer,
     ExclusionReason::Paused,
     ExclusionReason::NotStarted,
@@ -37,9 +37,25 @@ const REASONS: [ExclusionReason; 12] = [
     ExclusionReason::CoolingDown,
     ExclusionReason::LimitUnchecked,
     ExclusionReason::PriceHeld,
+    ExclusionReason::DiscountTooDeep,
+    ExclusionReason::BelowFloor,
+    ExclusionReason::NotLapsed,
+    ExclusionReason::LapseTooShort,
+    ExclusionReason::LapseTooLong,
+    ExclusionReason::Rule,
+    ExclusionReason::LegalRule,
+    ExclusionReason::RuleError,
 ];
-const FLAGS: [Flag; 6] =
-    [Flag::Stale, Flag::AttributeClipped, Flag::Degraded, Flag::NotLogged, Flag::Leased, Flag::StateUnknown];
+const FLAGS: [Flag; 8] = [
+    Flag::Stale,
+    Flag::AttributeClipped,
+    Flag::Degraded,
+    Flag::NotLogged,
+    Flag::Leased,
+    Flag::StateUnknown,
+    Flag::PersonalisedPrices,
+    Flag::NeutralContext,
+];
 const CODES: [FeedbackCode; 9] = [
     FeedbackCode::Recorded,
     FeedbackCode::Revised,
@@ -67,6 +83,14 @@ fn reason_label(reason: ExclusionReason) -> &'static str {
         ExclusionReason::CoolingDown => "cooling_down",
         ExclusionReason::LimitUnchecked => "limit_unchecked",
         ExclusionReason::PriceHeld => "price_held",
+        ExclusionReason::DiscountTooDeep => "discount_too_deep",
+        ExclusionReason::BelowFloor => "below_floor",
+        ExclusionReason::NotLapsed => "not_lapsed",
+        ExclusionReason::LapseTooShort => "lapse_too_short",
+        ExclusionReason::LapseTooLong => "lapse_too_long",
+        ExclusionReason::Rule => "rule",
+        ExclusionReason::LegalRule => "legal_rule",
+        ExclusionReason::RuleError => "rule_error",
     }
 }
 
@@ -78,6 +102,8 @@ fn flag_label(flag: Flag) -> &'static str {
         Flag::NotLogged => "not_logged",
         Flag::Leased => "leased",
         Flag::StateUnknown => "state_unknown",
+        Flag::PersonalisedPrices => "personalised_prices",
+        Flag::NeutralContext => "neutral_context",
     }
 }
 
@@ -116,6 +142,7 @@ impl<K: Copy + PartialEq> Counters<K> {
 pub struct PlacementMeters {
     decisions: Counter,
     exclusions: Counters<ExclusionReason>,
+    rules: BTreeMap<Arc<str>, Counter>,
     flags: Counters<Flag>,
     reports: ReportMeters,
 }
@@ -130,8 +157,12 @@ pub struct ReportMeters {
 impl PlacementMeters {
     /// The counters of a placement; the same wherever they are asked for.
     #[must_use]
-    pub fn of(placement: &str) -> Self {
+    pub fn of(placement: &Placement) -> Self {
+        let rules = placement.rules.iter().map(|rule| rule.id.clone());
+        let placement = &*placement.id;
+        let counted = |rule: Arc<str>| (rule.clone(), meters::RULE_EXCLUSIONS.counter(&[placement, &rule]));
         Self {
+            rules: rules.map(counted).collect(),
             decisions: meters::DECISIONS.counter(&[placement]),
             exclusions: Counters::new(meters::EXCLUSIONS, placement, &REASONS, reason_label),
             flags: Counters::new(meters::FLAGS, placement, &FLAGS, flag_label),
@@ -142,7 +173,12 @@ impl PlacementMeters {
     /// Counts a decision that was just made.
     pub(super) fn decided(&self, record: &DecisionRecord) {
         self.decisions.increment(1);
-        record.decision.exclusions.iter().for_each(|exclusion| self.exclusions.count(exclusion.reason));
+        for exclusion in &record.decision.exclusions {
+            self.exclusions.count(exclusion.reason);
+            if let Some(counter) = exclusion.rule.as_deref().and_then(|rule| self.rules.get(rule)) {
+                counter.increment(1);
+            }
+        }
         record.flags.iter().for_each(|&flag| self.flags.count(flag));
     }
 }

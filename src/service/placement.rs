@@ -4,7 +4,6 @@ use super::{Result, Service, ServiceError, contexts::context, serving::ServedPla
 use crate::{
     engine::{
         catalog::{Objective, Placement, PosteriorKind},
-        context::{Attribute, AttributeKind, AttributeValue},
         learn::PartitionStatistics,
         standing::{ArmStanding, Moment, standing},
     },
@@ -128,19 +127,10 @@ fn recent_moments(placement: &Placement, records: &[Arc<[u8]>]) -> Vec<Moment> {
     decisions.iter().rev().filter_map(moment).take(CONTEXTS_MAX).collect()
 }
 
-/// Where nothing is logged yet: every attribute at its default, or at the start of its range.
+/// Where nothing is logged yet: that of nobody in particular.
 fn default_moment(served: &ServedPlacement) -> Moment {
-    let placement = &served.snapshot.placement;
-    let value = |attribute: &Attribute| match (&attribute.default, &attribute.kind) {
-        (Some(default), _) => default.clone(),
-        (None, AttributeKind::Number { min, .. }) => AttributeValue::Number(*min),
-        (None, AttributeKind::Category { values, .. }) => {
-            AttributeValue::Category(values.first().cloned().unwrap_or_default())
-        }
-        (None, AttributeKind::Boolean) => AttributeValue::Boolean(false),
-    };
-    let values: Vec<_> = placement.context.attributes.iter().map(value).collect();
-    Moment { context: placement.context.encode(&values), market: served.snapshot.catalog.default_market.clone() }
+    let context = &served.snapshot.placement.context;
+    Moment { context: context.encode(&context.neutral()), market: served.snapshot.catalog.default_market.clone() }
 }
 
 fn arm_report(statistics: &[PartitionStatistics], offer_id: &Arc<str>, standing: ArmStanding) -> ArmReport {

@@ -170,11 +170,14 @@ impl Service {
         let user = UserState { unit: view, ..valid.stated.into_state() };
         let decision = decide(snapshot, &valid.request, &user, now, seed);
         let names = snapshot.placement.context.attributes.iter().map(|attribute| attribute.name.clone());
+        let disclosed = snapshot.must_disclose(valid.request.market.as_deref());
         let flags = [
             (self.is_stale(now), Flag::Stale),
             (valid.clipped, Flag::AttributeClipped),
             (decision.root.is_some(), Flag::Leased),
             (user.unit.is_unknown(), Flag::StateUnknown),
+            (decision.personalised && disclosed, Flag::PersonalisedPrices),
+            (decision.neutral_context, Flag::NeutralContext),
         ];
         DecisionRecord {
             id: DecisionId::new(unit.log, now, self.clock.random()),

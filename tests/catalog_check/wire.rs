@@ -38,7 +38,7 @@ const CASES: &[Case] = &[
     (
         |catalog| {
             let ends_at = Some(Timestamp { seconds: i64::MAX, nanos: 0 });
-            catalog.offers[1].validity = Some(proto::Validity { starts_at: None, ends_at });
+            catalog.offers[1].validity = Some(proto::Validity { ends_at, ..Default::default() });
         },
         "offers[1].validity.ends_at",
         "must be an instant in the years 1 to 9999",
@@ -46,7 +46,7 @@ const CASES: &[Case] = &[
     (
         |catalog| {
             let starts_at = Some(Timestamp { seconds: 0, nanos: -1 });
-            catalog.offers[1].validity = Some(proto::Validity { starts_at, ends_at: None });
+            catalog.offers[1].validity = Some(proto::Validity { starts_at, ..Default::default() });
         },
         "offers[1].validity.starts_at",
         "is 0 s and -1 ns",
@@ -71,7 +71,11 @@ const CASES: &[Case] = &[
     ),
     (
         |catalog| {
-            let market = |index| proto::Market { id: format!("M{index}"), currency_code: "EUR".to_owned() };
+            let market = |index| proto::Market {
+                id: format!("M{index}"),
+                currency_code: "EUR".to_owned(),
+                ..Default::default()
+            };
             catalog.markets.extend((0..1000).map(market));
         },
         "markets",

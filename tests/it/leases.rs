@@ -108,7 +108,7 @@ async fn an_offer_that_may_not_be_shown_any_more_is_dropped_and_the_others_stand
     let root = server.rank(request("banner", "anna")).await;
     let mut catalog = leasing();
     let ends_at = Some(prost_types::Timestamp { seconds: 0, nanos: 0 });
-    offer_mut(&mut catalog, "yearly").validity = Some(proto::Validity { starts_at: None, ends_at });
+    offer_mut(&mut catalog, "yearly").validity = Some(proto::Validity { ends_at, ..Default::default() });
     server.apply(catalog).await;
     let repeat = server.rank(request("banner", "anna")).await;
     assert!(is_leased(&repeat));

@@ -80,8 +80,8 @@ async fn validity_is_half_open_to_the_millisecond() {
     for offer in &mut catalog.offers {
         let at = |ms: i64| Some(prost_types::Timestamp { seconds: (START_MS + ms) / 1000, nanos: 0 });
         offer.validity = match offer.id.as_str() {
-            "monthly" => Some(proto::Validity { starts_at: at(1000), ends_at: None }),
-            "yearly" => Some(proto::Validity { starts_at: None, ends_at: at(1000) }),
+            "monthly" => Some(proto::Validity { starts_at: at(1000), ..Default::default() }),
+            "yearly" => Some(proto::Validity { ends_at: at(1000), ..Default::default() }),
             _ => continue,
         };
     }

@@ -78,9 +78,24 @@ export type ExclusionReason =
   | 'PLATFORM'
   | 'TRIAL_USED'
   | 'CURRENT_PLAN'
+  | 'DISCOUNT_TOO_DEEP'
+  | 'BELOW_FLOOR'
+  | 'NOT_LAPSED'
+  | 'LAPSE_TOO_SHORT'
+  | 'LAPSE_TOO_LONG'
+  | 'RULE'
+  | 'LEGAL_RULE'
+  | 'RULE_ERROR'
 
 /** Circumstances of a decision that are worth knowing. */
-export type Flag = 'UNSPECIFIED' | 'STALE' | 'ATTRIBUTE_CLIPPED' | 'DEGRADED' | 'NOT_LOGGED'
+export type Flag =
+  | 'UNSPECIFIED'
+  | 'STALE'
+  | 'ATTRIBUTE_CLIPPED'
+  | 'DEGRADED'
+  | 'NOT_LOGGED'
+  | 'PERSONALISED_PRICES'
+  | 'NEUTRAL_CONTEXT'
 
 /** One answered `rank`. */
 export interface Decision {
@@ -95,6 +110,8 @@ export interface Decision {
   exclusions: { offerId: string; reason: ExclusionReason; ruleId: string }[]
   /** Empty in normal operation. */
   flags: Flag[]
+  /** With PERSONALISED_PRICES: which of your texts tells the user; empty otherwise. */
+  disclosureTextKey: string
   catalogRevision: number
   snapshotAgeMs: number
   /** The windows in which outcomes count are measured from here. */

@@ -64,6 +64,7 @@ export function decision(response, requestId = '') {
     tail: response.tail.map(offer),
     exclusions,
     flags: response.flags.map((flag) => named(flag, FLAG)),
+    disclosureTextKey: response.disclosureTextKey,
     catalogRevision: response.catalogRevision,
     snapshotAgeMs: response.snapshotAgeMs,
     decidedAt: new Date(response.decidedAt.seconds * 1000 + response.decidedAt.nanos / 1e6),

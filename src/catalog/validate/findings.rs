@@ -22,6 +22,12 @@ impl Findings {
         self.violations.push(Violation::new(&path.to_string(), description));
     }
 
+    /// Notes what is wrong at a character of a text; for those who see no file, the description says where.
+    pub(super) fn refuse_within(&mut self, path: &Path, at: usize, description: impl fmt::Display) {
+        let description = format!("{description} (character {})", at + 1);
+        self.violations.push(Violation { within: Some(at), ..Violation::new(path.as_str(), description) });
+    }
+
     /// What is wrong, in the order of the checks.
     pub(super) fn into_violations(self) -> Vec<Violation> {
         self.violations

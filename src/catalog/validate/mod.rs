@@ -5,17 +5,24 @@
 
 mod context;
 mod findings;
+mod markets;
 mod money;
 mod offers;
+mod periods;
 mod placements;
 mod policy;
 mod reward;
+mod rules;
+mod shown;
 mod timing;
 mod units;
 mod warnings;
 
 use super::problem::{Violation, Warning, left_out};
-use crate::{engine::catalog::Catalog, proto};
+use crate::{
+    engine::{catalog::Catalog, terms::TermsByMarket},
+    proto,
+};
 use findings::Findings;
 use money::Currencies;
 use std::{collections::BTreeMap, sync::Arc};
@@ -36,32 +43,52 @@ pub fn is_resource_id(text: &str) -> bool {
 pub fn validate(declared: &proto::Catalog) -> Result<(Catalog, Vec<Warning>), Vec<Violation>> {
     let mut findings = Findings::default();
     let currencies = Currencies::validate(declared, &mut findings);
-    let markets = money::markets(declared, &currencies, &mut findings);
+    let markets = markets::markets(declared, &currencies, &mut findings);
+    let plans = markets::plans(declared, &markets, &mut findings);
     let metrics = reward::metrics(declared, &mut findings);
-    let offers = offers::offers(declared, &markets, &currencies, &mut findings);
-    let placements = placements::placements(declared, &offers, &metrics, &mut findings);
+    let offers = offers::offers(declared, &markets, &plans, &currencies, &mut findings);
+    let count = findings.count();
+    let mut placements = placements::placements(declared, &offers, &metrics, &mut findings);
+    // Against placements that are refused, rules could only be refused for what follows from it.
+    if findings.count() == count {
+        rules::attach(declared, &offers, &mut placements, &mut findings);
+    }
     let (0, Some(reward_currency)) = (findings.count(), currencies.reward) else {
-        let mut violations = findings.into_violations();
-        if let Some(description) = left_out(&mut violations) {
-            violations.push(Violation::new("", description));
-        }
-        return Err(violations);
+        return Err(cut(findings));
     };
     let default_market = Some(declared.default_market.as_str()).filter(|id| !id.is_empty());
     let offers = offers.into_values().map(|draft| (Arc::clone(&draft.offer.id), draft.offer));
     let metrics = metrics.into_iter().filter_map(|(id, kind)| Some((Arc::from(id), kind?)));
+    let markets = markets::engine_markets(markets);
+    placements.values_mut().for_each(|placement| placement.terms = TermsByMarket::new(markets.keys()));
+    let placements = placements.into_iter().map(|(id, placement)| (id, Arc::new(placement)));
     let catalog = Catalog {
         reward_currency,
         rates: currencies.rates,
-        markets: money::engine_markets(&markets),
+        markets,
+        plans: plans.into_values().map(|plan| (Arc::clone(&plan.id), plan)).collect(),
         default_market: default_market.map(Arc::from),
         metrics: metrics.collect::<BTreeMap<Arc<str>, _>>(),
         offers: offers.collect(),
-        placements,
+        placements: placements.collect(),
     };
+    // What rules say can be tried where everything else is right.
+    rules::run(declared, &catalog, &mut findings);
+    rules::check_law(declared, &catalog, &mut findings);
+    if findings.count() > 0 {
+        return Err(cut(findings));
+    }
     let mut warnings = warnings::warnings(declared, &catalog);
     if let Some(description) = left_out(&mut warnings) {
         warnings.push(Warning { field: String::new(), description });
     }
     Ok((catalog, warnings))
+}
+
+fn cut(findings: Findings) -> Vec<Violation> {
+    let mut violations = findings.into_violations();
+    if let Some(description) = left_out(&mut violations) {
+        violations.push(Violation::new("", description));
+    }
+    violations
 }

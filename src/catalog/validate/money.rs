@@ -1,16 +1,14 @@
-//! Currencies, rates, markets and amounts: everything that money is counted in must convert to the reward currency.
+//! Currencies, rates and amounts: everything that money is counted in must convert to the reward currency.
 
-use super::findings::{Findings, MARKET, Seen};
+use super::findings::Findings;
 use crate::{
     catalog::{path::Path, problem::quoted},
-    engine::catalog::{Market, Money},
+    engine::catalog::Money,
     proto,
 };
 use iso_currency::Currency;
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-/// Most markets of one catalog.
-const MARKETS_MAX: usize = 1_000;
 /// Smallest and largest rate: between the currencies of this world, with room for inflation.
 const RATE_BOUNDS: (f64, f64) = (1e-9, 1e9);
 /// Largest amount in minor units: far above any price, far below what doubles count exactly.
@@ -23,9 +21,6 @@ pub(super) struct Currencies {
     /// Rates by currency code, that of the reward currency included.
     pub(super) rates: BTreeMap<String, f64>,
 }
-
-/// Markets by id; without currency where that is refused.
-pub(super) type Markets<'a> = BTreeMap<&'a str, Option<Currency>>;
 
 impl Currencies {
     /// Checks the reward currency and the rates.
@@ -59,7 +54,7 @@ impl Currencies {
 }
 
 /// Checks a currency code.
-fn currency(path: &Path, code: &str, findings: &mut Findings) -> Option<Currency> {
+pub(super) fn currency(path: &Path, code: &str, findings: &mut Findings) -> Option<Currency> {
     let found = Currency::from_code(code);
     let Some(currency) = found else {
         let description = match Currency::from_code(&code.to_uppercase()) {
@@ -75,38 +70,6 @@ fn currency(path: &Path, code: &str, findings: &mut Findings) -> Option<Currency
         return None;
     }
     Some(currency)
-}
-
-/// Checks the markets and which of them is the default.
-pub(super) fn markets<'a>(
-    catalog: &'a proto::Catalog,
-    currencies: &Currencies,
-    findings: &mut Findings,
-) -> Markets<'a> {
-    let root = Path::default();
-    findings.check_count(&root.field("markets"), catalog.markets.len(), MARKETS_MAX);
-    let mut seen = Seen::new();
-    let mut markets = Markets::new();
-    for (index, proto::Market { id, currency_code }) in catalog.markets.iter().enumerate() {
-        let path = root.field("markets").index(index);
-        findings.check_id(&path.field("id"), id, &MARKET, &mut seen);
-        let currency = currency(&path.field("currency_code"), currency_code, findings);
-        if let Some(currency) = currency {
-            currencies.check_rate(currency, &format!("market {}", quoted(id)), findings);
-        }
-        markets.entry(id).or_insert(currency);
-    }
-    let default = &catalog.default_market;
-    if !default.is_empty() && !markets.contains_key(default.as_str()) {
-        findings.refuse_unknown(&root.field("default_market"), default, "market", markets.keys().copied());
-    }
-    markets
-}
-
-/// Markets as the engine has them.
-pub(super) fn engine_markets(markets: &Markets<'_>) -> BTreeMap<Arc<str>, Market> {
-    let known = markets.iter().filter_map(|(&id, &currency)| Some((Arc::from(id), currency?)));
-    known.map(|(id, currency): (Arc<str>, _)| (Arc::clone(&id), Market { id, currency })).collect()
 }
 
 /// Checks an amount in the currency of a market.

@@ -2,24 +2,26 @@
 
 use super::{
     findings::{Findings, RESOURCE, Seen},
-    money::{self, Currencies, Markets},
+    markets::Markets,
+    money::{self, Currencies},
+    periods,
 };
 use crate::{
     catalog::path::Path,
     engine::{
-        catalog::{Offer, OfferKind, Price},
-        instant::Instant,
+        catalog::{LapseWindow, Offer, OfferKind, Plan, Price},
         user::PLAN_BYTES_MAX,
     },
     proto,
 };
-use prost_types::Timestamp;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Most offers of one catalog.
 const OFFERS_MAX: usize = 10_000;
 /// Most tags or platforms of one offer.
 const LABELS_MAX: usize = 64;
+/// Longest lapse that a win-back can ask for: ten years of 365 days.
+const LAPSE_DAYS_MAX: u32 = 3650;
 /// Most texts for the client.
 const DISPLAY_ENTRIES_MAX: usize = 64;
 /// Longest key of a text for the client, in bytes.
@@ -44,6 +46,7 @@ pub(super) type Offers<'a> = BTreeMap<&'a str, Draft<'a>>;
 pub(super) fn offers<'a>(
     catalog: &'a proto::Catalog,
     markets: &Markets<'_>,
+    plans: &BTreeMap<&str, Plan>,
     currencies: &Currencies,
     findings: &mut Findings,
 ) -> Offers<'a> {
@@ -57,6 +60,10 @@ pub(super) fn offers<'a>(
     for (index, declared) in catalog.offers.iter().enumerate() {
         let path = path.index(index);
         findings.check_id(&path.field("id"), &declared.id, &RESOURCE, &mut seen);
+        let readable = !declared.plan.is_empty() && !declared.plan.contains(char::is_control);
+        if readable && !plans.is_empty() && !plans.contains_key(declared.plan.as_str()) {
+            findings.refuse_unknown(&path.field("plan"), &declared.plan, "plan of this catalog", plans.keys().copied());
+        }
         let offer = Arc::new(offer(declared, &path, markets, currencies, findings));
         offers.entry(&declared.id).or_insert(Draft { declared, path, offer });
     }
@@ -75,7 +82,12 @@ fn offer(
     check_labels(&path.field("tags"), &declared.tags, findings);
     check_labels(&path.field("platforms"), &declared.platforms, findings);
     check_display(&path.field("display"), &declared.display, findings);
-    let (starts_at, ends_at) = validity(&path.field("validity"), declared.validity.as_ref(), findings);
+    let (period, local_periods) = periods::periods(&path.field("validity"), declared, markets, findings);
+    check_group(&path.field("exclusion_group"), declared, kind, findings);
+    if declared.to_subscribers && kind.is_some_and(|kind| kind != OfferKind::Discount) {
+        let description = "must be absent: only offers of kind DISCOUNT are for users who have their plan already";
+        findings.refuse(&path.field("to_subscribers"), description);
+    }
     let value = declared.value.as_ref();
     Offer {
         id: Arc::from(declared.id.as_str()),
@@ -83,8 +95,11 @@ fn offer(
         kind: kind.unwrap_or(OfferKind::Standard),
         plan: declared.plan.clone(),
         prices: prices(&path.field("prices"), &declared.prices, markets, findings),
-        starts_at,
-        ends_at,
+        period,
+        local_periods,
+        lapse: lapse(&path.field("lapse"), declared, kind, findings),
+        to_subscribers: declared.to_subscribers,
+        exclusion_group: Some(declared.exclusion_group.as_str()).filter(|group| !group.is_empty()).map(Arc::from),
         tags: declared.tags.clone(),
         platforms: declared.platforms.clone(),
         display: declared.display.clone(),
@@ -146,11 +161,11 @@ fn prices(
     let mut prices = BTreeMap::new();
     for (market, declared) in declared {
         let path = path.key(market);
-        let Some(&currency) = markets.get(market.as_str()) else {
+        let Some(draft) = markets.get(market.as_str()) else {
             findings.refuse_unknown(&path, market, "market", markets.keys().copied());
             continue;
         };
-        if let Some(price) = price(&path, declared, (market, currency), findings) {
+        if let Some(price) = price(&path, declared, (market, draft.currency), findings) {
             prices.insert(Arc::from(market.as_str()), price);
         }
     }
@@ -182,33 +197,34 @@ fn price(
     Some(Price { price, list_price })
 }
 
-fn validity(
+fn lapse(
     path: &Path,
-    declared: Option<&proto::Validity>,
+    declared: &proto::Offer,
+    kind: Option<OfferKind>,
     findings: &mut Findings,
-) -> (Option<Instant>, Option<Instant>) {
-    let Some(proto::Validity { starts_at, ends_at }) = declared else { return (None, None) };
-    let (start_path, end_path) = (path.field("starts_at"), path.field("ends_at"));
-    let start = starts_at.and_then(|starts_at| instant(&start_path, starts_at, findings));
-    let end = ends_at.and_then(|ends_at| instant(&end_path, ends_at, findings));
-    if let (Some(starts), Some(ends)) = (starts_at.filter(|_| start.is_some()), ends_at.filter(|_| end.is_some()))
-        && start >= end
-    {
-        findings.refuse(&end_path, format!("is {ends}, must be after starts_at, {starts}"));
+) -> Option<LapseWindow> {
+    let anytime = LapseWindow { min_days: 0, max_days: None };
+    let Some(proto::LapseWindow { min_days, max_days }) = declared.lapse else {
+        return (kind == Some(OfferKind::WinBack)).then_some(anytime);
+    };
+    if kind.is_some_and(|kind| kind != OfferKind::WinBack) {
+        findings.refuse(path, "must be absent: only offers of kind WIN_BACK are for those who left");
     }
-    (start, end)
+    findings.check_range(&path.field("min_days"), min_days, 0, LAPSE_DAYS_MAX);
+    if let Some(max_days) = max_days {
+        findings.check_range(&path.field("max_days"), max_days, min_days, LAPSE_DAYS_MAX.max(min_days));
+    }
+    Some(LapseWindow { min_days, max_days })
 }
 
-fn instant(path: &Path, timestamp: Timestamp, findings: &mut Findings) -> Option<Instant> {
-    // From year 1 to 9999, as the definition of Timestamp has it.
-    const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
-    let Timestamp { seconds, nanos } = timestamp;
-    if !SECONDS.contains(&seconds) || !(0..=999_999_999).contains(&nanos) {
-        let description = format!("is {seconds} s and {nanos} ns, must be an instant in the years 1 to 9999");
-        findings.refuse(path, description);
-        return None;
+fn check_group(path: &Path, declared: &proto::Offer, kind: Option<OfferKind>, findings: &mut Findings) {
+    if declared.exclusion_group.is_empty() {
+        return;
     }
-    Some(Instant::from_ms(seconds * 1000 + i64::from(nanos / 1_000_000)))
+    if kind == Some(OfferKind::None) {
+        findings.refuse(path, "must be absent: an offer of kind NONE ends the slate, whatever is in it");
+    }
+    findings.check_name(path, &declared.exclusion_group, &RESOURCE);
 }
 
 fn check_labels(path: &Path, labels: &[String], findings: &mut Findings) {

@@ -14,6 +14,7 @@ use crate::{
     engine::{
         catalog::{ARMS_MAX, Arm, Objective, OfferKind, PARTITIONS_MAX, Placement, Reward, SLOTS_MAX},
         context::FEATURES_MAX,
+        terms::TermsByMarket,
     },
     proto,
 };
@@ -70,7 +71,7 @@ pub(super) fn placements(
     offers: &Offers<'_>,
     metrics: &Metrics<'_>,
     findings: &mut Findings,
-) -> BTreeMap<Arc<str>, Arc<Placement>> {
+) -> BTreeMap<Arc<str>, Placement> {
     let path = Path::default().field("placements");
     if catalog.placements.is_empty() {
         findings.refuse(&path, "is empty: a catalog needs at least one placement");
@@ -82,7 +83,7 @@ pub(super) fn placements(
         let path = path.index(index);
         findings.check_id(&path.field("id"), &declared.id, &RESOURCE, &mut seen);
         let placement = placement(&path, declared, offers, metrics, findings);
-        placements.insert(Arc::clone(&placement.id), Arc::new(placement));
+        placements.insert(Arc::clone(&placement.id), placement);
     }
     placements
 }
@@ -106,10 +107,12 @@ fn placement(
     let floors = floors(&path.field("bounds"), declared.bounds.as_ref(), &arm_ids, findings);
     let partitions = declared.partitions.unwrap_or(PARTITIONS_DEFAULT);
     findings.check_range(&path.field("partitions"), partitions, 1, PARTITIONS_MAX);
+    let groups = groups(&arm_ids, offers);
     let arm = |(&id, floor): (&&str, f64)| {
         let offer = Arc::clone(&offers.get(id)?.offer);
+        let group = offer.exclusion_group.as_deref().and_then(|group| groups.binary_search(&group).ok());
         let beta_prior = policy.arm_priors.get(id).copied().unwrap_or(policy.beta_prior);
-        Some(Arm { offer, floor, beta_prior })
+        Some(Arm { exclusion_group: group.map_or(0, |index| index as u32 + 1), offer, floor, beta_prior })
     };
     let windows = timing::windows(path, declared, findings);
     let surroundings = Surroundings { arm_ids: &arm_ids, offers, metrics };
@@ -128,9 +131,17 @@ fn placement(
         partitions,
         learning: timing::learning(&path.field("learning"), declared.learning.as_ref(), findings),
         unit_rules,
+        rules: Vec::new(),
+        terms: TermsByMarket::default(),
     };
     check_features(&path.field("context"), &placement, findings);
     placement
+}
+
+/// The exclusion groups of a placement's offers, sorted.
+fn groups<'a>(arm_ids: &ArmIds<'_>, offers: &'a Offers<'_>) -> Vec<&'a str> {
+    let named = arm_ids.sorted.iter().filter_map(|&id| offers.get(id)?.offer.exclusion_group.as_deref());
+    named.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn check_offers(path: &Path, declared: &[String], offers: &Offers<'_>, findings: &mut Findings) {

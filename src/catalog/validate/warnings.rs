@@ -1,5 +1,6 @@
 //! What a valid catalog says that its author probably did not mean.
 
+use super::shown;
 use crate::{
     catalog::{path::Path, problem::Warning},
     engine::catalog::{Catalog, OfferKind, Placement, Selection},
@@ -23,6 +24,7 @@ pub(super) fn warnings(declared: &proto::Catalog, catalog: &Catalog) -> Vec<Warn
             warn_of_placement(&path, placement, &mut warn);
         }
     }
+    shown::warn_of_hidden(declared, catalog, &mut warnings);
     warnings
 }
 
@@ -45,6 +47,12 @@ fn warn_of_unused(declared: &proto::Catalog, catalog: &Catalog, warn: &mut impl 
         if !catalog.placements.values().any(used) {
             let description = format!("no reward uses metric {:?}: it is recorded, but not learned from", metric.id);
             warn(root.field("metrics").index(index), description);
+        }
+    }
+    for (index, rule) in declared.rules.iter().enumerate() {
+        if !catalog.placements.values().flat_map(|placement| &placement.rules).any(|known| *known.id == rule.id) {
+            let description = format!("rule {:?} is about no offer of any placement: it excludes nothing", rule.id);
+            warn(root.field("rules").index(index), description);
         }
     }
     for (index, offer) in declared.offers.iter().enumerate() {

@@ -4,7 +4,7 @@
 //! place, and reading goes on beside it. Lists keep the indices that the file gives them.
 
 use super::{
-    scalar,
+    characters, scalar,
     tree::{Content, Node},
 };
 use crate::catalog::{
@@ -17,10 +17,14 @@ use prost_types::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 
 const TIMESTAMP: &str = "google.protobuf.Timestamp";
+/// A number, a text or a boolean, as it is written.
+const VALUE: &str = "google.protobuf.Value";
+/// The field whose mistakes are pointed at within it.
+const EXPRESSION: &str = "offer_ranker.v1.Rule.expression";
 
 /// Reads messages and gathers what is wrong with them and where everything stands.
-#[derive(Default)]
-pub(super) struct Reader {
+pub(super) struct Reader<'t> {
+    text: &'t str,
     /// What is wrong so far.
     pub(super) problems: Vec<Problem>,
     /// Where everything stands so far.
@@ -33,7 +37,12 @@ struct Given<'a> {
     location: Location,
 }
 
-impl Reader {
+impl<'t> Reader<'t> {
+    /// Reads from the text of a file.
+    pub(super) fn new(text: &'t str) -> Self {
+        Self { text, problems: Vec::new(), locations: Locations::default() }
+    }
+
     /// Reads a message from a mapping.
     pub(super) fn message(&mut self, node: &Node, descriptor: &MessageDescriptor, path: &Path) -> DynamicMessage {
         let mut message = DynamicMessage::new(descriptor.clone());
@@ -53,6 +62,11 @@ impl Reader {
                 continue;
             }
             self.locations.insert(path.as_str(), location);
+            if let Content::Scalar { text, .. } = &value.content
+                && field.full_name() == EXPRESSION
+            {
+                self.locations.insert_characters(path.as_str(), characters::places(self.text, value.location, text));
+            }
             if let Some(value) = self.value(value, location, &field, &path) {
                 message.set_field(&field, value);
             }
@@ -182,6 +196,12 @@ impl Reader {
                     Err(description) => self.refuse(path, location, description),
                 }
             }
+            (Kind::Message(descriptor), content) if descriptor.full_name() == VALUE => {
+                let Content::Scalar { text, plain } = content else {
+                    return self.refuse(path, location, format!("is {}, must be a single value", describe(node)));
+                };
+                Some(Value::Message(any_value(scalar::any(text, *plain), descriptor)))
+            }
             (Kind::Message(descriptor), Content::Mapping(_)) => {
                 Some(Value::Message(self.message(node, descriptor, path)))
             }
@@ -221,6 +241,17 @@ fn instant(timestamp: Timestamp, descriptor: &MessageDescriptor) -> DynamicMessa
     let mut message = DynamicMessage::new(descriptor.clone());
     message.set_field_by_name("seconds", Value::I64(timestamp.seconds));
     message.set_field_by_name("nanos", Value::I32(timestamp.nanos));
+    message
+}
+
+fn any_value(value: Value, descriptor: &MessageDescriptor) -> DynamicMessage {
+    let mut message = DynamicMessage::new(descriptor.clone());
+    let field = match value {
+        Value::Bool(_) => "bool_value",
+        Value::F64(_) => "number_value",
+        _ => "string_value",
+    };
+    message.set_field_by_name(field, value);
     message
 }
 

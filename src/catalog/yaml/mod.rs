@@ -3,6 +3,7 @@
 //! JSON is YAML, so catalogs in JSON are read as well. Knows which fields there are and of what type, and nothing of
 //! what they mean: that is `super::validate`'s business.
 
+mod characters;
 mod message;
 mod scalar;
 mod tree;
@@ -44,9 +45,9 @@ pub struct CatalogFile {
 /// document.
 pub fn read(text: &str) -> Result<CatalogFile, Problem> {
     let root = tree::parse(text)?;
-    let mut reader = Reader::default();
+    let mut reader = Reader::new(text);
     let message = reader.message(&root, &CATALOG, &Path::default());
     let catalog = message.transcode_to().expect("invariant: built field by field against the same descriptors");
-    let Reader { problems, locations } = reader;
+    let Reader { problems, locations, .. } = reader;
     Ok(CatalogFile { catalog, locations, problems })
 }

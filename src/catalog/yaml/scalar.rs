@@ -44,6 +44,16 @@ pub(super) fn read(text: &str, plain: bool, kind: &Kind) -> Result<Value, String
     }
 }
 
+/// Reads a single value as what it says it is.
+pub(super) fn any(text: &str, plain: bool) -> Value {
+    let read = match meaning(text) {
+        Meaning::Boolean if plain => boolean(text, plain).map(Value::Bool),
+        Meaning::Number if plain => double(text, plain).map(Value::F64),
+        _ => Err(String::new()),
+    };
+    read.unwrap_or_else(|_| Value::String(text.to_owned()))
+}
+
 /// Reads an instant as RFC 3339 has it.
 pub(super) fn timestamp(text: &str) -> Result<Timestamp, String> {
     // The parser also takes dates alone, and times without offset; whether a day starts in Stockholm or in New York

@@ -241,7 +241,7 @@ mod tests {
         Catalog {
             reward_currency: "EUR".to_owned(),
             rates: [("SEK".to_owned(), 0.1)].into(),
-            markets: vec![Market { id: "SE".to_owned(), currency_code: "SEK".to_owned() }],
+            markets: vec![Market { id: "SE".to_owned(), currency_code: "SEK".to_owned(), ..Market::default() }],
             metrics: vec![metric("conversion", MetricKind::Count), metric("revenue", MetricKind::Money)],
             offers: vec![
                 offer("annual", OfferKind::Standard, Some(100_000)),

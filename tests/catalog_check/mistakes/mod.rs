@@ -1,9 +1,11 @@
 //! One mistake at a time in an otherwise valid catalog.
 
 mod deciding;
+mod eligibility;
 mod keeping;
 mod placing;
 mod reading;
+mod ruling;
 mod selling;
 
 use super::{patched, problems, valid};
@@ -48,6 +50,13 @@ fn offers_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn what_keeps_offers_from_users_is_checked() {
+    assert_cases(eligibility::MARKETS_AND_PLANS, problems);
+    assert_cases(eligibility::WINDOWS_AND_GROUPS, problems);
+    assert_cases(ruling::RULES, problems);
+}
+
+#[test]
 fn placements_that_cannot_work_are_refused() {
     assert_cases(placing::PLACEMENTS, problems);
     assert_cases(placing::CONTEXT, problems);
@@ -65,11 +74,13 @@ fn policies_and_rewards_that_do_not_fit_are_refused() {
 
 #[test]
 fn what_is_allowed_but_odd_is_a_warning() {
-    assert_cases(deciding::ODDITIES, |text| {
-        let warnings = valid(text).warnings.problems;
-        assert!(warnings.iter().all(|warning| warning.severity == Severity::Warning));
-        warnings
-    });
+    for cases in [deciding::ODDITIES, eligibility::HIDDEN] {
+        assert_cases(cases, |text| {
+            let warnings = valid(text).warnings.problems;
+            assert!(warnings.iter().all(|warning| warning.severity == Severity::Warning));
+            warnings
+        });
+    }
 }
 
 #[test]

@@ -34,6 +34,14 @@ class ExclusionReason(WireEnum):
     PLATFORM = 6
     TRIAL_USED = 7
     CURRENT_PLAN = 8
+    DISCOUNT_TOO_DEEP = 9
+    BELOW_FLOOR = 10
+    NOT_LAPSED = 11
+    LAPSE_TOO_SHORT = 12
+    LAPSE_TOO_LONG = 13
+    RULE = 14
+    LEGAL_RULE = 15
+    RULE_ERROR = 16
 
 
 class Flag(WireEnum):
@@ -44,6 +52,8 @@ class Flag(WireEnum):
     ATTRIBUTE_CLIPPED = 2
     DEGRADED = 3
     NOT_LOGGED = 4
+    PERSONALISED_PRICES = 5
+    NEUTRAL_CONTEXT = 6
 
 
 class FeedbackCode(WireEnum):
@@ -129,6 +139,8 @@ class Decision:
     exclusions: tuple[Exclusion, ...]
     flags: frozenset[Flag]
     """Empty in normal operation."""
+    disclosure_text_key: str
+    """With PERSONALISED_PRICES: which of your texts tells the user; empty otherwise."""
     catalog_revision: int
     snapshot_age_ms: int
     decided_at: datetime

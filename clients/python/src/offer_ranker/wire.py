@@ -87,6 +87,7 @@ def decision(response: ranking_pb2.RankResponse, request_id: str = "") -> Decisi
         tail=tuple(map(offer, response.tail)),
         exclusions=tuple(map(exclusion, response.exclusions)),
         flags=frozenset(Flag(flag) for flag in response.flags),
+        disclosure_text_key=response.disclosure_text_key,
         catalog_revision=response.catalog_revision,
         snapshot_age_ms=response.snapshot_age_ms,
         decided_at=response.decided_at.ToDatetime(tzinfo=UTC),
