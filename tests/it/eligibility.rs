@@ -1,7 +1,9 @@
 //! What may be offered to whom, through the door: every "no" has its reason in the answer and stays in the log.
 
-use crate::common::{START_MS, TestServer, request, shop, slate};
-use offer_ranker::proto::{Catalog, ExclusionReason, RankRequest, RankResponse};
+use crate::common::{START_MS, TestServer, attributes, boolean, request, shop, slate};
+use offer_ranker::proto::{
+    Catalog, ExclusionReason, Flag, PersonalisedPricing, RankRequest, RankResponse, Rule, RuleScope,
+};
 
 /// The shop, whose `monthly` sells another plan than everything else.
 fn shop_of_two_plans() -> Catalog {
@@ -66,4 +68,85 @@ async fn what_is_known_of_the_user_is_part_of_a_request() {
     ] {
         server.try_rank(other).await.expect_err("another body under the same id");
     }
+}
+
+/// The shop, with a law for Sweden and rules about all offers.
+fn ruled(law: PersonalisedPricing, rules: &[(&str, &str, bool)]) -> Catalog {
+    let mut catalog = shop();
+    catalog.markets[0].personalised_pricing = law.into();
+    if law == PersonalisedPricing::Disclose {
+        catalog.markets[0].disclosure_text_key = "pricing.told".to_owned();
+    }
+    let rule = |&(id, expression, legal): &(&str, &str, bool)| Rule {
+        id: id.to_owned(),
+        expression: expression.to_owned(),
+        scope: Some(RuleScope { placements: vec!["paywall".to_owned()], ..RuleScope::default() }),
+        legal,
+        ..Rule::default()
+    };
+    catalog.rules = rules.iter().map(rule).collect();
+    catalog
+}
+
+#[tokio::test]
+async fn a_rule_that_does_not_hold_is_named_in_answer_and_log() {
+    let catalog = ruled(
+        PersonalisedPricing::Allowed,
+        &[
+            ("returning", "user.is_returning || offer.kind != \"TRIAL\"", false),
+            ("law", "offer.price < 900.0", true),
+            ("broken", "offer.id != \"monthly\" || 1 / subscription.lapsed_days > 0", false),
+        ],
+    );
+    let server = TestServer::start_with(catalog).await;
+    let candidates = ["monthly", "trial", "yearly"].map(str::to_owned).to_vec();
+    let ask = RankRequest { candidate_offer_ids: candidates, ..request("paywall", "anna") };
+    let answer = server.rank(ask.clone()).await;
+    let told: Vec<_> = answer
+        .exclusions
+        .iter()
+        .map(|exclusion| (exclusion.offer_id.as_str(), exclusion.reason(), exclusion.rule_id.as_str()))
+        .collect();
+    let expected = [
+        ("monthly", ExclusionReason::RuleError, "broken"),
+        ("trial", ExclusionReason::Rule, "returning"),
+        ("yearly", ExclusionReason::LegalRule, "law"),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(server.decision(&answer.decision_id).await.decision, Some(answer));
+    let returning = RankRequest { attributes: attributes([("is_returning", boolean(true))]), ..ask };
+    assert_eq!(slate(&server.rank(returning).await), ["trial"]);
+}
+
+#[tokio::test]
+async fn personalised_prices_are_disclosed_where_the_law_wants_it() {
+    let server = TestServer::start_with(ruled(PersonalisedPricing::Disclose, &[])).await;
+    let answer = server.rank(request("paywall", "anna")).await;
+    assert_eq!(
+        (answer.flags.as_slice(), &*answer.disclosure_text_key),
+        (&[Flag::PersonalisedPrices.into()][..], "pricing.told")
+    );
+    assert_eq!(server.decision(&answer.decision_id).await.decision, Some(answer));
+    let alone =
+        server.rank(RankRequest { candidate_offer_ids: vec!["yearly".to_owned()], ..request("paywall", "anna") }).await;
+    assert_eq!((alone.flags.as_slice(), &*alone.disclosure_text_key), (&[][..], ""), "nobody chose among prices");
+}
+
+#[tokio::test]
+async fn where_personalised_prices_are_forbidden_nobody_is_looked_at() {
+    let server = TestServer::start_with(ruled(PersonalisedPricing::Forbidden, &[])).await;
+    let ask = |days: f64| RankRequest {
+        attributes: attributes([("tenure_days", crate::common::number(days))]),
+        explain: true,
+        ..request("paywall", "anna")
+    };
+    let [new, old] = [server.rank(ask(0.0)).await, server.rank(ask(900.0)).await];
+    for answer in [&new, &old] {
+        assert_eq!(answer.flags, [i32::from(Flag::NeutralContext)]);
+        assert_eq!(server.decision(&answer.decision_id).await.decision.as_ref(), Some(answer));
+    }
+    let features = |answer: &RankResponse| answer.explanation.clone().map(|explanation| explanation.features);
+    assert_eq!(features(&new), features(&old), "scores are those of nobody in particular");
+    let one_price = RankRequest { candidate_offer_ids: vec!["monthly".to_owned(), "none".to_owned()], ..ask(900.0) };
+    assert!(server.rank(one_price).await.flags.is_empty(), "one price of a plan may go to whom it suits");
 }

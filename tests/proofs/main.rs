@@ -13,8 +13,10 @@
 mod audit;
 mod crash;
 mod draws;
+mod eligibility;
 mod house;
 mod learning;
 mod mushroom;
+mod rules;
 mod scale;
 mod scene;

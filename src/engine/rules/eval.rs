@@ -32,6 +32,9 @@ pub enum EvaluationError {
     /// A whole number beyond 64 bits.
     #[error("a whole number leaves the range of 64 bits")]
     Overflow,
+    /// A question which of two is larger, where one is no number, such as 0.0 / 0.0.
+    #[error("something is compared with what is no number")]
+    NotANumber,
     /// Division of a whole number by 0.
     #[error("a whole number is divided by 0")]
     DivisionByZero,
@@ -215,13 +218,15 @@ impl Variable {
 impl Comparison {
     fn of(self, a: Seen<'_>, b: Seen<'_>) -> Result<bool> {
         let order = compare(a, b);
+        // A rule must not hold because two things cannot be compared.
+        let ordered = || order.ok_or(EvaluationError::NotANumber);
         Ok(match self {
             Self::Equal => order == Some(Ordering::Equal),
             Self::NotEqual => order != Some(Ordering::Equal),
-            Self::Less => order == Some(Ordering::Less),
-            Self::LessOrEqual => matches!(order, Some(Ordering::Less | Ordering::Equal)),
-            Self::Greater => order == Some(Ordering::Greater),
-            Self::GreaterOrEqual => matches!(order, Some(Ordering::Greater | Ordering::Equal)),
+            Self::Less => ordered()?.is_lt(),
+            Self::LessOrEqual => ordered()?.is_le(),
+            Self::Greater => ordered()?.is_gt(),
+            Self::GreaterOrEqual => ordered()?.is_ge(),
         })
     }
 }

@@ -231,7 +231,7 @@ fn expressions_are_bounded_in_size_and_depth() {
     for (expression, description) in [
         (deep.as_str(), "is no CEL expression from here on"),
         (&chain, "is nested deeper than 32 here"),
-        (&long, "has 2015 bytes, must have at most 2000"),
+        (&long, "has 2014 bytes, must have at most 2000"),
         (&list, "has a list of 129, must have 1 to 128 entries"),
     ] {
         let found = problems(&patched(TV, &format!("'{expression}'")));

@@ -240,7 +240,7 @@ impl Checker<'_> {
         let strange = |value: &&Value| matches!(value, Value::Text(text) if !words.contains(&**text));
         let Some(Value::Text(text)) = values.iter().find(strange) else { return true };
         let mut hint = did_you_mean(text, words.iter().map(String::as_str));
-        if hint.is_empty() {
+        if hint.is_empty() && !words.is_empty() {
             let shown: Vec<_> = words.iter().take(12).map(|word| quoted(word)).collect();
             hint = format!("; it can be: {}", shown.join(", "));
         }
