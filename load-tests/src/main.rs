@@ -2,7 +2,9 @@
 //! came of it.
 
 mod hillstrom;
+mod loans;
 mod output;
+mod replay;
 mod server;
 mod transport;
 
@@ -19,6 +21,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Driver {
     Hillstrom(hillstrom::Args),
+    Loans(loans::Args),
     Transport(transport::Args),
     #[command(hide = true)]
     Echo(transport::EchoArgs),
@@ -30,10 +33,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> anyhow::Result<()> {
     let out = &mut io::stdout().lock();
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match Cli::parse().driver {
-        Driver::Hillstrom(args) => {
-            tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(hillstrom::run(args, out))
-        }
+        Driver::Hillstrom(args) => runtime()?.block_on(hillstrom::run(args, out)),
+        Driver::Loans(args) => runtime()?.block_on(loans::run(args, out)),
         Driver::Transport(args) => transport::run(&args, out),
         Driver::Echo(args) => {
             // The echo writes by itself: it never comes back.

@@ -4,7 +4,7 @@
 //! decision is learned before its batch has been answered. So all customers of a batch meet the same policy, and it
 //! has learned from matched customers only: what the estimator asks for.
 
-use super::{customers::Customer, estimate::Matched};
+use super::{Customer, Metric, estimate::Sums};
 use anyhow::{Context as _, bail, ensure};
 use offer_ranker::proto::{
     Exposure, FeedbackCode, FeedbackResult, GetPlacementRequest, Outcome, PartitionOffset, RankRequest,
@@ -19,8 +19,6 @@ use std::{
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
-/// The placement of the catalog.
-const PLACEMENT: &str = "email";
 /// Most reports in one call.
 const REPORTS_MAX: usize = 1000;
 /// How often the posterior is looked at while it catches up.
@@ -31,7 +29,12 @@ const LEARNING_TIMEOUT: Duration = Duration::from_secs(60);
 /// What one run came to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
-    pub(super) matched: Matched,
+    /// Customers that matched and counted.
+    pub(super) matched: u64,
+    /// What they did, by stratum and metric.
+    pub(super) sums: BTreeMap<(usize, &'static str), Sums>,
+    /// Leads that the customer may not be offered.
+    pub(super) ineligible: u64,
     /// How often each offer was the lead, matched or not.
     pub(super) leads: BTreeMap<String, u64>,
 }
@@ -48,7 +51,11 @@ struct Decision {
 #[derive(Debug)]
 pub(super) struct Replay {
     pub(super) channel: Channel,
+    pub(super) placement: &'static str,
+    pub(super) metrics: &'static [Metric],
     pub(super) customers: Arc<Vec<Customer>>,
+    /// Which of them count where they match.
+    pub(super) counting: Arc<Vec<bool>>,
     pub(super) concurrency: usize,
 }
 
@@ -61,15 +68,21 @@ impl Replay {
             self.report(&decisions).await?;
             self.wait_until_learned().await?;
             for decision in decisions {
-                let customer = &self.customers[decision.customer];
-                if decision.lead == customer.logged {
-                    tally.matched.add(customer.visited, customer.spend);
+                if self.matches(&decision) {
+                    tally.add(&self.customers[decision.customer], self.metrics);
                 }
+                let eligible = self.customers[decision.customer].eligible.contains(&decision.lead.as_str());
+                tally.ineligible += u64::from(!eligible);
                 *tally.leads.entry(decision.lead).or_default() += 1;
             }
             progress(customers.len() as u64);
         }
         Ok(tally)
+    }
+
+    /// Whether a decision is what was really done, and counts: only these are learned from.
+    fn matches(&self, decision: &Decision) -> bool {
+        decision.lead == self.customers[decision.customer].logged && self.counting[decision.customer]
     }
 
     async fn rank(&self, customers: &[usize]) -> anyhow::Result<Vec<Decision>> {
@@ -89,7 +102,7 @@ impl Replay {
 
     fn request(&self, customer: usize) -> RankRequest {
         RankRequest {
-            placement: PLACEMENT.to_owned(),
+            placement: self.placement.to_owned(),
             user_id: format!("customer-{customer}"),
             attributes: self.customers[customer].attributes.clone(),
             ..RankRequest::default()
@@ -114,33 +127,32 @@ impl Replay {
     }
 
     fn exposure(&self, decision: &Decision) -> Exposure {
-        let matched = decision.lead == self.customers[decision.customer].logged;
-        Exposure { decision_id: decision.decision_id.clone(), slots: if matched { vec![1] } else { Vec::new() } }
+        let slots = if self.matches(decision) { vec![1] } else { Vec::new() };
+        Exposure { decision_id: decision.decision_id.clone(), slots }
     }
 
     fn outcomes(&self, decision: &Decision) -> Vec<Outcome> {
-        let customer = &self.customers[decision.customer];
-        if decision.lead != customer.logged {
-            return Vec::new();
-        }
-        let outcome = |metric: &str, value: f64, currency: &str| Outcome {
+        let outcome = |&(metric, value): &(&str, f64)| Outcome {
             outcome_id: metric.to_owned(),
             decision_id: decision.decision_id.clone(),
             offer_id: decision.lead.clone(),
             metric: metric.to_owned(),
             value,
-            currency: currency.to_owned(),
+            currency: self.currency(metric).unwrap_or_default().to_owned(),
             ..Outcome::default()
         };
-        let visit = customer.visited.then(|| outcome("visit", 1.0, ""));
-        let spend = (customer.spend > 0.0).then(|| outcome("spend", customer.spend, "USD"));
-        visit.into_iter().chain(spend).collect()
+        let outcomes = self.matches(decision).then(|| &self.customers[decision.customer].outcomes);
+        outcomes.into_iter().flatten().map(outcome).collect()
+    }
+
+    fn currency(&self, metric: &str) -> Option<&'static str> {
+        self.metrics.iter().find(|known| known.id == metric)?.currency
     }
 
     async fn wait_until_learned(&self) -> anyhow::Result<()> {
         let begun = Instant::now();
         let mut client = CatalogServiceClient::new(self.channel.clone());
-        let request = GetPlacementRequest { placement: PLACEMENT.to_owned() };
+        let request = GetPlacementRequest { placement: self.placement.to_owned() };
         // The log grows for nobody but us, so its end now is the end of this batch.
         let mut state = client.get_placement(request.clone()).await.context("GetPlacement")?.into_inner();
         let ends = offsets(&state.log_ends);
@@ -150,6 +162,17 @@ impl Replay {
             state = client.get_placement(request.clone()).await.context("GetPlacement")?.into_inner();
         }
         Ok(())
+    }
+}
+
+impl Tally {
+    fn add(&mut self, customer: &Customer, metrics: &[Metric]) {
+        self.matched += 1;
+        for metric in metrics {
+            let outcome = customer.outcomes.iter().find(|(reported, _)| *reported == metric.id);
+            let value = outcome.map_or(0.0, |&(_, value)| value);
+            self.sums.entry((customer.stratum, metric.id)).or_default().add(value);
+        }
     }
 }
 
