@@ -100,7 +100,7 @@ async fn a_rule_that_does_not_hold_is_named_in_answer_and_log() {
     );
     let server = TestServer::start_with(catalog).await;
     let candidates = ["monthly", "trial", "yearly"].map(str::to_owned).to_vec();
-    let ask = RankRequest { candidate_offer_ids: candidates, ..request("paywall", "anna") };
+    let ask = RankRequest { candidate_offer_ids: candidates, explain: true, ..request("paywall", "anna") };
     let answer = server.rank(ask.clone()).await;
     let told: Vec<_> = answer
         .exclusions
@@ -121,7 +121,7 @@ async fn a_rule_that_does_not_hold_is_named_in_answer_and_log() {
 #[tokio::test]
 async fn personalised_prices_are_disclosed_where_the_law_wants_it() {
     let server = TestServer::start_with(ruled(PersonalisedPricing::Disclose, &[])).await;
-    let answer = server.rank(request("paywall", "anna")).await;
+    let answer = server.rank(RankRequest { explain: true, ..request("paywall", "anna") }).await;
     assert_eq!(
         (answer.flags.as_slice(), &*answer.disclosure_text_key),
         (&[Flag::PersonalisedPrices.into()][..], "pricing.told")
