@@ -313,6 +313,19 @@ fn newer_schema_is_refused_with_what_to_do() {
     }
 }
 
+#[test]
+fn another_layout_of_the_same_version_is_refused_with_what_to_do() {
+    let place = Embedded::new();
+    drop(place.open_embedded());
+    Connection::open(place.path()).unwrap().execute("DELETE FROM meta WHERE name = 'layout'", []).unwrap();
+    for error in [
+        open_error(EmbeddedStore::open(place.path(), [7; 48])),
+        open_error(EmbeddedStore::open_read_only(place.path())),
+    ] {
+        assert!(error.contains("made by another build") && error.contains("move the file away"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn missing_directories_are_created_and_entropy_is_used_once() {
     let place = Embedded::new();

@@ -2,6 +2,7 @@
 
 mod echo;
 mod generator;
+mod h2load;
 mod redis;
 mod report;
 mod scenario;
@@ -16,6 +17,7 @@ use crate::{
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
 use generator::Connections;
+use h2load::{H2load, SecondOpinion};
 use offer_ranker::proto::RankResponse;
 use prost::Message as _;
 use redis::RedisServer;
@@ -69,6 +71,10 @@ pub(crate) struct Args {
     /// The Redis server's executable, for scenarios with Redis
     #[arg(long, value_name = "FILE", default_value = "redis-server")]
     redis_server: PathBuf,
+    /// Confirm the generator: load the service of the first scenario with h2load as well, by this name or at this path,
+    /// and print its throughput beside ours. Where there is no h2load this is skipped
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "h2load")]
+    h2load: Option<PathBuf>,
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
@@ -103,8 +109,8 @@ async fn measure(args: &Args, pinned: bool) -> anyhow::Result<Report> {
     let scenarios: Vec<&Scenario> =
         SCENARIOS.iter().filter(|scenario| scenario.name.contains(&args.scenario)).collect();
     let bar = output::progress_bar(scenarios.len() as u64 * u64::from(args.rounds), "rounds");
-    let mut measured = Vec::new();
-    for scenario in scenarios {
+    let (mut measured, mut second_opinion) = (Vec::new(), None);
+    for (index, scenario) in scenarios.into_iter().enumerate() {
         bar.set_message(scenario.name);
         let rivals = Rivals::start(args, &binary, scenario, pinned).await?;
         let mut rounds = Vec::new();
@@ -113,9 +119,12 @@ async fn measure(args: &Args, pinned: bool) -> anyhow::Result<Report> {
             bar.inc(1);
         }
         measured.push(Measured { scenario: scenario.name, rounds });
+        if index == 0 {
+            second_opinion = rivals.second_opinion(args).await.context("h2load")?;
+        }
     }
     bar.finish_and_clear();
-    Ok(Report { pinned, in_flight: args.in_flight, connections: args.connections, measured })
+    Ok(Report { pinned, in_flight: args.in_flight, connections: args.connections, measured, second_opinion })
 }
 
 impl Rivals {
@@ -171,6 +180,28 @@ impl Rivals {
         let service_latency = self.service_connections.pace(&self.service_traffic, rate, length).await?;
         let echo_latency = self.echo_connections.pace(&self.echo_traffic, rate, length).await?;
         Ok(Round::new((service_load, &service_latency), (echo_load, &echo_latency)))
+    }
+
+    /// What h2load says of the service, if it is to be asked, beside what we say of it; by turns.
+    async fn second_opinion(&self, args: &Args) -> anyhow::Result<Option<SecondOpinion>> {
+        let Some(program) = args.h2load.clone() else { return Ok(None) };
+        let length = Duration::from_millis(args.measure_ms);
+        let (connections, in_flight) = (args.connections, args.in_flight);
+        let h2load = H2load { program, connections, in_flight, length };
+        if let Some(why) = h2load.missing().await? {
+            return Ok(Some(SecondOpinion::Missing(why)));
+        }
+        let folder = tempfile::tempdir()?;
+        let body = framed(&rank(0));
+        let traffic = Arc::new(Mutex::new(Traffic::of_one(body.clone())));
+        let mut rounds = Vec::new();
+        for _ in 0..args.rounds {
+            let service = (&self.service, &self.service_connections, &traffic);
+            let ours = saturate(service, usize::from(in_flight), length).await?;
+            let theirs = h2load.load(self.service.address(), RANK, &body, folder.path()).await?;
+            rounds.push([ours.per_second, theirs]);
+        }
+        Ok(Some(SecondOpinion::Rounds(rounds)))
     }
 }
 

@@ -103,7 +103,7 @@ impl Service {
                 Ok(Some(answer.clone()))
             }
             AppendOutcome::Repeated { decision, fingerprint: earlier } if Some(earlier) == fingerprint => {
-                match self.repeated_answer(log, &decision).await {
+                match self.repeated_answer(&decision).await {
                     // It is not decided anew: that would never be logged.
                     Err(error) if error.is_transient() => Ok(Some(self.not_logged(answer.clone(), served))),
                     repeated => repeated.map(Some),

@@ -119,19 +119,19 @@ impl Service {
         let logs: Vec<_> = (0..logs).map(|partition| LogId { placement: placement_number, partition }).collect();
         match self.limited(self.store.answered(&logs, mark.key, mark.marked_at)).await? {
             Some(AppendOutcome::Repeated { decision, fingerprint }) if fingerprint == mark.fingerprint => {
-                self.repeated_answer(logs[0], &decision).await.map(Some)
+                self.repeated_answer(&decision).await.map(Some)
             }
             _ => Ok(None),
         }
     }
 
-    /// A decision that answered a request before, found by its mark in this log.
-    pub(super) async fn repeated_answer(&self, log: LogId, decision: &DecisionKey) -> Result<Answer> {
+    /// A decision that answered a request before.
+    pub(super) async fn repeated_answer(&self, decision: &DecisionKey) -> Result<Answer> {
         let missing = || ServiceError::Inconsistent {
             reason: "a request is marked as answered, but its decision is not stored".to_owned(),
         };
         let id = DecisionId::from_bytes(decision).map_err(|_| missing())?;
-        let stored = self.in_time(log, self.store.decisions(&[*decision])).await?.pop().flatten();
+        let stored = self.in_time(id.log(), self.store.decisions(&[*decision])).await?.pop().flatten();
         Ok(self.stored_answer(id, stored.ok_or_else(missing)?).await?.answer)
     }
 

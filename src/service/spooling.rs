@@ -69,17 +69,19 @@ impl Service {
     }
 
     async fn offer(&self, spool: &Spool, batch: Vec<Waiting>, there: &mut BTreeSet<LogId>, away: &mut BTreeSet<LogId>) {
-        let spooled = batch.into_iter().filter_map(|waiting| waiting.spooled).collect::<Vec<_>>();
+        // A claim in a log that is away says nothing of the decision's own.
+        let claimable = |spooled: &Spooled| spooled.claim_in.is_none_or(|home| !away.contains(&home));
+        let spooled = batch.into_iter().filter_map(|waiting| waiting.spooled).filter(claimable).collect::<Vec<_>>();
         let offers = join_all(spooled.iter().map(|spooled| self.offer_one(spooled))).await;
         let mut done: Vec<&DecisionKey> = Vec::new();
         for (Spooled { append, .. }, offered) in spooled.iter().zip(offers) {
             let result = match offered {
-                Err(error) if error.is_transient() => {
-                    away.insert(append.log);
-                    self.outages.begin(append.log, &error);
+                Err((log, error)) if error.is_transient() => {
+                    away.insert(log);
+                    self.outages.begin(log, &error);
                     continue;
                 }
-                Err(error) => {
+                Err((_, error)) => {
                     let copy = spool.set_aside(&append.decision);
                     let copy = copy.map_or("there is no copy of it".to_owned(), |copy| copy.display().to_string());
                     tracing::error!(error.message = %error, spool.copy = copy, "a spooled decision cannot be logged");
@@ -95,22 +97,25 @@ impl Service {
         spool.done(done);
     }
 
-    async fn offer_one(&self, Spooled { append, claim_in }: &Spooled) -> Result<Offered, StoreError> {
-        if let (Some(home), Some(mark)) = (claim_in, &append.request)
-            && self.store.claim_request(*home, mark).await? != mark.fingerprint
-        {
-            return Ok(Offered::Superseded);
+    /// Logs a decision; where that fails, also in which log.
+    async fn offer_one(&self, Spooled { append, claim_in }: &Spooled) -> Result<Offered, (LogId, StoreError)> {
+        let own = |error| (append.log, error);
+        if let (&Some(home), Some(mark)) = (claim_in, &append.request) {
+            let claimed = self.store.claim_request(home, mark).await.map_err(|error| (home, error))?;
+            if claimed != mark.fingerprint {
+                return Ok(Offered::Superseded);
+            }
         }
-        Ok(match self.store.append_decision(append.clone()).await? {
+        Ok(match self.store.append_decision(append.clone()).await.map_err(own)? {
             AppendOutcome::Appended { .. } => {
-                self.count_spooled(append).await?;
+                self.count_spooled(append).await.map_err(own)?;
                 Offered::Logged
             }
             AppendOutcome::Repeated { decision, .. } if decision == append.decision => Offered::Logged,
             AppendOutcome::Repeated { .. } | AppendOutcome::Claimed { .. } => Offered::Superseded,
             AppendOutcome::DocumentMoved => {
                 let reason = "a decision that changes no document lost a race for one".to_owned();
-                return Err(StoreError::Corrupt { reason });
+                return Err(own(StoreError::Corrupt { reason }));
             }
         })
     }

@@ -238,6 +238,13 @@ impl Cluster {
         &self.nodes
     }
 
+    /// Which of the servers has a key.
+    pub(crate) fn owner(&self, key: &str) -> usize {
+        let answer = self.nodes[0].command(&format!("CLUSTER KEYSLOT {key}"));
+        let slot: u16 = answer.trim().trim_start_matches(':').parse().expect("a slot");
+        SLOTS.iter().position(|(from, to)| (*from..=*to).contains(&slot)).expect("every slot has a node")
+    }
+
     /// The servers, to end and start them.
     pub(crate) fn nodes_mut(&mut self) -> &mut [Server] {
         &mut self.nodes

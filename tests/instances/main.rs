@@ -7,6 +7,7 @@
 
 mod away;
 mod catalog;
+mod cluster;
 mod crash;
 mod failing;
 mod handover;

@@ -1,5 +1,6 @@
 //! The result: ratios of the service to bare transport.
 
+use super::h2load::SecondOpinion;
 use crate::output;
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -45,6 +46,8 @@ pub(crate) struct Report {
     pub(crate) in_flight: u16,
     pub(crate) connections: u16,
     pub(crate) measured: Vec<Measured>,
+    /// What h2load says, if it was to be asked.
+    pub(crate) second_opinion: Option<SecondOpinion>,
 }
 
 impl Latency {
@@ -102,6 +105,6 @@ impl output::Report for Report {
                 median(|round| round.service_latency.p99_us as f64 / round.echo_latency.p99_us as f64),
             )?;
         }
-        Ok(())
+        self.second_opinion.as_ref().map_or(Ok(()), |opinion| opinion.write(out))
     }
 }

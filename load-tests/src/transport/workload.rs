@@ -13,7 +13,7 @@ const NUMBERS: usize = 14;
 const BOOLEANS: usize = 3;
 const CATEGORIES: [usize; 3] = [5, 5, 4];
 /// Different Ranks that are sent in turn.
-const RANKS: u64 = 1024;
+const RANKS: usize = 1024;
 /// Bytes before a message on the wire: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
 
@@ -137,7 +137,12 @@ pub(crate) enum TrafficKind {
 impl Traffic {
     /// Traffic on a server that knows these decisions, under a name that none before had.
     pub(crate) fn new(kind: TrafficKind, decisions: Vec<String>, series: String) -> Self {
-        Self { ranks: (0..RANKS).map(|n| framed(&rank(n))).collect(), decisions, kind, sent: 0, series }
+        Self { ranks: (0..RANKS as u64).map(|n| framed(&rank(n))).collect(), decisions, kind, sent: 0, series }
+    }
+
+    /// One Rank over and over.
+    pub(crate) fn of_one(rank: Bytes) -> Self {
+        Self { ranks: vec![rank], decisions: Vec::new(), kind: TrafficKind::Rank, sent: 0, series: String::new() }
     }
 
     /// The next request: its method and what is sent.
@@ -149,7 +154,7 @@ impl Traffic {
             TrafficKind::Mixed => usize::from(self.sent.is_multiple_of(11)),
         };
         if outcomes == 0 {
-            return (RANK, self.ranks[(self.sent % RANKS) as usize].clone());
+            return (RANK, self.ranks[self.sent as usize % self.ranks.len()].clone());
         }
         (RECORD_OUTCOMES, framed(&RecordOutcomesRequest { outcomes: (0..outcomes).map(|n| self.outcome(n)).collect() }))
     }

@@ -6,12 +6,14 @@
 use super::{open_error, rows};
 use crate::store::{Result, StoreError, StoreIdentity};
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags, TransactionBehavior};
+use sha2::{Digest as _, Sha256};
 use std::{path::Path, time::Duration};
 
 /// "OfrR" in ASCII: marks a file as ours.
 const APPLICATION_ID: i32 = 0x4f66_7252;
 
-/// The layout below. A release that changes it raises this and learns to migrate from the one before.
+/// The layout below. A release that changes it raises this and learns to migrate from the one before. Between releases
+/// the layout may change under one version: a file also says which layout it was made with, see [`layout`].
 const SCHEMA_VERSION: i32 = 1;
 
 /// How long a connection waits for a lock that another one holds, in checkpoints and at the start.
@@ -88,6 +90,15 @@ CREATE TABLE learners (
 ) WITHOUT ROWID, STRICT;
 ";
 
+/// Why a file of our version is refused nevertheless.
+const OTHER_LAYOUT: &str = "it was made by another build, between two releases, and its tables are not those of this one: \
+                            run the build that made it, or move the file away and start with an empty one";
+
+/// Tells the tables above from all others.
+fn layout() -> [u8; 32] {
+    Sha256::digest(TABLES).into()
+}
+
 /// The connection that writes, and the identity, which is made here if the file is empty. The file must be there.
 pub(super) fn open_for_writing(path: &Path, entropy: [u8; 48]) -> Result<(Connection, StoreIdentity)> {
     let mut connection = connect(path)?;
@@ -153,7 +164,12 @@ fn inspect(connection: &Connection, path: &Path) -> Result<bool> {
     };
     match look().map_err(|error| describe(path, error))? {
         (0, 0, 0) => Ok(true),
-        (APPLICATION_ID, SCHEMA_VERSION, _) => Ok(false),
+        (APPLICATION_ID, SCHEMA_VERSION, _) => {
+            let known = "SELECT count(*) FROM meta WHERE name = 'layout' AND value = ?1";
+            let known: i64 =
+                connection.query_row(known, [layout()], |row| row.get(0)).map_err(|error| describe(path, error))?;
+            if known == 1 { Ok(false) } else { Err(open_error(path, OTHER_LAYOUT)) }
+        }
         (APPLICATION_ID, newer, _) if newer > SCHEMA_VERSION => Err(open_error(
             path,
             format!(
@@ -201,7 +217,7 @@ fn create(connection: &mut Connection, entropy: [u8; 48]) -> rusqlite::Result<()
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(TABLES)?;
     let (epoch, hash_key) = entropy.split_at(16);
-    for (name, value) in [("epoch", epoch), ("hash_key", hash_key)] {
+    for (name, value) in [("epoch", epoch), ("hash_key", hash_key), ("layout", &layout())] {
         transaction.execute("INSERT INTO meta (name, value) VALUES (?1, ?2)", (name, value))?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
