@@ -35,6 +35,8 @@ enum Command {
     Catalog(cli::catalog::Args),
     Audit(cli::audit::Args),
     Simulate(cli::simulate::Args),
+    History(cli::history::Args),
+    User(cli::user::Args),
     Health(cli::health::Args),
     /// Print completions for a shell
     Completions {
@@ -67,6 +69,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
         Command::Catalog(args) => cli::catalog::run(args, out).await?,
         Command::Audit(args) => cli::audit::run(args, out).await?,
         Command::Simulate(args) => cli::simulate::run(args, out).await?,
+        Command::History(args) => cli::history::run(args, out).await?,
+        Command::User(args) => cli::user::run(args, out).await?,
         Command::Health(args) => cli::health::run(args, out).await?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "offer-ranker", out);

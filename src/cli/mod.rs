@@ -4,6 +4,7 @@ pub mod audit;
 pub mod catalog;
 pub mod client;
 pub mod health;
+pub mod history;
 pub mod operations;
 pub mod outage;
 pub mod rank;
@@ -12,3 +13,4 @@ pub mod simulate;
 pub mod store;
 #[cfg(feature = "otlp")]
 mod traces;
+pub mod user;

@@ -5,6 +5,7 @@
 
 use super::{
     context::ContextSchema,
+    history::HistoryRules,
     instant::Instant,
     local_time::LocalClock,
     posterior::{beta::BetaPrior, linear::LinearPrior},
@@ -43,6 +44,8 @@ pub struct Catalog {
     pub offers: BTreeMap<Arc<str>, Arc<Offer>>,
     /// Placements by id.
     pub placements: BTreeMap<Arc<str>, Arc<Placement>>,
+    /// What is kept of users across placements; `None`: nothing.
+    pub history: Option<HistoryRules>,
 }
 
 /// A country or region with its own prices.
@@ -409,6 +412,12 @@ impl Placement {
     pub fn policy_looks_at_users(&self) -> bool {
         let contextual = self.policy.posterior != PosteriorKind::Beta && !self.context.attributes.is_empty();
         contextual && matches!(self.policy.selection, Selection::Thompson | Selection::EpsilonGreedy(_))
+    }
+
+    /// Whether anything of a user's subscription decides about what may be shown.
+    #[must_use]
+    pub fn looks_at_users(&self) -> bool {
+        self.arms.iter().any(|arm| arm.offer.kind != OfferKind::None)
     }
 
     /// How many features the posterior sees: 1 where it is context-free.

@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn the_latest_fact_says_whether_there_is_a_plan() {
-        let subscribed = |since| UserHistory { subscribed: Some((at(since), "basic".into())), ..UserHistory::default() };
+        let subscribed =
+            |since| UserHistory { subscribed: Some((at(since), "basic".into())), ..UserHistory::default() };
         let churned = |when| UserHistory { churned_at: Some(at(when)), ..UserHistory::default() };
         for (facts, plan, lapsed_at) in [
             (vec![subscribed(5)], Some("basic"), None),

@@ -6,6 +6,7 @@ pub mod context;
 pub mod decide;
 pub mod eligibility;
 pub mod fallback;
+pub mod history;
 pub mod instant;
 pub mod learn;
 pub mod ledger;

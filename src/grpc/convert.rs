@@ -21,6 +21,7 @@ use crate::{
         outcome_report::OutcomeReport,
         placement::{ArmReport, PlacementReport},
         rank::{Answer, StoredAnswer},
+        users::UserFacts,
         validate::{GivenValue, RankCommand},
     },
 };
@@ -165,6 +166,22 @@ pub fn decision_response(stored: &StoredAnswer) -> proto::GetDecisionResponse {
         slots: (1..).zip(slots).map(slot).collect(),
         totals: totals.clone(),
         closed: *closed,
+    }
+}
+
+/// Facts of a user as the service takes them.
+#[must_use]
+pub fn user_facts(facts: proto::UserFacts) -> UserFacts {
+    let time = |at: Option<prost_types::Timestamp>| {
+        at.map(|at| instant(&at).ok_or_else(|| format!("is {} s and {} ns, which is no time", at.seconds, at.nanos)))
+            .transpose()
+    };
+    UserFacts {
+        user_id: facts.user_id,
+        trial_used_at: time(facts.trial_used_at),
+        plan: facts.plan,
+        subscribed_at: time(facts.subscribed_at),
+        lapsed_at: time(facts.lapsed_at),
     }
 }
 

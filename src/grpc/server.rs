@@ -10,6 +10,7 @@ use crate::{
     proto::{
         self, catalog_service_server::CatalogServiceServer, engine_types::timestamp,
         feedback_service_server::FeedbackServiceServer, ranking_service_server::RankingServiceServer,
+        user_service_server::UserServiceServer,
     },
     service::{
         Service, ServiceError, Violation,
@@ -125,14 +126,20 @@ async fn serve(
         .add_service(reflection_v1alpha())
         .add_service(RankingServiceServer::new(door.clone()).max_decoding_message_size(RANK_BYTES_MAX))
         .add_service(FeedbackServiceServer::new(door.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(UserServiceServer::new(door.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(CatalogServiceServer::new(door).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .serve_with_incoming_shutdown(connections, stop.cancelled_owned())
         .await
 }
 
 /// The services whose health is reported; the empty name stands for the server.
-const SERVICES: [&str; 4] =
-    ["", "offer_ranker.v1.RankingService", "offer_ranker.v1.FeedbackService", "offer_ranker.v1.CatalogService"];
+const SERVICES: [&str; 5] = [
+    "",
+    "offer_ranker.v1.RankingService",
+    "offer_ranker.v1.FeedbackService",
+    "offer_ranker.v1.CatalogService",
+    "offer_ranker.v1.UserService",
+];
 
 /// Reports every service as serving, or as not.
 pub async fn report_health(health: &HealthReporter, serving: bool) {
@@ -211,6 +218,37 @@ impl Door {
             self.service.record(&reports).await?
         };
         Ok(results.into_iter().map(convert::feedback_result).collect())
+    }
+}
+
+#[tonic::async_trait]
+impl proto::user_service_server::UserService for Door {
+    async fn link_unit(
+        &self,
+        request: Request<proto::LinkUnitRequest>,
+    ) -> Result<Response<proto::LinkUnitResponse>, Status> {
+        let proto::LinkUnitRequest { unit_id, user_id } = request.into_inner();
+        self.service.link_unit(&unit_id, &user_id).await?;
+        Ok(Response::new(proto::LinkUnitResponse {}))
+    }
+
+    async fn record_history(
+        &self,
+        request: Request<proto::RecordHistoryRequest>,
+    ) -> Result<Response<proto::RecordHistoryResponse>, Status> {
+        let users: Vec<_> = request.into_inner().users.into_iter().map(convert::user_facts).collect();
+        let service = self.service.clone();
+        self.service.in_background(async move { service.record_history(&users).await }).await?;
+        Ok(Response::new(proto::RecordHistoryResponse {}))
+    }
+
+    async fn forget_user(
+        &self,
+        request: Request<proto::ForgetUserRequest>,
+    ) -> Result<Response<proto::ForgetUserResponse>, Status> {
+        let (service, user_id) = (self.service.clone(), request.into_inner().user_id);
+        let documents = self.service.in_background(async move { service.forget_user(&user_id).await }).await?;
+        Ok(Response::new(proto::ForgetUserResponse { documents }))
     }
 }
 

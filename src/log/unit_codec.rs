@@ -4,6 +4,7 @@ use super::DecodeError;
 use crate::{
     engine::{
         catalog::Money,
+        history::UserHistory,
         instant::Instant,
         unit::state::{HeldPrice, Lease, Limits, Offering, Refusal, UnitKey, UnitState},
     },
@@ -125,6 +126,35 @@ fn lease(row: proto::LeaseRow) -> Result<Lease, DecodeError> {
 
 fn fixed<const N: usize>(bytes: &[u8], field: &'static str) -> Result<[u8; N], DecodeError> {
     bytes.try_into().map_err(|_| missing(field))
+}
+
+/// A user's history as it is stored.
+#[must_use]
+pub fn encode_history(history: &UserHistory) -> Vec<u8> {
+    let (subscribed_at_ms, plan) =
+        history.subscribed.as_ref().map_or((0, String::new()), |(since, plan)| (since.as_ms(), plan.to_string()));
+    proto::UserHistoryRow {
+        trial_used_at_ms: history.trial_used_at.map(Instant::as_ms),
+        plan,
+        subscribed_at_ms,
+        churned_at_ms: history.churned_at.map(Instant::as_ms),
+    }
+    .encode_to_vec()
+}
+
+/// A user's history from its stored bytes.
+///
+/// # Errors
+/// Where the bytes were not written by [`encode_history`].
+pub fn decode_history(bytes: &[u8]) -> Result<UserHistory, DecodeError> {
+    let row = proto::UserHistoryRow::decode(bytes)
+        .map_err(|source| DecodeError::Encoding { what: "user's history", source })?;
+    let subscribed = (Instant::from_ms(row.subscribed_at_ms), row.plan.as_str().into());
+    Ok(UserHistory {
+        trial_used_at: row.trial_used_at_ms.map(Instant::from_ms),
+        subscribed: (!row.plan.is_empty()).then_some(subscribed),
+        churned_at: row.churned_at_ms.map(Instant::from_ms),
+    })
 }
 
 impl From<Limits> for proto::LimitsMode {

@@ -6,6 +6,7 @@
 use super::{Result, Service, outcome_report::OutcomeReport, rank::decode_decision, repeats, units::Settled, validate};
 use crate::{
     engine::{
+        history::UserHistory,
         instant::Instant,
         ledger::{Judgement, Ledger, LedgerState},
         unit::rules::UnitRules,
@@ -214,7 +215,8 @@ impl Service {
         let mut results = Vec::new();
         let mut records = Vec::new();
         let rules = self.unit_rules(id);
-        let mut units = BTreeSet::new();
+        let history = self.serving().catalog.history.clone();
+        let (mut units, mut users) = (BTreeSet::new(), BTreeSet::new());
         for (report, repeat) in reports {
             let translated = repeat.map(|repeat| repeats::on_root(&report.subject, repeat, &ledger)).transpose();
             let subject = match &translated {
@@ -251,9 +253,24 @@ impl Service {
                 units.insert((id.log(), record.unit_key));
                 units.extend(repeat.map(|repeat| (repeat.id.log(), repeat.unit_key)));
             }
+            if let (true, Some(history), Subject::Outcome(outcome)) = (judgement.is_kept(), &history, subject)
+                && history.look_at(&outcome.metric)
+            {
+                users.insert(repeat.map_or(record.user_key, |repeat| repeat.user_key));
+            }
             results.push(result_of(judgement));
         }
-        let settled = (!units.is_empty()).then(|| Settled { decision: *id.as_bytes(), ledger: ledger.clone(), units });
+        let mut facts = BTreeMap::new();
+        if let Some(rules) = history.filter(|_| !users.is_empty()) {
+            let told = UserHistory::of_ledger(&rules, &catalogs[0], &ledger);
+            facts.extend(users.into_iter().map(|user| (user, told.clone())));
+        }
+        let settled = (!units.is_empty() || !facts.is_empty()).then(|| Settled {
+            decision: *id.as_bytes(),
+            ledger: ledger.clone(),
+            units,
+            facts,
+        });
         let advance = (!records.is_empty()).then(|| advance(id, stored.sequence, &ledger, records));
         Ok(Judged { results, advance, settled, root: None })
     }

@@ -38,6 +38,7 @@ mod repeats;
 pub mod serving;
 pub mod spooling;
 mod units;
+pub mod users;
 pub mod validate;
 
 pub use crate::catalog::Violation;

@@ -4,7 +4,7 @@ use super::{
     Result, Service, ServiceError, Violation,
     assembly::number_of,
     serving::{ServedPlacement, Serving},
-    units::{RACES_MAX, Unit},
+    units::{Kept, RACES_MAX, Unit},
     validate::{self, RankCommand, ValidRank},
 };
 use crate::{
@@ -13,7 +13,6 @@ use crate::{
         decide::{ENGINE_VERSION, decide},
         instant::Instant,
         ledger::LedgerState,
-        unit::state::UnitView,
         user::UserState,
     },
     log::{
@@ -90,13 +89,13 @@ impl Service {
         let unit = self.unit_of(command, served);
         let request = mark.map(|mark| self.request(command, served, unit.log, mark));
         let answer = |record| Answer { record: Arc::new(record), catalog: serving.catalog.clone() };
-        if !served.snapshot.placement.unit_rules.keep_anything() {
-            let record = self.decide(command, (served, &unit), valid, UnitView::default(), now);
+        if !Self::reads_before_deciding(served) {
+            let record = self.decide((served, &unit), valid, &mut Kept::default(), now);
             return self.keep(answer(record), served, request, None).await?.ok_or_else(lost_race);
         }
         for races_lost in 0..=RACES_MAX {
             let mut kept = self.kept(served, &unit, races_lost).await?;
-            let record = self.decide(command, (served, &unit), valid.clone(), std::mem::take(&mut kept.view), now);
+            let record = self.decide((served, &unit), valid.clone(), &mut kept, now);
             let document = self.document_after(served, &unit, &kept, &record);
             if let Some(answer) = self.keep(answer(record), served, request.clone(), document).await? {
                 return Ok(answer);
@@ -159,15 +158,15 @@ impl Service {
 
     fn decide(
         &self,
-        command: &RankCommand,
         (served, unit): (&ServedPlacement, &Unit),
         valid: ValidRank,
-        view: UnitView,
+        kept: &mut Kept,
         now: Instant,
     ) -> DecisionRecord {
         let snapshot = &served.snapshot;
         let seed = self.clock.random();
-        let user = UserState { unit: view, ..valid.stated.into_state() };
+        let unit_view = std::mem::take(&mut kept.view);
+        let user = UserState { unit: unit_view, ..kept.history.with_stated(valid.stated) };
         let decision = decide(snapshot, &valid.request, &user, now, seed);
         let names = snapshot.placement.context.attributes.iter().map(|attribute| attribute.name.clone());
         let disclosed = snapshot.must_disclose(valid.request.market.as_deref());
@@ -175,7 +174,7 @@ impl Service {
             (self.is_stale(now), Flag::Stale),
             (valid.clipped, Flag::AttributeClipped),
             (decision.root.is_some(), Flag::Leased),
-            (user.unit.is_unknown(), Flag::StateUnknown),
+            (kept.unknown, Flag::StateUnknown),
             (decision.personalised && disclosed, Flag::PersonalisedPrices),
             (decision.neutral_context, Flag::NeutralContext),
         ];
@@ -186,7 +185,7 @@ impl Service {
             engine_version: ENGINE_VERSION,
             decided_at: now,
             seed,
-            user_key: self.pseudonyms.user(&command.user_id),
+            user_key: unit.user,
             unit_key: unit.key,
             attributes: names.zip(valid.request.attributes).collect(),
             market: valid.request.market,

@@ -1,9 +1,10 @@
 //! What is kept of units: read before deciding, replaced in the step that logs the decision, and brought in line with
 //! what is reported on it. Placements that keep nothing pay nothing.
 
-use super::{Result, Service, pseudonym::partition_of, serving::ServedPlacement, validate::RankCommand};
+use super::{Result, Service, pseudonym::partition_of, serving::ServedPlacement, users, validate::RankCommand};
 use crate::{
     engine::{
+        history::UserHistory,
         instant::Instant,
         ledger::Ledger,
         unit::{
@@ -23,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How many races a request may lose; then it is decided without anything that others may be counting.
 pub(super) const RACES_MAX: u32 = 2;
 /// How often a report may lose a race for a document; every race has a winner, so this many losses mean a fault.
-const REPORT_RACES_MAX: usize = 1000;
+pub(super) const REPORT_RACES_MAX: usize = 1000;
 
 /// A unit at a placement.
 pub(super) struct Unit {
@@ -31,6 +32,8 @@ pub(super) struct Unit {
     pub(super) key: UnitKey,
     /// The log of its partition.
     pub(super) log: LogId,
+    /// Keyed hash of the user's id.
+    pub(super) user: [u8; 16],
 }
 
 impl Unit {
@@ -39,11 +42,15 @@ impl Unit {
     }
 }
 
-/// What was read of a unit.
+/// What was read of a unit and its user, for deciding.
 #[derive(Default)]
 pub(super) struct Kept {
-    /// For deciding.
+    /// Of the unit at the placement.
     pub(super) view: UnitView,
+    /// Of the user across placements.
+    pub(super) history: UserHistory,
+    /// Whether anything that is kept could not be read.
+    pub(super) unknown: bool,
     version: Option<u64>,
 }
 
@@ -52,6 +59,8 @@ pub(super) struct Settled {
     pub(super) decision: DecisionBytes,
     pub(super) ledger: Ledger,
     pub(super) units: BTreeSet<(LogId, UnitKey)>,
+    /// What it says of these users.
+    pub(super) facts: BTreeMap<[u8; 16], UserHistory>,
 }
 
 impl Service {
@@ -60,25 +69,36 @@ impl Service {
         let unit_id = if command.unit_id.is_empty() { &command.user_id } else { &command.unit_id };
         let key = self.pseudonyms.unit(unit_id);
         let log = served.log(partition_of(&key, served.snapshot.placement.partitions));
-        Unit { key, log }
+        Unit { key, log, user: self.pseudonyms.user(&command.user_id) }
     }
 
-    /// What is kept of a unit, for a request that has lost this many races.
+    /// Whether anything is read before deciding at a placement.
+    pub(super) fn reads_before_deciding(served: &ServedPlacement) -> bool {
+        served.snapshot.placement.unit_rules.keep_anything() || reads_history(served)
+    }
+
+    /// What is kept of a unit and its user, read at once, for a request that has lost this many races.
     pub(super) async fn kept(&self, served: &ServedPlacement, unit: &Unit, races_lost: u32) -> Result<Kept> {
         let rules = &served.snapshot.placement.unit_rules;
-        if !rules.keep_anything() {
-            return Ok(Kept::default());
-        }
-        let found = match self.in_time(unit.log, self.store.documents(&[unit.document()])).await {
-            Ok(found) => found.into_iter().next().flatten(),
+        let mut keys = Vec::with_capacity(2);
+        keys.extend(rules.keep_anything().then(|| unit.document()));
+        keys.extend(reads_history(served).then_some(DocumentKey::User(unit.user)));
+        let mut found = match self.in_time(unit.log, self.store.documents(&keys)).await {
+            Ok(found) => keys.into_iter().zip(found).collect::<BTreeMap<_, _>>(),
             Err(error) if error.is_transient() => {
-                return Ok(Kept { view: UnitView::unknown(rules), version: None });
+                return Ok(Kept { view: UnitView::unknown(rules), unknown: true, ..Kept::default() });
             }
             Err(error) => return Err(error.into()),
         };
         let limits = if races_lost < RACES_MAX { Limits::Counted } else { Limits::Uncounted };
-        let version = found.as_ref().map(|document| document.version);
-        Ok(Kept { view: UnitView { state: decode(found)?, limits }, version })
+        let document = found.remove(&unit.document()).flatten();
+        let history = found.remove(&DocumentKey::User(unit.user)).flatten();
+        Ok(Kept {
+            version: document.as_ref().map(|document| document.version),
+            view: UnitView { state: decode(document)?, limits },
+            history: users::decode(history)?,
+            unknown: false,
+        })
     }
 
     /// How the unit's document changes with a decision.
@@ -153,7 +173,8 @@ impl Service {
     /// After the ledgers, in steps of its own: a report that is acknowledged has been taken in here as well, and one that
     /// failed in between is sent again and comes here as a duplicate.
     pub(super) async fn settle_units(&self, settled: Vec<Settled>, now: Instant) -> Result<()> {
-        for Settled { decision, ledger, units } in settled {
+        for Settled { decision, ledger, units, facts } in settled {
+            self.learn_of_users(facts, now).await?;
             let mut pending = units;
             let mut done = BTreeSet::new();
             for _ in 0..REPORT_RACES_MAX {
@@ -205,6 +226,11 @@ impl Service {
         let moved = changing.into_iter().zip(outcomes).filter(|(_, outcome)| *outcome == ChangeOutcome::Moved);
         Ok((moved.map(|(unit, _)| unit).collect(), heirs))
     }
+}
+
+/// Whether what is known of the user decides at a placement.
+fn reads_history(served: &ServedPlacement) -> bool {
+    served.snapshot.catalog.history.is_some() && served.snapshot.placement.looks_at_users()
 }
 
 /// The state in a document.

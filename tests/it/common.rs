@@ -14,7 +14,7 @@ use offer_ranker::{
     proto::{
         self, ArmState, FeedbackCode, GetDecisionResponse, GetPlacementResponse, Outcome, RankRequest, RankResponse,
         catalog_service_client::CatalogServiceClient, feedback_service_client::FeedbackServiceClient,
-        ranking_service_client::RankingServiceClient,
+        ranking_service_client::RankingServiceClient, user_service_client::UserServiceClient,
     },
     service::{
         Service, Settings,
@@ -87,6 +87,7 @@ pub(crate) struct TestServer {
     pub(crate) ranking: RankingServiceClient<Channel>,
     pub(crate) feedback: FeedbackServiceClient<Channel>,
     pub(crate) catalog: CatalogServiceClient<Channel>,
+    pub(crate) users: UserServiceClient<Channel>,
     pub(crate) address: String,
     stop: CancellationToken,
     serving: JoinSet<()>,
@@ -196,7 +197,8 @@ impl TestServer {
         Self {
             ranking: RankingServiceClient::new(channel.clone()),
             feedback: FeedbackServiceClient::new(channel.clone()),
-            catalog: CatalogServiceClient::new(channel),
+            catalog: CatalogServiceClient::new(channel.clone()),
+            users: UserServiceClient::new(channel),
             clock,
             service,
             store,
@@ -209,8 +211,8 @@ impl TestServer {
 
     /// Stops, and starts again on the same store and clock with this catalog file, if any.
     pub(crate) async fn restart(self, seed: Option<proto::Catalog>) -> Self {
-        let Self { clock, service, store, ranking, feedback, catalog, place, stop, mut serving, .. } = self;
-        drop((ranking, feedback, catalog));
+        let Self { clock, service, store, ranking, feedback, catalog, users, place, stop, mut serving, .. } = self;
+        drop((ranking, feedback, catalog, users));
         stop.cancel();
         while let Some(served) = serving.join_next().await {
             served.expect("the server stopped in order");
@@ -264,6 +266,23 @@ impl TestServer {
         let exposure = proto::Exposure { decision_id: decision_id.to_owned(), slots: slots.to_vec() };
         let request = proto::RecordExposuresRequest { exposures: vec![exposure] };
         self.feedback.clone().record_exposures(request).await.expect("a batch is judged").into_inner().results[0].code()
+    }
+
+    /// Lets a user go on from a device.
+    pub(crate) async fn link(&self, unit_id: &str, user_id: &str) {
+        let request = proto::LinkUnitRequest { unit_id: unit_id.to_owned(), user_id: user_id.to_owned() };
+        self.users.clone().link_unit(request).await.expect("a valid link is made");
+    }
+
+    /// Tells facts of users.
+    pub(crate) async fn try_tell(&self, users: Vec<proto::UserFacts>) -> Result<(), Status> {
+        self.users.clone().record_history(proto::RecordHistoryRequest { users }).await.map(drop)
+    }
+
+    /// Forgets a user; how many documents were removed.
+    pub(crate) async fn forget(&self, user_id: &str) -> u32 {
+        let request = proto::ForgetUserRequest { user_id: user_id.to_owned() };
+        self.users.clone().forget_user(request).await.expect("a user is forgotten").into_inner().documents
     }
 
     /// What a placement has learned.

@@ -20,5 +20,6 @@ mod rank;
 #[path = "../common/redis.rs"]
 mod redis;
 mod requests;
+mod users;
 mod web;
 mod windows;

@@ -5,6 +5,7 @@
 
 mod context;
 mod findings;
+mod history;
 mod markets;
 mod money;
 mod offers;
@@ -53,6 +54,7 @@ pub fn validate(declared: &proto::Catalog) -> Result<(Catalog, Vec<Warning>), Ve
     if findings.count() == count {
         rules::attach(declared, &offers, &mut placements, &mut findings);
     }
+    let history = history::history(declared, &metrics, &mut findings);
     let (0, Some(reward_currency)) = (findings.count(), currencies.reward) else {
         return Err(cut(findings));
     };
@@ -71,6 +73,7 @@ pub fn validate(declared: &proto::Catalog) -> Result<(Catalog, Vec<Warning>), Ve
         metrics: metrics.collect::<BTreeMap<Arc<str>, _>>(),
         offers: offers.collect(),
         placements: placements.collect(),
+        history,
     };
     // What rules say can be tried where everything else is right.
     rules::run(declared, &catalog, &mut findings);

@@ -52,7 +52,7 @@ pub(super) fn rules(
     findings.check_count(&cool_downs_path, declared.cool_downs.len(), COOL_DOWNS_MAX);
     let cool_down = |(index, cool_down): (usize, &proto::CoolDown)| {
         let path = cool_downs_path.index(index);
-        metric(&path.field("metric"), &cool_down.metric, surroundings, findings);
+        check_metric(&path.field("metric"), &cool_down.metric, surroundings.metrics, findings);
         findings.check_range(&path.field("for_s"), cool_down.for_s, 1, WINDOW_MAX_S);
         let offers = offers(&path, (&cool_down.offers, &cool_down.tags), surroundings, findings);
         CoolDown { metric: Arc::from(cool_down.metric.as_str()), offers, for_s: cool_down.for_s }
@@ -100,8 +100,8 @@ fn offers(
     named.into_iter().map(Arc::from).collect()
 }
 
-fn metric(path: &Path, id: &str, surroundings: &Surroundings<'_>, findings: &mut Findings) {
-    let metrics = surroundings.metrics;
+/// Checks that a metric is one of the catalog's.
+pub(super) fn check_metric(path: &Path, id: &str, metrics: &Metrics<'_>, findings: &mut Findings) {
     if id.is_empty() {
         findings.refuse(path, "is missing: name a metric");
     } else if !metrics.contains_key(id) {
@@ -121,7 +121,7 @@ fn lease(
     let mut seen = Seen::new();
     for (index, id) in declared.lease_ends_on.iter().enumerate() {
         findings.check_distinct(&ends_path.index(index), id, &mut seen);
-        metric(&ends_path.index(index), id, surroundings, findings);
+        check_metric(&ends_path.index(index), id, surroundings.metrics, findings);
     }
     let Some(lease_s) = declared.lease_s else {
         if !declared.lease_ends_on.is_empty() {

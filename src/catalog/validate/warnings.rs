@@ -44,7 +44,8 @@ fn warn_of_unused(declared: &proto::Catalog, catalog: &Catalog, warn: &mut impl 
                 || rules.cool_downs.iter().any(|cool_down| *cool_down.metric == metric.id)
                 || rules.lease.iter().flat_map(|lease| &lease.ends_on).any(|id| **id == metric.id)
         };
-        if !catalog.placements.values().any(used) {
+        let known = catalog.history.as_ref().is_some_and(|history| history.look_at(&metric.id));
+        if !known && !catalog.placements.values().any(used) {
             let description = format!("no reward uses metric {:?}: it is recorded, but not learned from", metric.id);
             warn(root.field("metrics").index(index), description);
         }

@@ -1,0 +1,217 @@
+//! What is known of users across placements: learned, told, passed on at login, forgotten.
+
+use crate::common::{
+    TestServer, at_s, catalog_of, conversion, placement_mut, request, revenue, shop, slate, violated_fields,
+};
+use offer_ranker::proto::{
+    self, Catalog, ExclusionReason, FeedbackCode, FrequencyCap, History, Outcome, RankRequest, RankResponse, UserFacts,
+};
+use std::fs;
+use tonic::Code;
+
+/// `shop.yaml` with a history, and at `banner` a lease and a cap.
+fn keeping() -> Catalog {
+    let mut catalog = shop();
+    catalog.history = Some(History {
+        trial_started_metrics: vec!["conversion".to_owned()],
+        subscribed_metrics: vec!["revenue".to_owned()],
+        churned_metrics: vec!["mood".to_owned()],
+        kept_s: None,
+    });
+    let banner = placement_mut(&mut catalog, "banner");
+    banner.lease_s = Some(600);
+    banner.lease_ends_on = vec!["conversion".to_owned()];
+    catalog
+}
+
+async fn start() -> TestServer {
+    TestServer::start_with(keeping()).await
+}
+
+fn reason_of(response: &RankResponse, offer: &str) -> Option<ExclusionReason> {
+    response.exclusions.iter().find(|exclusion| exclusion.offer_id == offer).map(proto::Exclusion::reason)
+}
+
+/// A request for the trial alone, or nothing, at another placement than outcomes are reported on.
+fn trial_elsewhere(user: &str) -> RankRequest {
+    let candidates = ["trial", "none"].map(str::to_owned).to_vec();
+    RankRequest { candidate_offer_ids: candidates, ..request("paywall", user) }
+}
+
+fn trial_at_banner(user: &str) -> RankRequest {
+    RankRequest { candidate_offer_ids: vec!["trial".to_owned()], ..request("banner", user) }
+}
+
+fn facts(user: &str) -> UserFacts {
+    UserFacts { user_id: user.to_owned(), ..Default::default() }
+}
+
+#[tokio::test]
+async fn a_trial_that_was_used_at_one_placement_is_used_everywhere() {
+    let server = start().await;
+    let answer = server.rank(trial_at_banner("anna")).await;
+    assert_eq!(reason_of(&server.rank(trial_elsewhere("anna")).await, "trial"), None);
+    assert_eq!(server.report(conversion("o1", &answer)).await, FeedbackCode::Recorded);
+    let next = server.rank(trial_elsewhere("anna")).await;
+    assert_eq!(reason_of(&next, "trial"), Some(ExclusionReason::TrialUsed));
+    // Whatever the caller believes: either knows of it.
+    let believes = RankRequest { trial_used: Some(false), ..trial_elsewhere("anna") };
+    assert_eq!(reason_of(&server.rank(believes).await, "trial"), Some(ExclusionReason::TrialUsed));
+    assert_eq!(reason_of(&server.rank(trial_elsewhere("berta")).await, "trial"), None);
+    server.assert_audit_equal().await;
+}
+
+#[tokio::test]
+async fn a_conversion_of_what_is_no_trial_says_nothing_of_trials() {
+    let server = start().await;
+    let answer = server.rank(request("banner", "anna")).await;
+    assert_eq!(answer.offers[0].offer_id, "yearly");
+    server.report(conversion("o1", &answer)).await;
+    assert_eq!(reason_of(&server.rank(trial_elsewhere("anna")).await, "trial"), None);
+}
+
+#[tokio::test]
+async fn the_plan_of_the_latest_subscription_is_known_until_it_ends() {
+    let server = start().await;
+    let answer = server.rank(request("banner", "anna")).await;
+    server.report(revenue("o1", &answer, 99.0, "SEK")).await;
+    let subscribed = server.rank(request("quiet", "anna")).await;
+    assert_eq!(reason_of(&subscribed, "monthly"), Some(ExclusionReason::CurrentPlan));
+    // What the caller states is of today.
+    let stated = RankRequest { current_plan: Some(String::new()), ..request("quiet", "anna") };
+    assert_eq!(reason_of(&server.rank(stated).await, "monthly"), None);
+    server.clock.advance_s(60);
+    server.report(Outcome { metric: "mood".to_owned(), ..conversion("o2", &answer) }).await;
+    assert_eq!(reason_of(&server.rank(request("quiet", "anna")).await, "monthly"), None);
+}
+
+#[tokio::test]
+async fn what_is_told_of_users_merges_and_every_mistake_is_named() {
+    let server = start().await;
+    let subscribed = UserFacts { plan: "standard".to_owned(), subscribed_at: at_s(-500), ..facts("anna") };
+    let lapsed = UserFacts { lapsed_at: at_s(-900), ..facts("anna") };
+    let tried = UserFacts { trial_used_at: at_s(-1000), ..facts("berta") };
+    for users in [vec![subscribed.clone(), tried.clone()], vec![lapsed.clone()], vec![tried, subscribed, lapsed]] {
+        server.try_tell(users).await.expect("valid facts are kept");
+    }
+    let anna = server.rank(request("quiet", "anna")).await;
+    assert_eq!(reason_of(&anna, "monthly"), Some(ExclusionReason::CurrentPlan), "the older end is not the later fact");
+    assert_eq!(reason_of(&server.rank(trial_elsewhere("berta")).await, "trial"), Some(ExclusionReason::TrialUsed));
+
+    let bad = vec![
+        facts(""),
+        UserFacts { plan: "standard".to_owned(), ..facts("carla") },
+        UserFacts { subscribed_at: at_s(0), ..facts("carla") },
+        UserFacts { lapsed_at: Some(prost_types::Timestamp { seconds: 0, nanos: -1 }), ..facts("carla") },
+    ];
+    let refused = server.try_tell(bad).await.expect_err("nothing of it is kept");
+    let fields = ["users[0].user_id", "users[1].subscribed_at", "users[2].plan", "users[3].lapsed_at"];
+    assert_eq!(
+        (refused.code(), violated_fields(&refused)),
+        (Code::InvalidArgument, fields.map(str::to_owned).to_vec())
+    );
+}
+
+#[tokio::test]
+async fn without_a_history_nothing_is_told_and_nothing_known() {
+    let server = TestServer::start().await;
+    let refused = server.try_tell(vec![facts("anna")]).await.expect_err("the catalog keeps none");
+    assert_eq!(violated_fields(&refused), ["users"]);
+    let answer = server.rank(trial_at_banner("anna")).await;
+    server.report(conversion("o1", &answer)).await;
+    assert_eq!(reason_of(&server.rank(trial_elsewhere("anna")).await, "trial"), None);
+}
+
+#[tokio::test]
+async fn a_login_in_the_middle_changes_neither_offers_nor_prices_nor_counts() {
+    let mut catalog = keeping();
+    let cap = FrequencyCap { offers: vec!["yearly".to_owned()], max: 1, window_s: 86_400, ..Default::default() };
+    placement_mut(&mut catalog, "quiet").frequency_caps = vec![cap];
+    let server = TestServer::start_with(catalog).await;
+    let on_device = |placement| RankRequest { unit_id: "device".to_owned(), ..request(placement, "device") };
+    let only_yearly = |asked: RankRequest| RankRequest { candidate_offer_ids: vec!["yearly".to_owned()], ..asked };
+    let root = server.rank(on_device("banner")).await;
+    assert_eq!(slate(&server.rank(only_yearly(on_device("quiet"))).await), ["yearly"]);
+    for _ in 0..3 {
+        server.link("device", "anna").await;
+        let repeat = server.rank(request("banner", "anna")).await;
+        assert_eq!((&repeat.root_decision_id, repeat.lease_until), (&root.decision_id, root.lease_until));
+        assert_eq!(slate(&repeat), slate(&root));
+        let capped = server.rank(only_yearly(request("quiet", "anna"))).await;
+        assert_eq!(reason_of(&capped, "yearly"), Some(ExclusionReason::Capped));
+    }
+    // What is reported on any of them concerns both.
+    assert_eq!(server.report(conversion("o1", &root)).await, FeedbackCode::Recorded);
+    assert!(server.rank(request("banner", "anna")).await.root_decision_id.is_empty(), "it was taken");
+    assert!(server.rank(on_device("banner")).await.root_decision_id.is_empty());
+    assert_eq!(server.arm("banner", "yearly").await.shown, 0, "nothing is learned before a refresh");
+    server.assert_audit_equal().await;
+    // Another user on the same device goes on from what the device has by then.
+    server.link("device", "berta").await;
+    let berta = server.rank(request("banner", "berta")).await;
+    assert!(!berta.root_decision_id.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_device_becomes_known_of_its_user() {
+    let server = start().await;
+    let answer = server.rank(trial_at_banner("device")).await;
+    server.report(conversion("o1", &answer)).await;
+    server.link("device", "anna").await;
+    assert_eq!(reason_of(&server.rank(trial_elsewhere("anna")).await, "trial"), Some(ExclusionReason::TrialUsed));
+    server.link("anna", "anna").await;
+}
+
+#[tokio::test]
+async fn a_forgotten_user_begins_anew() {
+    let server = start().await;
+    let device = RankRequest { unit_id: "device".to_owned(), ..trial_at_banner("device") };
+    let root = server.rank(device).await;
+    server.link("device", "anna").await;
+    assert!(!server.rank(trial_at_banner("anna")).await.root_decision_id.is_empty());
+    server.report(conversion("o1", &root)).await;
+    server.try_tell(vec![UserFacts { trial_used_at: at_s(-1), ..facts("anna") }]).await.expect("valid facts are kept");
+    let other = server.rank(request("banner", "berta")).await;
+    assert_eq!(server.forget("anna").await, 3, "the history, the user's unit, the device it goes on from");
+    assert_eq!(server.forget("anna").await, 0);
+    assert!(server.rank(trial_at_banner("anna")).await.root_decision_id.is_empty());
+    assert_eq!(reason_of(&server.rank(trial_elsewhere("anna")).await, "trial"), None);
+    assert_eq!(server.rank(request("banner", "berta")).await.root_decision_id, other.decision_id);
+    // What was learned stays learned, and the log adds up.
+    server.assert_audit_equal().await;
+}
+
+#[tokio::test]
+async fn no_id_of_a_person_or_request_is_written_in_the_clear() {
+    const CANARIES: [&str; 4] = ["canary-user-5d1f", "canary-unit-77ab", "canary-request-90ce", "canary-told-1c2e"];
+    let [user, unit, asked, told] = CANARIES;
+    let server = TestServer::start_on_file().await;
+    server.apply(keeping()).await;
+    let rank = RankRequest { unit_id: unit.to_owned(), request_id: asked.to_owned(), ..request("banner", user) };
+    let answer = server.rank(rank).await;
+    server.rank(RankRequest { unit_id: unit.to_owned(), ..request("banner", user) }).await;
+    server.report(conversion("o1", &answer)).await;
+    server.expose(&answer.decision_id, &[1]).await;
+    server.link(unit, user).await;
+    server.try_tell(vec![UserFacts { trial_used_at: at_s(-1), ..facts(told) }]).await.expect("valid facts are kept");
+    server.refresh().await;
+    let folder = server.place.file().parent().expect("the file is in a folder").to_owned();
+    let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+    let holds =
+        |text: &str| files.iter().any(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()));
+    assert!(holds("yearly"), "what was offered stands in the file");
+    for canary in CANARIES {
+        assert!(!holds(canary), "{canary} stands in the store's files");
+    }
+}
+
+#[test]
+fn a_history_of_metrics_that_do_not_exist_is_refused() {
+    let text = include_str!("shop.yaml");
+    let broken = format!("{text}\nhistory: {{ churned_metrics: [mod], kept_s: 5 }}\n");
+    let problems = offer_ranker::catalog::check("a.yaml", &broken).expect_err("two mistakes").problems;
+    let fields: Vec<_> = problems.iter().map(|problem| problem.field.as_str()).collect();
+    assert_eq!(fields, ["history.churned_metrics[0]", "history.kept_s"]);
+    assert!(problems[0].description.contains("did you mean \"mood\"?"), "{problems:?}");
+    catalog_of(text);
+}
