@@ -34,7 +34,7 @@ const RULES: [&str; 10] = [
     "user.number_5 * 2.0 <= 2.0 || subscription.has_lapsed",
     "market == \"SE\" && user.number_6 < 2.0",
     "offer.price > 50.0 + user.number_7",
-    "\"shy\" in offer.tags ? user.number_8 > 2.0 : offer.discount <= 0.5 + user.number_9 * 0.01",
+    "\"calm\" in offer.tags ? offer.price * 0.01 < 3.0 + user.number_9 : user.number_8 > 2.0",
 ];
 
 fn with_rules(yaml: &str) -> String {
@@ -47,7 +47,8 @@ fn with_rules(yaml: &str) -> String {
     let mut varied = String::new();
     for line in yaml.lines() {
         price += 10;
-        writeln!(varied, "{}", line.replace("amount_minor: 9900", &format!("amount_minor: {price}"))).unwrap();
+        let line = line.replace("amount_minor: 9900", &format!("amount_minor: {price}"));
+        writeln!(varied, "{}", line.replace("plan: standard", "plan: standard, tags: [calm]")).unwrap();
     }
     varied + &rules
 }
