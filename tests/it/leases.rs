@@ -193,6 +193,27 @@ async fn another_market_and_a_paused_offer_end_the_lease() {
 }
 
 #[tokio::test]
+async fn a_legal_rule_ends_the_lease_and_another_rule_drops_the_offer() {
+    for (legal, reason, stands) in [(true, ExclusionReason::LegalRule, false), (false, ExclusionReason::Rule, true)] {
+        let server = start().await;
+        server.rank(request("banner", "anna")).await;
+        let mut catalog = leasing();
+        catalog.rules = vec![proto::Rule {
+            id: "not-in-sweden".to_owned(),
+            expression: "market != \"SE\"".to_owned(),
+            scope: Some(proto::RuleScope { offers: vec!["yearly".to_owned()], ..Default::default() }),
+            legal,
+            ..Default::default()
+        }];
+        server.apply(catalog).await;
+        let next = server.rank(request("banner", "anna")).await;
+        assert_eq!((is_leased(&next), reason_of(&next, "yearly")), (stands, Some(reason)));
+        let expected: &[&str] = if stands { &["monthly", "trial"] } else { &["monthly", "trial", "none"] };
+        assert_eq!(slate(&next), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_plan_is_not_offered_dearer_than_it_was_told_while_the_lease_lasts() {
     let server = start().await;
     let asked = |offers: &[&str]| RankRequest {

@@ -86,6 +86,10 @@ export type ExclusionReason =
   | 'RULE'
   | 'LEGAL_RULE'
   | 'RULE_ERROR'
+  | 'CAPPED'
+  | 'COOLING_DOWN'
+  | 'LIMIT_UNCHECKED'
+  | 'PRICE_HELD'
 
 /** Circumstances of a decision that are worth knowing. */
 export type Flag =
@@ -96,6 +100,8 @@ export type Flag =
   | 'NOT_LOGGED'
   | 'PERSONALISED_PRICES'
   | 'NEUTRAL_CONTEXT'
+  | 'LEASED'
+  | 'STATE_UNKNOWN'
 
 /** One answered `rank`. */
 export interface Decision {
@@ -112,6 +118,10 @@ export interface Decision {
   flags: Flag[]
   /** With PERSONALISED_PRICES: which of your texts tells the user; empty otherwise. */
   disclosureTextKey: string
+  /** With LEASED: the decision whose offers this one repeats; reports on either are credited to it. Empty otherwise. */
+  rootDecisionId: string
+  /** Until when this user is answered with these offers, at these prices or lower ones; null where nothing stands. */
+  leaseUntil: Date | null
   catalogRevision: number
   snapshotAgeMs: number
   /** The windows in which outcomes count are measured from here. */

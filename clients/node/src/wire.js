@@ -65,10 +65,16 @@ export function decision(response, requestId = '') {
     exclusions,
     flags: response.flags.map((flag) => named(flag, FLAG)),
     disclosureTextKey: response.disclosureTextKey,
+    rootDecisionId: response.rootDecisionId,
+    leaseUntil: response.leaseUntil ? date(response.leaseUntil) : null,
     catalogRevision: response.catalogRevision,
     snapshotAgeMs: response.snapshotAgeMs,
-    decidedAt: new Date(response.decidedAt.seconds * 1000 + response.decidedAt.nanos / 1e6),
+    decidedAt: date(response.decidedAt),
   }
+}
+
+function date({ seconds, nanos }) {
+  return new Date(seconds * 1000 + nanos / 1e6)
 }
 
 /** One offer of an answer. Only one of kind NONE has no price. */

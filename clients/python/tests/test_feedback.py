@@ -73,7 +73,7 @@ def test_a_decision_that_is_on_its_way_is_asked_for_again_until_time_is_up(
 def test_a_block_that_says_nothing_reports_the_whole_slate_as_shown(ranker: OfferRanker) -> None:
     # This placement assumes nothing: what is not reported was not shown.
     assert shown(ranker, ranker.rank("checkout_upsell", "emil").decision_id) == [False]
-    with ranker.decision("checkout_upsell", "emil") as decision:
+    with ranker.decision("checkout_upsell", "emilia") as decision:
         assert decision.offers == decision.decision.offers
     assert shown(ranker, decision.decision_id) == [True]
 

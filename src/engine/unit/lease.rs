@@ -18,6 +18,8 @@ pub enum HardStop {
     Taken,
     /// The request is for another market.
     MarketChanged,
+    /// A legal rule keeps one of its offers from being shown.
+    LegalRule,
     /// One of its offers was paused, or taken out of the placement.
     OfferStopped,
 }
@@ -34,19 +36,20 @@ pub struct Standing {
 }
 
 impl UnitView {
-    /// The lease that stands for a request, with those of its offers that are eligible: `eligible` says so of an arm.
+    /// The lease that stands for a request, with those of its offers that are eligible: `eligible` says so of an arm, and
+    /// `forbidden` of an offer whether a legal rule keeps it from being shown.
     /// `None` where there is no lease, where it has run out or was stopped, and where nothing of it may be shown.
     #[must_use]
     pub fn standing(
         &self,
         placement: &Placement,
         request: &RankRequest,
-        eligible: impl Fn(usize) -> bool,
+        (eligible, forbidden): (impl Fn(usize) -> bool, impl Fn(&str) -> bool),
         now: Instant,
     ) -> Option<Standing> {
         placement.unit_rules.lease.as_ref()?;
         let lease = self.state.lease.as_ref().filter(|lease| lease.until > now)?;
-        if lease.hard_stop(placement, request).is_some() {
+        if lease.hard_stop(placement, request, forbidden).is_some() {
             return None;
         }
         let indices = lease.offers.iter().filter_map(|id| placement.arm_index(id));
@@ -61,12 +64,20 @@ impl UnitView {
 impl Lease {
     /// What stops it for a request, if anything does.
     #[must_use]
-    pub fn hard_stop(&self, placement: &Placement, request: &RankRequest) -> Option<HardStop> {
+    pub fn hard_stop(
+        &self,
+        placement: &Placement,
+        request: &RankRequest,
+        forbidden: impl Fn(&str) -> bool,
+    ) -> Option<HardStop> {
         if self.ended {
             return Some(HardStop::Taken);
         }
         if self.market != request.market {
             return Some(HardStop::MarketChanged);
+        }
+        if self.offers.iter().any(|id| forbidden(id)) {
+            return Some(HardStop::LegalRule);
         }
         let stopped = |id| placement.arm_index(id).is_none_or(|arm| placement.arms[arm].offer.paused);
         self.offers.iter().any(|id| stopped(id)).then_some(HardStop::OfferStopped)

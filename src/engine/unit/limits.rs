@@ -42,7 +42,9 @@ pub fn allow(
     let offer = |arm: usize| &placement.arms[arm].offer;
     let may_stand =
         |arm: usize| eligible.binary_search(&arm).is_ok() && view.refusal(rules, &offer(arm).id, now).is_none();
-    let standing = view.standing(placement, request, may_stand, now);
+    let forbidden =
+        |id: &str| exclusions.iter().any(|out| *out.offer_id == *id && out.reason == ExclusionReason::LegalRule);
+    let standing = view.standing(placement, request, (may_stand, forbidden), now);
     let stands = |arm: &usize| standing.as_ref().is_some_and(|standing| standing.arms.contains(arm));
     let before = exclusions.len();
     eligible.retain(|arm| {

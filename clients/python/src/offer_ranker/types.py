@@ -42,6 +42,10 @@ class ExclusionReason(WireEnum):
     RULE = 14
     LEGAL_RULE = 15
     RULE_ERROR = 16
+    CAPPED = 20
+    COOLING_DOWN = 21
+    LIMIT_UNCHECKED = 22
+    PRICE_HELD = 23
 
 
 class Flag(WireEnum):
@@ -54,6 +58,8 @@ class Flag(WireEnum):
     NOT_LOGGED = 4
     PERSONALISED_PRICES = 5
     NEUTRAL_CONTEXT = 6
+    LEASED = 20
+    STATE_UNKNOWN = 21
 
 
 class FeedbackCode(WireEnum):
@@ -141,6 +147,10 @@ class Decision:
     """Empty in normal operation."""
     disclosure_text_key: str
     """With PERSONALISED_PRICES: which of your texts tells the user; empty otherwise."""
+    root_decision_id: str
+    """With LEASED: the decision whose offers this one repeats; reports on either are credited to it. Empty otherwise."""
+    lease_until: datetime | None
+    """Until when this user is answered with these offers, at these prices or lower ones; None where nothing stands."""
     catalog_revision: int
     snapshot_age_ms: int
     decided_at: datetime

@@ -88,6 +88,8 @@ def decision(response: ranking_pb2.RankResponse, request_id: str = "") -> Decisi
         exclusions=tuple(map(exclusion, response.exclusions)),
         flags=frozenset(Flag(flag) for flag in response.flags),
         disclosure_text_key=response.disclosure_text_key,
+        root_decision_id=response.root_decision_id,
+        lease_until=response.lease_until.ToDatetime(tzinfo=UTC) if response.HasField("lease_until") else None,
         catalog_revision=response.catalog_revision,
         snapshot_age_ms=response.snapshot_age_ms,
         decided_at=response.decided_at.ToDatetime(tzinfo=UTC),
