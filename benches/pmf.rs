@@ -6,7 +6,8 @@ use offer_ranker::engine::{
         curve::ScoreCurve, distribution::ScoreDistribution, reference::thompson_pmf_reference, serving::ThompsonGrid,
     },
     posterior::{
-        linear::{FeatureProduct, LinearPosterior, LinearPrior},
+        linear::{FeatureTerms, LinearPosterior, LinearPrior},
+        linear_arms::LinearArms,
         moments::Moments,
     },
 };
@@ -75,13 +76,12 @@ fn scoring(criterion: &mut Criterion) {
     }
     let prior = LinearPrior { precision: 0.25, a: 6.0, b: 6.0 };
     let derive = || LinearPosterior::derive::<f64>(prior, &moments).expect("moments of real features");
-    let arms = vec![derive(); 20];
+    let posterior = derive();
+    let arms = LinearArms::new(&[&posterior; 20]);
+    let all: Vec<usize> = (0..20).collect();
     let x = features();
     criterion.bench_function("score/20 arms of 32 features", |bencher| {
-        bencher.iter(|| {
-            let product = FeatureProduct::new(black_box(&x));
-            arms.iter().map(|arm| arm.score_with(&x, &product)).collect::<Vec<_>>()
-        });
+        bencher.iter(|| arms.scores(&FeatureTerms::new(black_box(&x)), &all));
     });
     criterion.bench_function("derive/32 features", |bencher| bencher.iter(derive));
     criterion.bench_function("observe/32 features", |bencher| {

@@ -17,7 +17,8 @@ use offer_ranker::store::{
     AppendOutcome,
     ChangeOutcome::{Changed, Moved},
     CommitOutcome::{Committed, Fenced},
-    DocumentChange, DocumentKey, Leadership, RECORD_BYTES_MAX, Store, StoreError, StoredDocument, StoredStatistics,
+    DecisionAppend, DocumentChange, DocumentKey, Leadership, RECORD_BYTES_MAX, Store, StoreError, StoredDocument,
+    StoredStatistics,
 };
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::task::JoinSet;
@@ -79,6 +80,27 @@ async fn same_append_again_is_answered_with_the_same_offset(backend: &dyn Backen
     assert_eq!(offset(store.append_decision(append(log(1, 0), 0)).await.unwrap()), 0);
     assert_eq!(store.decisions(&[key(log(1, 0), 0)]).await.unwrap()[0].as_ref().unwrap().sequence, 1);
     assert_eq!(whole_log(&*store, log(1, 0)).await.len(), 3);
+}
+
+async fn appends_together_are_each_told_their_own_outcome(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let marked = |n| DecisionAppend { request: Some(mark(1, 1, 0)), ..append(log(1, 0), n) };
+    let large = DecisionAppend { record: vec![0; RECORD_BYTES_MAX + 1], ..append(log(1, 0), 9) };
+    let here = |n| append(log(1, 0), n);
+    let appends = [here(0), large, here(1), append(log(1, 1), 0), here(0), marked(2), here(3), marked(4), here(5)];
+    for _ in 0..2 {
+        let outcomes = store.append_decisions(appends.to_vec().into()).await;
+        let told: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().ok()).collect();
+        let at = |offset| AppendOutcome::Appended { offset };
+        let repeated = AppendOutcome::Repeated { decision: key(log(1, 0), 2), fingerprint: [1; 32] };
+        let offsets = [at(0), at(1), at(0), at(0), at(2), at(3), repeated, at(4)];
+        assert_eq!(told, [&[Some(&offsets[0]), None][..], &offsets[1..].iter().map(Some).collect::<Vec<_>>()].concat());
+        assert!(matches!(&outcomes[1], Err(StoreError::Refused { .. })));
+    }
+    let expected: Vec<_> = [0, 1, 2, 3, 5].map(record).into();
+    assert_eq!(whole_log(&*store, log(1, 0)).await, expected);
+    assert_eq!(store.due(log(1, 0), at(1_000), 100).await.unwrap().len(), 5);
+    assert_eq!(store.append_decisions(Vec::new().into()).await.len(), 0);
 }
 
 async fn one_request_is_answered_once_however_many_ask(backend: &dyn Backend) {
@@ -737,6 +759,7 @@ macro_rules! contract {
             decision_is_stored_with_its_record_and_ledger
             decisions_come_in_the_order_asked_for_with_none_for_strangers
             same_append_again_is_answered_with_the_same_offset
+            appends_together_are_each_told_their_own_outcome
             one_request_is_answered_once_however_many_ask
             mark_counts_until_it_expires_and_is_then_replaced
             an_answered_request_is_found_while_its_mark_stands

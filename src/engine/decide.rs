@@ -24,7 +24,7 @@ use super::{
 use std::sync::Arc;
 
 /// Version of what [`decide`] computes; stands in every logged decision.
-pub const ENGINE_VERSION: u32 = 2;
+pub const ENGINE_VERSION: u32 = 3;
 
 /// A request as validated against a snapshot's catalog.
 #[derive(Clone, Debug)]
@@ -161,13 +161,15 @@ pub fn decide(
     } else {
         placement.context.encode(&request.attributes)
     };
-    let lead = Features::of_slot(placement, &context, 1);
-    let price_of = |index: usize| user.unit.state.price(&placement.arms[index].offer, market, now);
-    let arms: Vec<EligibleArm> =
-        eligible.iter().map(|&index| describe(snapshot, index, price_of(index), &lead)).collect();
+    let rewards = snapshot.scores(&Features::of_slot(placement, &context, 1), &eligible);
+    let describe = |(&index, reward): (&usize, &ScoreDistribution)| {
+        let price = user.unit.state.price(&placement.arms[index].offer, market, now);
+        describe(snapshot, index, price, reward)
+    };
+    let arms: Vec<EligibleArm> = eligible.iter().zip(&rewards).map(describe).collect();
     let slots = match &standing {
-        Some(standing) => repeat_slots(snapshot, &eligible, &arms, (&context, lead), standing),
-        None => draw_slots(snapshot, request, &eligible, &arms, (&context, lead), seed),
+        Some(standing) => repeat_slots(snapshot, &eligible, &arms, (&context, rewards), standing),
+        None => draw_slots(snapshot, request, &eligible, &arms, (&context, rewards), seed),
     };
     let tail = if request.include_tail { order_tail(&arms, &slots) } else { Vec::new() };
     let lease_until = match &standing {
@@ -180,7 +182,12 @@ pub fn decide(
     Decision { arms, exclusions, slots, tail, root, lease_until, personalised, neutral_context }
 }
 
-fn describe(snapshot: &PlacementSnapshot, index: usize, price: Option<Price>, lead: &Features) -> EligibleArm {
+fn describe(
+    snapshot: &PlacementSnapshot,
+    index: usize,
+    price: Option<Price>,
+    reward: &ScoreDistribution,
+) -> EligibleArm {
     let arm = &snapshot.placement.arms[index];
     EligibleArm {
         offer_id: arm.offer.id.clone(),
@@ -188,7 +195,7 @@ fn describe(snapshot: &PlacementSnapshot, index: usize, price: Option<Price>, le
         floor: arm.floor,
         exclusion_group: arm.exclusion_group,
         price,
-        expected_reward: snapshot.beliefs[index].score(lead).mean() * snapshot.placement.reward.unit,
+        expected_reward: reward.mean() * snapshot.placement.reward.unit,
         worth: objective::worth(&snapshot.catalog, &snapshot.placement, &arm.offer, price),
     }
 }
@@ -199,20 +206,21 @@ fn draw_slots(
     request: &RankRequest,
     eligible: &[usize],
     arms: &[EligibleArm],
-    (context, lead): (&[f64], Features),
+    (context, lead): (&[f64], Vec<ScoreDistribution>),
     seed: u64,
 ) -> Vec<SlotDraw> {
     let mut draws: Vec<SlotDraw> = Vec::new();
     let mut remaining = vec![true; arms.len()];
     let selection = &snapshot.placement.policy.selection;
-    let mut scored = score(snapshot, eligible, arms, &lead);
+    let mut scored = compared(snapshot, arms, lead);
     let mut grid = policy::grid(selection, &scored, curves(snapshot, eligible));
     for slot in 1..=request.slots {
         if !remaining.contains(&true) {
             break;
         }
         if slot > 1 && snapshot.placement.slot_feature_count() > 0 {
-            scored = score(snapshot, eligible, arms, &Features::of_slot(&snapshot.placement, context, slot));
+            let features = Features::of_slot(&snapshot.placement, context, slot);
+            scored = compared(snapshot, arms, snapshot.scores(&features, eligible));
             grid = policy::grid(selection, &scored, curves(snapshot, eligible));
         }
         let choice = Choice { placement_arms: eligible, scores: &scored, remaining: &remaining };
@@ -234,15 +242,16 @@ fn repeat_slots(
     snapshot: &PlacementSnapshot,
     eligible: &[usize],
     arms: &[EligibleArm],
-    (context, lead): (&[f64], Features),
+    (context, lead): (&[f64], Vec<ScoreDistribution>),
     standing: &Standing,
 ) -> Vec<SlotDraw> {
-    let mut scored = score(snapshot, eligible, arms, &lead);
+    let mut scored = compared(snapshot, arms, lead);
     let mut slots = Vec::with_capacity(standing.arms.len());
     for (slot, index) in (1..).zip(&standing.arms) {
         let Ok(arm) = eligible.binary_search(index) else { continue };
         if slot > 1 && snapshot.placement.slot_feature_count() > 0 {
-            scored = score(snapshot, eligible, arms, &Features::of_slot(&snapshot.placement, context, slot));
+            let features = Features::of_slot(&snapshot.placement, context, slot);
+            scored = compared(snapshot, arms, snapshot.scores(&features, eligible));
         }
         let arm = SlotArm { arm, score: scored[arm], policy_probability: 1.0, probability: 1.0 };
         slots.push(SlotDraw { arms: vec![arm], drawn: 0, uniform: 0.0 });
@@ -250,17 +259,16 @@ fn repeat_slots(
     slots
 }
 
-/// Scores of the eligible arms in one slot, in units of the objective.
-fn score(
+/// Scores of the eligible arms in units of the objective, from those in units of reward.
+fn compared(
     snapshot: &PlacementSnapshot,
-    eligible: &[usize],
     arms: &[EligibleArm],
-    features: &Features,
+    mut scores: Vec<ScoreDistribution>,
 ) -> Vec<ScoreDistribution> {
-    let score = |(&index, arm): (&usize, &EligibleArm)| {
-        snapshot.beliefs[index].score(features).scaled_by(objective::score_scale(&snapshot.placement, arm.worth))
-    };
-    eligible.iter().zip(arms).map(score).collect()
+    for (score, arm) in scores.iter_mut().zip(arms) {
+        *score = score.scaled_by(objective::score_scale(&snapshot.placement, arm.worth));
+    }
+    scores
 }
 
 fn curves<'a>(snapshot: &'a PlacementSnapshot, eligible: &'a [usize]) -> impl Iterator<Item = &'a ScoreCurve> {

@@ -140,6 +140,15 @@ impl Judgement {
     }
 }
 
+impl LedgerState {
+    /// Of the offers in a decision's slots, before anything is reported on it.
+    #[must_use]
+    pub fn first(offers: impl Iterator<Item = Arc<str>>, shown: bool) -> Self {
+        let slots = offers.map(|offer_id| SlotState { offer_id, shown, totals: BTreeMap::new() }).collect();
+        Self { slots, ..Self::default() }
+    }
+}
+
 impl Ledger {
     /// Judges an outcome that arrives `now`, and takes it in if it is new and right.
     #[must_use]

@@ -7,7 +7,8 @@ use super::{
     pmf::{curve::ScoreCurve, distribution::ScoreDistribution},
     posterior::{
         beta::BetaPosterior,
-        linear::{FeatureProduct, LinearPosterior},
+        linear::{FeatureTerms, LinearPosterior},
+        linear_arms::LinearArms,
     },
 };
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub struct PlacementSnapshot {
     pub version: PosteriorVersion,
     /// One for each arm, in the placement's order.
     pub beliefs: Vec<Belief>,
+    /// The linear ones of them once more, laid out for scoring.
+    linear: LinearArms,
 }
 
 /// Identifies learned state exactly.
@@ -57,7 +60,7 @@ pub enum Posterior {
 #[derive(Clone, Debug)]
 pub struct Features {
     values: Vec<f64>,
-    product: FeatureProduct,
+    terms: FeatureTerms,
 }
 
 impl PlacementSnapshot {
@@ -80,7 +83,22 @@ impl PlacementSnapshot {
                 PosteriorKind::Linear(prior) => Belief::linear(LinearPosterior::derive::<f64>(*prior, &moments)?),
             });
         }
-        Ok(Self { catalog, catalog_revision, placement, version, beliefs })
+        let linear = beliefs.iter().filter_map(|belief| match &belief.posterior {
+            Posterior::Beta(_) => None,
+            Posterior::Linear(posterior) => Some(&**posterior),
+        });
+        let linear = LinearArms::new(&linear.collect::<Vec<_>>());
+        Ok(Self { catalog, catalog_revision, placement, version, beliefs, linear })
+    }
+
+    /// The distributions of some arms' mean rewards for these features, in units of the reward's `unit`; `arms` are
+    /// indices, ascending.
+    #[must_use]
+    pub fn scores(&self, features: &Features, arms: &[usize]) -> Vec<ScoreDistribution> {
+        match self.placement.policy.posterior {
+            PosteriorKind::Beta => arms.iter().map(|&arm| self.beliefs[arm].score(features)).collect(),
+            PosteriorKind::Linear(_) => self.linear.scores(&features.terms, arms),
+        }
     }
 
     /// Whether the market's law wants users to be told that prices depend on what is known of them.
@@ -109,7 +127,7 @@ impl Belief {
     pub fn score(&self, features: &Features) -> ScoreDistribution {
         match &self.posterior {
             &Posterior::Beta(BetaPosterior { alpha, beta }) => ScoreDistribution::Beta { alpha, beta, scale: 1.0 },
-            Posterior::Linear(posterior) => posterior.score_with(&features.values, &features.product),
+            Posterior::Linear(posterior) => posterior.score_with(&features.terms),
         }
     }
 
@@ -124,7 +142,7 @@ impl Features {
     /// Prepares an encoded vector.
     #[must_use]
     pub fn new(values: Vec<f64>) -> Self {
-        Self { product: FeatureProduct::new(&values), values }
+        Self { terms: FeatureTerms::new(&values), values }
     }
 
     /// The features of a slot, from 1: the context's, and where every slot is learned from, which slot it is.

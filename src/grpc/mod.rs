@@ -2,6 +2,9 @@
 
 pub mod convert;
 pub mod meter;
+mod rank_answer;
+mod rank_codec;
+mod ranking;
 pub mod server;
 pub mod status;
 #[cfg(feature = "otlp")]

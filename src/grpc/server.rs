@@ -3,14 +3,14 @@
 use super::{
     convert,
     meter::MeterCalls,
+    ranking::RankingDoor,
     web::{self, Origins},
     workers::{Connections, Served, Worker, deal},
 };
 use crate::{
     proto::{
         self, catalog_service_server::CatalogServiceServer, engine_types::timestamp,
-        feedback_service_server::FeedbackServiceServer, ranking_service_server::RankingServiceServer,
-        user_service_server::UserServiceServer,
+        feedback_service_server::FeedbackServiceServer, user_service_server::UserServiceServer,
     },
     service::{
         Service, ServiceError, Violation,
@@ -49,7 +49,7 @@ pub enum ServerError {
 /// The door to a service. Cheap to clone.
 #[derive(Clone)]
 pub struct Door {
-    service: Arc<Service>,
+    pub(super) service: Arc<Service>,
 }
 
 /// How to serve.
@@ -124,7 +124,7 @@ async fn serve(
         ))
         .add_service(reflection_v1())
         .add_service(reflection_v1alpha())
-        .add_service(RankingServiceServer::new(door.clone()).max_decoding_message_size(RANK_BYTES_MAX))
+        .add_service(RankingDoor(door.clone()))
         .add_service(FeedbackServiceServer::new(door.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(UserServiceServer::new(door.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(CatalogServiceServer::new(door).max_decoding_message_size(MESSAGE_BYTES_MAX))
@@ -164,24 +164,6 @@ fn reflection_v1()
 fn reflection_v1alpha()
 -> tonic_reflection::server::v1alpha::ServerReflectionServer<impl tonic_reflection::server::v1alpha::ServerReflection> {
     reflection().build_v1alpha().expect("invariant: the descriptors were compiled by build.rs")
-}
-
-#[tonic::async_trait]
-impl proto::ranking_service_server::RankingService for Door {
-    async fn rank(&self, request: Request<proto::RankRequest>) -> Result<Response<proto::RankResponse>, Status> {
-        let request = request.into_inner();
-        let explain = request.explain;
-        let answer = self.service.rank(convert::rank_command(request)).await?;
-        Ok(Response::new(convert::rank_response(&answer, explain)))
-    }
-
-    async fn get_decision(
-        &self,
-        request: Request<proto::GetDecisionRequest>,
-    ) -> Result<Response<proto::GetDecisionResponse>, Status> {
-        let stored = self.service.decision(&request.into_inner().decision_id).await?;
-        Ok(Response::new(convert::decision_response(&stored)))
-    }
 }
 
 #[tonic::async_trait]

@@ -2,7 +2,7 @@
 
 use super::{
     DecodeError,
-    columns::{decode_arms, decode_slots, encode_arms, encode_slots},
+    columns::{decode_arms, decode_slots, write_arms, write_slots},
     decision_id::DecisionId,
     record::{DecisionRecord, Flag},
     unit_codec,
@@ -15,9 +15,9 @@ use crate::{
         unit::state::{UnitState, UnitView},
         user::UserState,
     },
-    proto,
+    proto::{self, fields::Fields},
 };
-use std::sync::Arc;
+use prost::Message as _;
 
 const WHAT: &str = "decision record";
 
@@ -25,38 +25,69 @@ pub(super) fn missing(field: &'static str) -> DecodeError {
     DecodeError::Field { what: WHAT, field }
 }
 
-pub(super) fn encode_decision(record: &DecisionRecord) -> proto::DecisionRecord {
+/// Writes a `DecisionRecord`.
+pub(super) fn write_decision(fields: &mut Fields<'_>, record: &DecisionRecord) {
     let decision = &record.decision;
-    proto::DecisionRecord {
-        decision_id: record.id.as_bytes().to_vec(),
-        placement: record.placement.to_string(),
-        catalog_revision: record.catalog_revision,
-        engine_version: record.engine_version,
-        decided_at_ms: record.decided_at.as_ms(),
-        seed: record.seed,
-        user_key: record.user_key.to_vec(),
-        unit_key: record.unit_key.to_vec(),
-        market: record.market.as_deref().unwrap_or_default().to_owned(),
-        platform: record.platform.clone(),
-        attributes: record.attributes.iter().map(|(name, value)| encode_attribute(name, value)).collect(),
-        group: proto::Group::Decisioning.into(),
-        posterior_version: Some((&record.version).into()),
-        arms: Some(encode_arms(&decision.arms)),
-        exclusions: decision.exclusions.iter().map(Into::into).collect(),
-        slots: encode_slots(&decision.slots),
-        tail: decision.tail.iter().map(|&arm| arm as u32).collect(),
-        flags: record.flags.iter().map(|&flag| proto::Flag::from(flag).into()).collect(),
-        snapshot_age_ms: record.snapshot_age_ms,
-        candidates: record.candidates.iter().map(ToString::to_string).collect(),
-        slots_requested: record.slots_requested,
-        include_tail: record.include_tail,
-        shown_assumed: record.shown_assumed,
-        user_state: Some(encode_user(&record.user)),
-        root_decision_id: decision.root.map(Vec::from).unwrap_or_default(),
-        lease_until_ms: decision.lease_until.map(Instant::as_ms),
-        personalised: decision.personalised,
-        neutral_context: decision.neutral_context,
+    fields.bytes(1, record.id.as_bytes());
+    fields.bytes(2, record.placement.as_bytes());
+    fields.number(3, record.catalog_revision);
+    fields.number(4, record.engine_version.into());
+    fields.signed(5, record.decided_at.as_ms());
+    fields.fixed(6, record.seed);
+    fields.bytes(7, &record.user_key);
+    fields.bytes(8, &record.unit_key);
+    fields.bytes(9, record.market.as_deref().unwrap_or_default().as_bytes());
+    fields.bytes(10, record.platform.as_bytes());
+    for (name, value) in &record.attributes {
+        fields.message(11, |fields| write_attribute(fields, name, value));
     }
+    fields.number(12, proto::Group::Decisioning as u64);
+    fields.message(13, |fields| fields.version(&record.version));
+    fields.message(14, |fields| write_arms(fields, &decision.arms));
+    for exclusion in &decision.exclusions {
+        let reason = proto::ExclusionReason::from(exclusion.reason);
+        fields.message(15, |fields| {
+            fields.bytes(1, exclusion.offer_id.as_bytes());
+            fields.number(2, reason as u64);
+            fields.bytes(3, exclusion.rule.as_deref().unwrap_or_default().as_bytes());
+        });
+    }
+    write_slots(fields, 16, &decision.slots, decision.arms.len());
+    fields.numbers(17, decision.tail.iter().map(|&arm| arm as u64));
+    fields.numbers(18, record.flags.iter().map(|&flag| proto::Flag::from(flag) as u64));
+    fields.number(19, record.snapshot_age_ms);
+    record.candidates.iter().for_each(|offer_id| fields.element(20, offer_id.as_bytes()));
+    fields.number(21, record.slots_requested.into());
+    fields.truth(22, record.include_tail);
+    fields.truth(23, record.shown_assumed);
+    fields.message(24, |fields| write_user(fields, &record.user));
+    fields.truth(25, decision.personalised);
+    fields.truth(26, decision.neutral_context);
+    fields.bytes(30, decision.root.as_ref().map_or(&[], |root| &root[..]));
+    if let Some(lease_until) = decision.lease_until {
+        fields.chosen_signed(31, lease_until.as_ms());
+    }
+}
+
+fn write_user(fields: &mut Fields<'_>, user: &UserState) {
+    fields.truth(1, user.trial_used);
+    fields.bytes(2, user.current_plan.as_deref().unwrap_or_default().as_bytes());
+    if let Some(lapsed_at) = user.lapsed_at {
+        fields.chosen_signed(3, lapsed_at.as_ms());
+    }
+    if user.unit.state != UnitState::default() {
+        fields.element(4, &unit_codec::row(&user.unit.state).encode_to_vec());
+    }
+    fields.number(5, proto::LimitsMode::from(user.unit.limits) as u64);
+}
+
+fn write_attribute(fields: &mut Fields<'_>, name: &str, value: &AttributeValue) {
+    match value {
+        AttributeValue::Number(number) => fields.chosen_double(1, *number),
+        AttributeValue::Category(word) => fields.element(2, word.as_bytes()),
+        AttributeValue::Boolean(truth) => fields.chosen_truth(3, *truth),
+    }
+    fields.bytes(4, name.as_bytes());
 }
 
 pub(super) fn decode_decision(record: proto::DecisionRecord) -> Result<DecisionRecord, DecodeError> {
@@ -76,7 +107,11 @@ pub(super) fn decode_decision(record: proto::DecisionRecord) -> Result<DecisionR
         market: (!record.market.is_empty()).then(|| record.market.as_str().into()),
         platform: record.platform,
         user: decode_user(record.user_state.ok_or_else(|| missing("user_state"))?)?,
-        attributes: record.attributes.into_iter().map(decode_attribute).collect::<Result<_, _>>()?,
+        attributes: record
+            .attributes
+            .into_iter()
+            .map(|attribute| decode_attribute(attribute).map(|(name, value)| (name.into(), value)))
+            .collect::<Result<_, _>>()?,
         candidates: record.candidates.iter().map(|offer_id| offer_id.as_str().into()).collect(),
         slots_requested: record.slots_requested,
         include_tail: record.include_tail,
@@ -86,16 +121,6 @@ pub(super) fn decode_decision(record: proto::DecisionRecord) -> Result<DecisionR
         flags: record.flags.iter().map(flag).collect::<Result<_, _>>()?,
         snapshot_age_ms: record.snapshot_age_ms,
     })
-}
-
-fn encode_user(user: &UserState) -> proto::UserStateRecord {
-    proto::UserStateRecord {
-        trial_used: user.trial_used,
-        current_plan: user.current_plan.as_deref().unwrap_or_default().to_owned(),
-        lapsed_at_ms: user.lapsed_at.map(Instant::as_ms),
-        unit_state: (user.unit.state != UnitState::default()).then(|| unit_codec::row(&user.unit.state)),
-        limits: proto::LimitsMode::from(user.unit.limits).into(),
-    }
 }
 
 fn decode_user(user: proto::UserStateRecord) -> Result<UserState, DecodeError> {
@@ -109,24 +134,14 @@ fn decode_user(user: proto::UserStateRecord) -> Result<UserState, DecodeError> {
     })
 }
 
-fn encode_attribute(name: &str, value: &AttributeValue) -> proto::AttributeRecord {
-    use proto::attribute_record::Value;
-    let value = match value {
-        AttributeValue::Number(number) => Value::Number(*number),
-        AttributeValue::Category(word) => Value::Category(word.to_string()),
-        AttributeValue::Boolean(truth) => Value::Boolean(*truth),
-    };
-    proto::AttributeRecord { name: name.to_owned(), value: Some(value) }
-}
-
-fn decode_attribute(record: proto::AttributeRecord) -> Result<(Arc<str>, AttributeValue), DecodeError> {
+pub(super) fn decode_attribute(record: proto::AttributeRecord) -> Result<(String, AttributeValue), DecodeError> {
     use proto::attribute_record::Value;
     let value = match record.value.ok_or_else(|| missing("attributes"))? {
         Value::Number(number) => AttributeValue::Number(number),
         Value::Category(word) => AttributeValue::Category(word.into()),
         Value::Boolean(truth) => AttributeValue::Boolean(truth),
     };
-    Ok((record.name.into(), value))
+    Ok((record.name, value))
 }
 
 fn decode_outcome_of_deciding(record: &proto::DecisionRecord) -> Result<Decision, DecodeError> {

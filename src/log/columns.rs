@@ -1,5 +1,6 @@
 //! Arms and slots of a decision, column by column: a record of twenty arms and three slots has hundreds of numbers, and
-//! a message for each of them would double its size and multiply the time to write and read it.
+//! a message for each of them would double its size and multiply the time to write and read it. A column whose entries are
+//! all the same has one.
 
 use super::{DecodeError, codec::missing};
 use crate::{
@@ -8,11 +9,12 @@ use crate::{
         decide::{EligibleArm, SlotArm, SlotDraw},
         pmf::distribution::ScoreDistribution,
     },
-    proto::{self, ScoreKind},
+    proto::{self, ScoreKind, fields::Fields},
 };
 use iso_currency::Currency;
 
-pub(super) fn encode_arms(arms: &[EligibleArm]) -> proto::ArmColumns {
+/// Writes an `ArmColumns`.
+pub(super) fn write_arms(fields: &mut Fields<'_>, arms: &[EligibleArm]) {
     let mut currencies: Vec<Currency> = Vec::new();
     let mut currency_of = |arm: &EligibleArm| {
         let Some(price) = arm.price else { return 0 };
@@ -21,103 +23,131 @@ pub(super) fn encode_arms(arms: &[EligibleArm]) -> proto::ArmColumns {
             currencies.push(price.price.currency);
             currencies.len() - 1
         });
-        position as u32 + 1
+        position as u64 + 1
     };
-    let positions = arms.iter().map(&mut currency_of).collect();
-    proto::ArmColumns {
-        offer_ids: arms.iter().map(|arm| arm.offer_id.to_string()).collect(),
-        floors: arms.iter().map(|arm| arm.floor).collect(),
-        currencies: positions,
-        currency_codes: currencies.into_iter().map(|currency| currency.code().to_owned()).collect(),
-        amounts_minor: arms.iter().map(|arm| arm.price.map_or(0, |price| price.price.amount_minor)).collect(),
-        list_amounts_minor: arms.iter().map(|arm| arm.price.map_or(0, |price| price.list_price.amount_minor)).collect(),
-        expected_rewards: arms.iter().map(|arm| arm.expected_reward).collect(),
-        worths: arms.iter().map(|arm| arm.worth).collect(),
-        end_slates: arms.iter().map(|arm| arm.ends_slate).collect(),
-        exclusion_groups: encode_groups(arms),
+    let positions: Vec<u64> = arms.iter().map(&mut currency_of).collect();
+    let amount = |of: fn(&Price) -> Money| {
+        arms.iter().map(move |arm| arm.price.map_or(0, |price| of(&price).amount_minor.cast_unsigned()))
+    };
+    arms.iter().for_each(|arm| fields.element(1, arm.offer_id.as_bytes()));
+    doubles(fields, 2, arms.iter().map(|arm| arm.floor));
+    currencies.iter().for_each(|currency| fields.element(3, currency.code().as_bytes()));
+    numbers(fields, 4, positions.into_iter());
+    numbers(fields, 5, amount(|price| price.price));
+    numbers(fields, 6, amount(|price| price.list_price));
+    doubles(fields, 7, arms.iter().map(|arm| arm.expected_reward));
+    doubles(fields, 8, arms.iter().map(|arm| arm.worth));
+    numbers(fields, 9, arms.iter().map(|arm| arm.ends_slate.into()));
+    // Nothing where no arm has a group, as in most catalogs.
+    if arms.iter().any(|arm| arm.exclusion_group > 0) {
+        numbers(fields, 10, arms.iter().map(|arm| arm.exclusion_group.into()));
     }
 }
 
-/// Nothing where no arm has a group, as in most catalogs.
-fn encode_groups(arms: &[EligibleArm]) -> Vec<u32> {
-    let grouped = arms.iter().any(|arm| arm.exclusion_group > 0);
-    if grouped { arms.iter().map(|arm| arm.exclusion_group).collect() } else { Vec::new() }
+/// A column of doubles: one entry where all of them are the same.
+fn doubles(fields: &mut Fields<'_>, tag: u32, values: impl ExactSizeIterator<Item = f64> + Clone) {
+    let alike = values.clone().map(f64::to_bits).is_sorted_by(|value, next| value == next);
+    fields.doubles(tag, values.take(if alike { 1 } else { usize::MAX }));
+}
+
+/// A column of numbers: one entry where all of them are the same.
+fn numbers(fields: &mut Fields<'_>, tag: u32, values: impl ExactSizeIterator<Item = u64> + Clone) {
+    let alike = values.clone().is_sorted_by(|value, next| value == next);
+    fields.numbers(tag, values.take(if alike { 1 } else { usize::MAX }));
+}
+
+/// The entries of a column for so many arms.
+struct Column<'a, T>(&'a [T]);
+
+impl<'a, T: Copy> Column<'a, T> {
+    fn of(entries: &'a [T], arms: usize, field: &'static str) -> Result<Self, DecodeError> {
+        let fits = entries.len() == arms || (entries.len() == 1 && arms > 0);
+        if fits { Ok(Self(entries)) } else { Err(missing(field)) }
+    }
+
+    fn at(&self, arm: usize) -> T {
+        self.0[if self.0.len() == 1 { 0 } else { arm }]
+    }
 }
 
 pub(super) fn decode_arms(columns: &proto::ArmColumns) -> Result<Vec<EligibleArm>, DecodeError> {
     let count = columns.offer_ids.len();
-    let lengths = [
-        columns.floors.len(),
-        columns.currencies.len(),
-        columns.amounts_minor.len(),
-        columns.list_amounts_minor.len(),
-        columns.expected_rewards.len(),
-        columns.worths.len(),
-        columns.end_slates.len(),
-    ];
-    if lengths.iter().any(|&length| length != count) {
-        return Err(missing("arms"));
-    }
-    let groups = &columns.exclusion_groups;
-    if !groups.is_empty() && groups.len() != count {
-        return Err(missing("arms.exclusion_groups"));
-    }
+    let doubles = |entries| Column::of(entries, count, "arms");
+    let (floors, expected_rewards, worths) =
+        (doubles(&columns.floors)?, doubles(&columns.expected_rewards)?, doubles(&columns.worths)?);
+    let amounts = Column::of(&columns.amounts_minor, count, "arms")?;
+    let list_amounts = Column::of(&columns.list_amounts_minor, count, "arms")?;
+    let positions = Column::of(&columns.currencies, count, "arms")?;
+    let end_slates = Column::of(&columns.end_slates, count, "arms")?;
+    let groups = match &columns.exclusion_groups[..] {
+        [] => None,
+        groups => Some(Column::of(groups, count, "arms.exclusion_groups")?),
+    };
     let currencies: Vec<Currency> = columns
         .currency_codes
         .iter()
         .map(|code| Currency::from_code(code).ok_or_else(|| missing("arms.currency_codes")))
         .collect::<Result<_, _>>()?;
     let price = |arm: usize| {
-        let Some(position) = (columns.currencies[arm] as usize).checked_sub(1) else { return Ok(None) };
+        let Some(position) = (positions.at(arm) as usize).checked_sub(1) else { return Ok(None) };
         let currency = *currencies.get(position).ok_or_else(|| missing("arms.currencies"))?;
         let money = |amount_minor| Money { currency, amount_minor };
-        Ok(Some(Price { price: money(columns.amounts_minor[arm]), list_price: money(columns.list_amounts_minor[arm]) }))
+        Ok(Some(Price { price: money(amounts.at(arm)), list_price: money(list_amounts.at(arm)) }))
     };
     let arm = |arm: usize| {
         Ok(EligibleArm {
             offer_id: columns.offer_ids[arm].as_str().into(),
-            ends_slate: columns.end_slates[arm],
-            floor: columns.floors[arm],
-            exclusion_group: groups.get(arm).copied().unwrap_or(0),
+            ends_slate: end_slates.at(arm),
+            floor: floors.at(arm),
+            exclusion_group: groups.as_ref().map_or(0, |groups| groups.at(arm)),
             price: price(arm)?,
-            expected_reward: columns.expected_rewards[arm],
-            worth: columns.worths[arm],
+            expected_reward: expected_rewards.at(arm),
+            worth: worths.at(arm),
         })
     };
     (0..count).map(arm).collect()
 }
 
-pub(super) fn encode_slots(slots: &[SlotDraw]) -> Vec<proto::SlotRecord> {
-    let above = std::iter::once(None).chain(slots.iter().map(Some));
-    slots.iter().zip(above).map(|(slot, above)| encode_slot(slot, above)).collect()
+/// Writes a `SlotRecord` for each slot.
+pub(super) fn write_slots(fields: &mut Fields<'_>, tag: u32, slots: &[SlotDraw], arm_count: usize) {
+    let mut rest: Vec<usize> = (0..arm_count).collect();
+    let mut above = None;
+    for slot in slots {
+        fields.message(tag, |fields| write_slot(fields, slot, above, &rest));
+        let drawn = slot.arms[slot.drawn].arm;
+        rest.retain(|&arm| arm != drawn);
+        above = Some(slot);
+    }
 }
 
-fn encode_slot(slot: &SlotDraw, above: Option<&SlotDraw>) -> proto::SlotRecord {
+fn write_slot(fields: &mut Fields<'_>, slot: &SlotDraw, above: Option<&SlotDraw>, rest: &[usize]) {
     let arms = &slot.arms;
-    let as_above = above.is_some_and(|above| {
-        // Both run over the decision's arms in ascending order, and what could be drawn above includes all of these.
-        let mut higher = above.arms.iter();
-        let is_same = |arm: &SlotArm, other: &SlotArm| bits(other.score) == bits(arm.score);
-        arms.iter().all(|arm| higher.find(|other| other.arm == arm.arm).is_some_and(|other| is_same(arm, other)))
-    });
-    proto::SlotRecord {
-        arms: arms.iter().map(|arm| arm.arm as u32).collect(),
-        scores: (!as_above).then(|| encode_scores(arms)),
-        policy_probabilities: arms.iter().map(|arm| arm.policy_probability).collect(),
-        probabilities: arms.iter().map(|arm| arm.probability).collect(),
-        drawn: slot.drawn as u32,
-        uniform: slot.uniform,
+    let are_the_rest = arms.iter().map(|arm| arm.arm).eq(rest.iter().copied());
+    if !are_the_rest {
+        fields.numbers(1, arms.iter().map(|arm| arm.arm as u64));
     }
+    if !above.is_some_and(|above| scores_as_above(slot, above)) {
+        fields.message(2, |fields| write_scores(fields, arms));
+    }
+    fields.doubles(3, arms.iter().map(|arm| arm.policy_probability));
+    fields.doubles(4, arms.iter().map(|arm| arm.probability));
+    fields.number(5, arms[slot.drawn].arm as u64);
+    fields.double(6, slot.uniform);
 }
 
-fn encode_scores(arms: &[SlotArm]) -> proto::ScoreColumns {
-    let numbers = |which: usize| arms.iter().map(|arm| parts(arm.score).1[which]).collect();
-    proto::ScoreColumns {
-        kinds: arms.iter().map(|arm| parts(arm.score).0.into()).collect(),
-        firsts: numbers(0),
-        seconds: numbers(1),
-        thirds: numbers(2),
-    }
+fn scores_as_above(slot: &SlotDraw, above: &SlotDraw) -> bool {
+    // Both run over the decision's arms in ascending order, and what could be drawn above includes all of these.
+    let mut higher = above.arms.iter();
+    let is_same = |arm: &SlotArm, other: &SlotArm| bits(other.score) == bits(arm.score);
+    slot.arms.iter().all(|arm| higher.find(|other| other.arm == arm.arm).is_some_and(|other| is_same(arm, other)))
+}
+
+fn write_scores(fields: &mut Fields<'_>, arms: &[SlotArm]) {
+    let column = |which: usize| arms.iter().map(move |arm| parts(arm.score).1[which]);
+    numbers(fields, 1, arms.iter().map(|arm| parts(arm.score).0 as u64));
+    doubles(fields, 2, column(0));
+    doubles(fields, 3, column(1));
+    doubles(fields, 4, column(2));
 }
 
 fn parts(score: ScoreDistribution) -> (ScoreKind, [f64; 3]) {
@@ -137,43 +167,54 @@ fn bits(score: ScoreDistribution) -> (ScoreKind, [u64; 3]) {
 }
 
 pub(super) fn decode_slots(records: &[proto::SlotRecord], arm_count: usize) -> Result<Vec<SlotDraw>, DecodeError> {
-    let mut scores: Vec<Option<ScoreDistribution>> = vec![None; arm_count];
-    records.iter().map(|record| decode_slot(record, &mut scores)).collect()
+    let mut above = Above { scores: vec![None; arm_count], rest: (0..arm_count).collect() };
+    records.iter().map(|record| decode_slot(record, &mut above)).collect()
 }
 
-/// `scores` are those of the slot above by arm, and become this slot's.
-fn decode_slot(record: &proto::SlotRecord, scores: &mut [Option<ScoreDistribution>]) -> Result<SlotDraw, DecodeError> {
-    let count = record.arms.len();
+/// What a slot is told in terms of.
+struct Above {
+    /// Scores of the slot above by arm.
+    scores: Vec<Option<ScoreDistribution>>,
+    /// Arms not drawn above.
+    rest: Vec<usize>,
+}
+
+/// `above` becomes what the next slot is told in terms of.
+fn decode_slot(record: &proto::SlotRecord, above: &mut Above) -> Result<SlotDraw, DecodeError> {
+    let arms: Vec<usize> = match &record.arms[..] {
+        [] => above.rest.clone(),
+        arms => arms.iter().map(|&arm| arm as usize).collect(),
+    };
+    let count = arms.len();
     if record.policy_probabilities.len() != count || record.probabilities.len() != count {
         return Err(missing("slots"));
     }
     if let Some(columns) = &record.scores {
-        for (&arm, score) in record.arms.iter().zip(decode_scores(columns, count)?) {
-            *scores.get_mut(arm as usize).ok_or_else(|| missing("slots.arms"))? = Some(score);
+        for (&arm, score) in arms.iter().zip(decode_scores(columns, count)?) {
+            *above.scores.get_mut(arm).ok_or_else(|| missing("slots.arms"))? = Some(score);
         }
     }
-    let slot_arm = |position: usize| {
-        let arm = record.arms[position] as usize;
+    let drawn = arms.iter().position(|&arm| arm == record.drawn as usize).ok_or_else(|| missing("slots.drawn"))?;
+    above.rest.retain(|&arm| arm != arms[drawn]);
+    let slot_arm = |(position, arm): (usize, usize)| {
         Ok(SlotArm {
             arm,
-            score: scores.get(arm).copied().flatten().ok_or_else(|| missing("slots.scores"))?,
+            score: above.scores.get(arm).copied().flatten().ok_or_else(|| missing("slots.scores"))?,
             policy_probability: record.policy_probabilities[position],
             probability: record.probabilities[position],
         })
     };
-    let arms = (0..count).map(slot_arm).collect::<Result<Vec<_>, DecodeError>>()?;
-    let drawn = Some(record.drawn as usize).filter(|&drawn| drawn < count).ok_or_else(|| missing("slots.drawn"))?;
+    let arms = arms.into_iter().enumerate().map(slot_arm).collect::<Result<_, DecodeError>>()?;
     Ok(SlotDraw { arms, drawn, uniform: record.uniform })
 }
 
 fn decode_scores(columns: &proto::ScoreColumns, count: usize) -> Result<Vec<ScoreDistribution>, DecodeError> {
-    let proto::ScoreColumns { kinds, firsts, seconds, thirds } = columns;
-    if [kinds.len(), firsts.len(), seconds.len(), thirds.len()].iter().any(|&length| length != count) {
-        return Err(missing("slots.scores"));
-    }
+    let column = |entries| Column::of(entries, count, "slots.scores");
+    let (firsts, seconds, thirds) = (column(&columns.firsts)?, column(&columns.seconds)?, column(&columns.thirds)?);
+    let kinds = Column::of(&columns.kinds, count, "slots.scores")?;
     let score = |arm: usize| {
-        let (first, second, third) = (firsts[arm], seconds[arm], thirds[arm]);
-        match ScoreKind::try_from(kinds[arm]) {
+        let (first, second, third) = (firsts.at(arm), seconds.at(arm), thirds.at(arm));
+        match ScoreKind::try_from(kinds.at(arm)) {
             Ok(ScoreKind::Beta) => Ok(ScoreDistribution::Beta { alpha: first, beta: second, scale: third }),
             Ok(ScoreKind::StudentT) => {
                 Ok(ScoreDistribution::StudentT { degrees_of_freedom: first, location: second, scale: third })

@@ -10,7 +10,7 @@ use crate::{
         instant::Instant,
         ledger::{Ledger, LedgerState, Outcome, SlotState, Windows},
     },
-    proto,
+    proto::{self, fields::Fields},
 };
 use prost::Message as _;
 
@@ -20,20 +20,23 @@ const ROW: &str = "ledger";
 /// A ledger as it is stored.
 #[must_use]
 pub fn encode_ledger(ledger: &Ledger) -> Vec<u8> {
-    proto::LedgerRow {
-        sequence: ledger.sequence,
-        outcomes: ledger.outcomes.iter().map(|(id, outcome)| encode_outcome(id, outcome)).collect(),
-        exposed_slots: ledger.exposed.iter().flatten().copied().collect(),
-        exposure_reported: ledger.exposed.is_some(),
-        closed: ledger.closed,
-        offer_ids: ledger.offers.iter().map(ToString::to_string).collect(),
-        shown_assumed: ledger.shown_assumed,
-        decided_at_ms: ledger.windows.decided_at.as_ms(),
-        attribution_ends_at_ms: ledger.windows.attribution_ends_at.as_ms(),
-        closes_at_ms: ledger.windows.closes_at.as_ms(),
-        revisions_end_at_ms: ledger.windows.revisions_end_at.as_ms(),
+    let mut bytes = Vec::new();
+    let mut fields = Fields::new(&mut bytes);
+    fields.number(1, ledger.sequence.into());
+    for (id, outcome) in &ledger.outcomes {
+        fields.element(2, &encode_outcome(id, outcome).encode_to_vec());
     }
-    .encode_to_vec()
+    let exposed: Vec<u64> = ledger.exposed.iter().flatten().map(|&slot| slot.into()).collect();
+    fields.numbers(3, exposed.into_iter());
+    fields.truth(4, ledger.exposed.is_some());
+    fields.truth(5, ledger.closed);
+    ledger.offers.iter().for_each(|offer_id| fields.element(6, offer_id.as_bytes()));
+    fields.truth(7, ledger.shown_assumed);
+    fields.signed(8, ledger.windows.decided_at.as_ms());
+    fields.signed(9, ledger.windows.attribution_ends_at.as_ms());
+    fields.signed(10, ledger.windows.closes_at.as_ms());
+    fields.signed(11, ledger.windows.revisions_end_at.as_ms());
+    bytes
 }
 
 /// A ledger from its stored bytes and the offset of its decision.

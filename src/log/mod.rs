@@ -7,6 +7,7 @@ pub mod codec;
 mod columns;
 pub mod decision_id;
 pub mod ledger_codec;
+pub mod outline;
 pub mod record;
 pub mod statistics_codec;
 pub mod unit_codec;

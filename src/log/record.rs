@@ -2,7 +2,7 @@
 
 use super::{
     DecodeError, RECORD_VERSION,
-    codec::{decode_decision, encode_decision},
+    codec::{decode_decision, write_decision},
     decision_id::DecisionId,
     ledger_codec::{decode_ledger_entry, encode_ledger_entry},
 };
@@ -11,17 +11,20 @@ use crate::{
         context::AttributeValue,
         decide::{Decision, SlotDraw},
         instant::Instant,
-        ledger::{Ledger, LedgerState, Outcome, SlotState, Windows},
+        ledger::{Ledger, LedgerState, Outcome, Windows},
         snapshot::PosteriorVersion,
         user::UserState,
     },
-    proto,
+    proto::{self, fields::Fields},
 };
 use prost::Message as _;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
+
+/// Most records have at most this many bytes.
+const RECORD_BYTES_USUAL: usize = 2 << 10;
 
 /// One record of the log.
 #[derive(Clone, Debug, PartialEq)]
@@ -150,12 +153,8 @@ impl DecisionRecord {
     /// What the decision adds up to before anything is reported on it.
     #[must_use]
     pub fn first_state(&self) -> LedgerState {
-        let slot_state = |slot| SlotState {
-            offer_id: self.decision.drawn(slot).offer_id.clone(),
-            shown: self.shown_assumed,
-            totals: BTreeMap::new(),
-        };
-        LedgerState { slots: self.own_slots().iter().map(slot_state).collect(), ..LedgerState::default() }
+        let slots = self.own_slots().iter();
+        LedgerState::first(slots.map(|slot| self.decision.drawn(slot).offer_id.clone()), self.shown_assumed)
     }
 
     /// The decision whose offers this one repeats, and which everything reported on it belongs to.
@@ -174,12 +173,14 @@ impl LogRecord {
     /// The bytes to append.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        use proto::log_record::Event;
-        let event = match self {
-            Self::Decision(decision) => Event::Decision(Box::new(encode_decision(decision))),
-            Self::Ledger(entry) => Event::Ledger(Box::new(encode_ledger_entry(entry))),
-        };
-        proto::LogRecord { record_version: RECORD_VERSION, event: Some(event) }.encode_to_vec()
+        let mut bytes = Vec::with_capacity(RECORD_BYTES_USUAL);
+        let mut fields = Fields::new(&mut bytes);
+        fields.number(1, RECORD_VERSION.into());
+        match self {
+            Self::Decision(decision) => fields.message(2, |fields| write_decision(fields, decision)),
+            Self::Ledger(entry) => fields.element(3, &encode_ledger_entry(entry).encode_to_vec()),
+        }
+        bytes
     }
 
     /// Reads a record of any version so far.

@@ -7,3 +7,4 @@ tonic::include_proto!("offer_ranker.v1");
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));
 
 pub(crate) mod engine_types;
+pub(crate) mod fields;

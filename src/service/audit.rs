@@ -16,6 +16,7 @@ use crate::{
     log::{
         decision_id::DecisionId,
         ledger_codec::decode_ledger,
+        outline::LogOutline,
         record::{Cause, LogRecord},
         statistics_codec,
     },
@@ -116,14 +117,14 @@ async fn audit_partition(
         if records.is_empty() {
             break;
         }
-        let records = records.iter().map(|bytes| LogRecord::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
         if let Some((placement, _)) = &model {
             let folded = records.len().min(committed.offset.saturating_sub(offset) as usize);
-            let lessons = Lessons::of(store, placement, (log, offset), &records[..folded]).await?;
-            lessons.fold(&mut recomputed);
+            let outlines =
+                records[..folded].iter().map(|bytes| LogOutline::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
+            Lessons::of(store, placement, (log, offset), &outlines).await?.fold(&mut recomputed);
         }
-        for record in &records {
-            follow(&mut followed, record, offset, &mut audit);
+        for bytes in &records {
+            follow(&mut followed, &LogRecord::decode(bytes)?, offset, &mut audit);
             offset += 1;
         }
         progress(records.len() as u64);

@@ -8,21 +8,16 @@
 
 use super::{Result, Service};
 use crate::{
-    engine::ledger::Windows,
-    log::{
-        decision_id::DecisionId,
-        ledger_codec::encode_ledger,
-        record::{DecisionRecord, LogRecord},
-    },
+    log::decision_id::DecisionId,
     meters::QueueMeter,
     store::{
-        DecisionAppend, DocumentChange, RECORD_BYTES_MAX, RequestMark, StoreError,
+        DecisionAppend, DecisionKey, LogId, RECORD_BYTES_MAX, StoreError,
         spool::{Put, Spooled},
     },
 };
 use futures_util::future::join_all;
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -38,15 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Between two attempts while the store is away.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// A decision and what its log record needs besides.
-#[derive(Clone, Debug)]
-pub(super) struct Unlogged {
-    /// What was decided.
-    pub(super) record: Arc<DecisionRecord>,
-    /// When its windows end.
-    pub(super) windows: Windows,
-}
-
 /// The queue.
 #[derive(Debug)]
 pub(super) struct Backlog {
@@ -57,31 +43,9 @@ pub(super) struct Backlog {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<Unlogged>,
+    waiting: VecDeque<DecisionAppend>,
     /// Decisions that wait or are being appended.
-    unlogged: HashSet<DecisionId>,
-}
-
-impl Unlogged {
-    /// The append that logs it.
-    pub(super) fn append(&self, request: Option<RequestMark>, document: Option<DocumentChange>) -> DecisionAppend {
-        let id = self.record.id;
-        DecisionAppend {
-            log: id.log(),
-            decision: *id.as_bytes(),
-            // The store knows the offset; a stored ledger is told it when it is read.
-            ledger: encode_ledger(&self.record.first_ledger(0, self.windows)),
-            record: LogRecord::Decision(self.record.clone()).encode(),
-            closes_at: self.windows.closes_at,
-            request,
-            document,
-        }
-    }
-
-    /// Whether no store ever takes it.
-    fn is_too_large(&self) -> bool {
-        self.append(None, None).record.len() > RECORD_BYTES_MAX
-    }
+    unlogged: HashSet<DecisionKey>,
 }
 
 impl Backlog {
@@ -91,23 +55,28 @@ impl Backlog {
         Self { state: Mutex::default(), capacity, meter }
     }
 
+    /// Whether decisions are answered before they are logged.
+    pub(super) fn is_used(&self) -> bool {
+        self.capacity > 0
+    }
+
     /// Queues a decision, unless there is no room for it.
-    pub(super) fn take(&self, unlogged: Unlogged) -> Result<(), Unlogged> {
+    pub(super) fn take(&self, append: DecisionAppend) -> Result<(), DecisionAppend> {
         if self.capacity == 0 {
-            return Err(unlogged);
+            return Err(append);
         }
         let mut state = self.lock();
         if state.unlogged.len() >= self.capacity {
-            return Err(unlogged);
+            return Err(append);
         }
-        state.unlogged.insert(unlogged.record.id);
-        state.waiting.push_back(unlogged);
+        state.unlogged.insert(append.decision);
+        state.waiting.push_back(append);
         Ok(())
     }
 
     /// Whether a decision is answered and not logged.
     pub(super) fn holds(&self, id: &DecisionId) -> bool {
-        self.capacity > 0 && self.lock().unlogged.contains(id)
+        self.capacity > 0 && self.lock().unlogged.contains(id.as_bytes())
     }
 
     /// Decisions that are answered and not logged.
@@ -115,19 +84,22 @@ impl Backlog {
         self.lock().unlogged.len()
     }
 
-    fn batch(&self) -> Vec<Unlogged> {
+    fn batch(&self) -> Arc<[DecisionAppend]> {
         let waiting = &mut self.lock().waiting;
         let count = waiting.len().min(BATCH);
         waiting.drain(..count).collect()
     }
 
-    fn done(&self, id: &DecisionId) {
-        self.lock().unlogged.remove(id);
+    fn done<'a>(&self, appends: impl Iterator<Item = &'a DecisionAppend>) {
+        let unlogged = &mut self.lock().unlogged;
+        for append in appends {
+            unlogged.remove(&append.decision);
+        }
     }
 
     /// To the end, so that a log that cannot be written does not hold up the others.
-    fn put_back(&self, unlogged: Vec<Unlogged>) {
-        self.lock().waiting.extend(unlogged);
+    fn put_back(&self, appends: Vec<DecisionAppend>) {
+        self.lock().waiting.extend(appends);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -158,49 +130,78 @@ impl Service {
                 break;
             }
             left = left.saturating_sub(batch.len());
-            let appends = batch.iter().map(|unlogged| self.log_or_spool(unlogged));
-            let mut again = Vec::new();
-            for (unlogged, appended) in batch.iter().zip(join_all(appends).await) {
+            let outcomes = self.log_or_spool(&batch).await;
+            let (mut done, mut again) = (Vec::new(), Vec::new());
+            for (append, appended) in batch.iter().zip(outcomes) {
                 match appended {
-                    Ok(()) => self.backlog.done(&unlogged.record.id),
-                    Err(error) if !error.is_transient() && unlogged.is_too_large() => {
+                    Ok(()) => done.push(append),
+                    Err(error) if !error.is_transient() && is_too_large(append) => {
                         tracing::error!(error.message = %error, "a decision was answered that cannot be logged");
-                        self.backlog.done(&unlogged.record.id);
+                        done.push(append);
                     }
                     // Whether it was appended is unknown; appending it again is harmless.
                     Err(error) => {
-                        again.push(unlogged.clone());
+                        again.push(append.clone());
                         failure = Some(error);
                     }
                 }
             }
+            self.backlog.done(done.into_iter());
             self.backlog.put_back(again);
         }
         self.backlog.meter.set(self.backlog.len());
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    async fn log_or_spool(&self, unlogged: &Unlogged) -> Result<(), StoreError> {
-        let log = unlogged.record.id.log();
-        let error = if self.outages.holds(log) {
-            silent()
+    /// Each log's appends by themselves, so that one that is away holds up no other.
+    async fn log_or_spool(&self, appends: &Arc<[DecisionAppend]>) -> Vec<Result<(), StoreError>> {
+        let mut places: BTreeMap<LogId, Vec<usize>> = BTreeMap::new();
+        for (place, append) in appends.iter().enumerate() {
+            places.entry(append.log).or_default().push(place);
+        }
+        let of_log = |(log, places): (LogId, Vec<usize>)| {
+            let all = places.len() == appends.len();
+            let mine = if all { appends.clone() } else { places.iter().map(|&place| appends[place].clone()).collect() };
+            async move { (places, self.log_or_spool_in(log, mine).await) }
+        };
+        let mut outcomes = vec![Ok(()); appends.len()];
+        for (places, of_log) in join_all(places.into_iter().map(of_log)).await {
+            places.into_iter().zip(of_log).for_each(|(place, outcome)| outcomes[place] = outcome);
+        }
+        outcomes
+    }
+
+    async fn log_or_spool_in(&self, log: LogId, appends: Arc<[DecisionAppend]>) -> Vec<Result<(), StoreError>> {
+        let tried = if self.outages.holds(log) {
+            None
         } else {
-            let appending = self.store.append_decision(unlogged.append(None, None));
-            let appended = match &self.spool {
-                Some(_) => tokio::time::timeout(PATIENCE, appending).await.unwrap_or_else(|_| Err(silent())),
-                None => appending.await,
-            };
-            match appended {
-                Err(error) if error.is_transient() => error,
-                appended => return appended.map(|_| ()),
+            let appending = self.store.append_decisions(appends.clone());
+            match &self.spool {
+                Some(_) => tokio::time::timeout(PATIENCE, appending).await.ok(),
+                None => Some(appending.await),
             }
         };
-        self.outages.begin(log, &error);
-        let Some(spool) = &self.spool else { return Err(error) };
-        match spool.put(Spooled { append: unlogged.append(None, None), claim_in: None }).await {
-            Ok(Put::Kept | Put::Repeated { .. }) => Ok(()),
-            Ok(Put::Full) | Err(_) => Err(error),
+        let tried = tried.unwrap_or_else(|| vec![Err(silent()); appends.len()]);
+        let mut outcomes: Vec<Result<(), StoreError>> =
+            tried.into_iter().map(|appended| appended.map(|_| ())).collect();
+        let is_away = |place: &usize| outcomes[*place].as_ref().is_err_and(StoreError::is_transient);
+        let away: Vec<usize> = (0..appends.len()).filter(is_away).collect();
+        if let Some(Err(error)) = away.first().map(|&place| &outcomes[place]) {
+            self.outages.begin(log, error);
         }
+        // Together, so that the spool syncs them together.
+        let spooled = join_all(away.iter().map(|&place| self.has_spooled(&appends[place]))).await;
+        for (place, _) in away.into_iter().zip(spooled).filter(|(_, spooled)| *spooled) {
+            outcomes[place] = Ok(());
+        }
+        outcomes
+    }
+
+    /// Whether the spool keeps an append now.
+    async fn has_spooled(&self, append: &DecisionAppend) -> bool {
+        let Some(spool) = &self.spool else { return false };
+        let put = spool.put(Spooled { append: append.clone(), claim_in: None }).await;
+        matches!(put, Ok(Put::Kept | Put::Repeated { .. }))
     }
 
     /// Appends what waits, until `deadline` at most; returns how many decisions are left, which are lost with the process.
@@ -218,6 +219,11 @@ impl Service {
 
 fn silent() -> StoreError {
     StoreError::Unavailable { reason: "it has not answered lately".to_owned() }
+}
+
+/// Whether no store ever takes it.
+fn is_too_large(append: &DecisionAppend) -> bool {
+    append.record.len() > RECORD_BYTES_MAX
 }
 
 /// Appends what waits until `stop`. Failures are logged where they begin and where they end.

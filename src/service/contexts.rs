@@ -7,7 +7,7 @@ use crate::{
         context::{Attribute, AttributeKind, AttributeValue, ContextSchema},
         learn::{Change, PartitionStatistics},
     },
-    log::record::{DecisionRecord, LogRecord},
+    log::outline::LogOutline,
     store::{LogId, Store},
 };
 use std::{
@@ -23,7 +23,7 @@ const GAP_MAX: u64 = 16;
 #[derive(Debug)]
 pub struct Lessons<'a> {
     placement: &'a Placement,
-    records: &'a [LogRecord],
+    records: &'a [LogOutline],
     /// Of the decisions that the batch's ledger changes belong to, by offset; `None`: it teaches this model nothing.
     contexts: BTreeMap<u64, Option<Vec<f64>>>,
 }
@@ -37,7 +37,7 @@ impl<'a> Lessons<'a> {
         store: &dyn Store,
         placement: &'a Placement,
         (log, first): (LogId, u64),
-        records: &'a [LogRecord],
+        records: &'a [LogOutline],
     ) -> Result<Self> {
         let mut contexts = BTreeMap::new();
         let mut far = BTreeSet::new();
@@ -57,7 +57,7 @@ impl<'a> Lessons<'a> {
                 }
                 for bytes in bytes {
                     if far.contains(&next) {
-                        let record = LogRecord::decode(&bytes)?;
+                        let record = LogOutline::decode(&bytes)?;
                         contexts.insert(next, context_at(placement, log, next, Some(&record))?);
                     }
                     next += 1;
@@ -72,17 +72,17 @@ impl<'a> Lessons<'a> {
         self.records.iter().flat_map(|record| self.fold_one(statistics, record)).collect()
     }
 
-    fn fold_one(&self, statistics: &mut PartitionStatistics, record: &LogRecord) -> Vec<Arc<str>> {
+    fn fold_one(&self, statistics: &mut PartitionStatistics, record: &LogOutline) -> Vec<Arc<str>> {
         match record {
-            LogRecord::Decision(decision) => {
+            LogOutline::Decision(decision) => {
                 let after = decision.first_state();
                 let change = Change { decided_at: decision.decided_at, before: None, after: &after, context: &[] };
                 // What teaches nothing needs no context, but is still a decision that was seen.
                 let teaches = change.teaches(self.placement);
-                let context = if teaches { context(self.placement, decision) } else { Some(Vec::new()) };
+                let context = if teaches { context(self.placement, &decision.attributes) } else { Some(Vec::new()) };
                 fold_change(self.placement, statistics, change, context.as_deref())
             }
-            LogRecord::Ledger(entry) => {
+            LogOutline::Ledger(entry) => {
                 let (decided_at, before) = (entry.decided_at, Some(&entry.before));
                 let change = Change { decided_at, before, after: &entry.after, context: &[] };
                 let context = match decision_needed(self.placement, record) {
@@ -106,8 +106,8 @@ fn fold_change(
 }
 
 /// The offset of the decision whose context is needed to learn from a record, where that is another record.
-fn decision_needed(placement: &Placement, record: &LogRecord) -> Option<u64> {
-    let LogRecord::Ledger(entry) = record else { return None };
+fn decision_needed(placement: &Placement, record: &LogOutline) -> Option<u64> {
+    let LogOutline::Ledger(entry) = record else { return None };
     let change =
         Change { decided_at: entry.decided_at, before: Some(&entry.before), after: &entry.after, context: &[] };
     let contextual = placement.policy.posterior != PosteriorKind::Beta;
@@ -126,9 +126,9 @@ fn runs(offsets: &BTreeSet<u64>) -> Vec<Range<u64>> {
     runs
 }
 
-fn context_at(placement: &Placement, log: LogId, offset: u64, record: Option<&LogRecord>) -> Result<Option<Vec<f64>>> {
+fn context_at(placement: &Placement, log: LogId, offset: u64, record: Option<&LogOutline>) -> Result<Option<Vec<f64>>> {
     match record {
-        Some(LogRecord::Decision(decision)) => Ok(context(placement, decision)),
+        Some(LogOutline::Decision(decision)) => Ok(context(placement, &decision.attributes)),
         _ => Err(ServiceError::Inconsistent {
             reason: format!("{log:?} has no decision at offset {offset}, where one of its records points"),
         }),
@@ -138,23 +138,27 @@ fn context_at(placement: &Placement, log: LogId, offset: u64, record: Option<&Lo
 /// A decision's context as the placement's posterior sees it. `None` where the decision was made under another
 /// context schema and lacks something that this one requires: it teaches this model nothing.
 #[must_use]
-pub fn context(placement: &Placement, decision: &DecisionRecord) -> Option<Vec<f64>> {
+pub fn context<Name: AsRef<str>>(placement: &Placement, logged: &[(Name, AttributeValue)]) -> Option<Vec<f64>> {
     match placement.policy.posterior {
         PosteriorKind::Beta => Some(vec![1.0]),
-        PosteriorKind::Linear(_) => Some(placement.context.encode(&values(&placement.context, decision)?)),
+        PosteriorKind::Linear(_) => Some(placement.context.encode(&values(&placement.context, logged)?)),
     }
 }
 
 /// A decision's attributes by this schema, with its defaults where they do not fit. Numbers logged under wider bounds
 /// are clipped, whatever the schema does with those of requests: whether it clips is no part of a model.
 #[must_use]
-pub fn values(schema: &ContextSchema, decision: &DecisionRecord) -> Option<Vec<AttributeValue>> {
-    let value = |attribute: &Attribute| {
-        let logged =
-            decision.attributes.iter().find(|(name, _)| *name == attribute.name).map(|(_, value)| value.clone());
-        logged.and_then(|value| fitted(attribute, value)).or_else(|| attribute.default.clone())
+pub fn values<Name: AsRef<str>>(
+    schema: &ContextSchema,
+    logged: &[(Name, AttributeValue)],
+) -> Option<Vec<AttributeValue>> {
+    let value = |(place, attribute): (usize, &Attribute)| {
+        let is_named = |(name, _): &&(Name, AttributeValue)| *name.as_ref() == *attribute.name;
+        // They stand in the order of the schema that they were logged under, which is mostly this one.
+        let logged = logged.get(place).filter(is_named).or_else(|| logged.iter().find(is_named));
+        logged.and_then(|(_, value)| fitted(attribute, value.clone())).or_else(|| attribute.default.clone())
     };
-    schema.attributes.iter().map(value).collect()
+    schema.attributes.iter().enumerate().map(value).collect()
 }
 
 fn fitted(attribute: &Attribute, logged: AttributeValue) -> Option<AttributeValue> {

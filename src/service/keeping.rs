@@ -5,17 +5,18 @@
 //! `--decision-log async` in the backlog. An append whose outcome is unknown is spooled too: its id lets it count once.
 
 use super::{
-    Result, Service, ServiceError, backlog::Unlogged, pseudonym::partition_of, rank::Answer, serving::ServedPlacement,
+    Result, Service, ServiceError, pseudonym::partition_of, rank::Answer, serving::ServedPlacement,
     validate::RankCommand,
 };
 use crate::{
     engine::{catalog::Placement, fallback::fall_back, instant::Instant, ledger::Windows},
     log::{
         decision_id::DecisionId,
+        ledger_codec::encode_ledger,
         record::{DecisionRecord, Flag, LogRecord},
     },
     store::{
-        AppendOutcome, DecisionKey, DocumentChange, LogId, RequestMark,
+        AppendOutcome, DecisionAppend, DecisionKey, DocumentChange, LogId, RequestMark,
         spool::{Put, Spooled},
     },
 };
@@ -66,9 +67,8 @@ impl Service {
             if self.outages.holds(answer.record.id.log()) {
                 answer = flagged(answer, Flag::Degraded);
             }
-            let unlogged = Unlogged { record: answer.record.clone(), windows };
             // Where there is no room, whoever asks waits until there is, as durable answers always do.
-            if self.backlog.take(unlogged).is_ok() {
+            if self.backlog.is_used() && self.backlog.take(append_of(&answer.record, windows, None)).is_ok() {
                 served.meters.decided(&answer.record);
                 return Ok(Some(answer));
             }
@@ -95,7 +95,7 @@ impl Service {
             return Err(ServiceError::RequestIdReused);
         }
         let mark = request.map(|request| request.mark.clone());
-        let append = Unlogged { record: answer.record.clone(), windows }.append(mark, document);
+        let append = DecisionAppend { document, ..append_of(&answer.record, windows, mark) };
         let fingerprint = request.map(|request| request.mark.fingerprint);
         match self.in_time(log, self.store.append_decision(append)).await? {
             AppendOutcome::Appended { .. } => {
@@ -126,7 +126,7 @@ impl Service {
         let degraded = flagged(answer.clone(), Flag::Degraded);
         let (mark, claim_in) = request.map_or((None, None), |request| (Some(request.mark), request.claim_in));
         let fingerprint = mark.as_ref().map(|mark| mark.fingerprint);
-        let append = Unlogged { record: degraded.record.clone(), windows }.append(mark, None);
+        let append = append_of(&degraded.record, windows, mark);
         match spool.put(Spooled { append, claim_in }).await {
             Ok(Put::Kept) => {
                 served.meters.decided(&degraded.record);
@@ -195,6 +195,20 @@ fn flagged(Answer { record, catalog }: Answer, flag: Flag) -> Answer {
         record.flags.push(flag);
     }
     Answer { record: Arc::new(record), catalog }
+}
+
+/// The append that logs a decision.
+fn append_of(record: &Arc<DecisionRecord>, windows: Windows, request: Option<RequestMark>) -> DecisionAppend {
+    DecisionAppend {
+        log: record.id.log(),
+        decision: *record.id.as_bytes(),
+        // The store knows the offset; a stored ledger is told it when it is read.
+        ledger: encode_ledger(&record.first_ledger(0, windows)),
+        record: LogRecord::Decision(record.clone()).encode(),
+        closes_at: windows.closes_at,
+        request,
+        document: None,
+    }
 }
 
 fn windows(placement: &Placement, decided_at: Instant) -> Windows {

@@ -4,7 +4,7 @@ use super::{Result, ServiceError, contexts::Lessons, leadership::Leases};
 use crate::{
     clock::Clock,
     engine::{catalog::Placement, learn::PartitionStatistics},
-    log::{record::LogRecord, statistics_codec},
+    log::{outline::LogOutline, statistics_codec},
     store::{CommitOutcome, LogId, StatisticsCommit, Store},
 };
 use std::{
@@ -199,7 +199,7 @@ impl Lecture<'_> {
             let reason = format!("{log:?} ends at {from_offset}, before the end that the store tells");
             return Err(ServiceError::Inconsistent { reason });
         }
-        let records = records.iter().map(|bytes| LogRecord::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
+        let records = records.iter().map(|bytes| LogOutline::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
         let lessons = Lessons::of(store, placement, (log, from_offset), &records).await?;
         let changed = lessons.fold(&mut learned.statistics);
         learned.offset += records.len() as u64;

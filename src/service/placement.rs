@@ -122,7 +122,7 @@ fn recent_moments(placement: &Placement, records: &[Arc<[u8]>]) -> Vec<Moment> {
     }
     decisions.sort_by_key(|decision| (decision.decided_at, decision.id));
     let moment = |decision: &Arc<DecisionRecord>| {
-        Some(Moment { context: context(placement, decision)?, market: decision.market.clone() })
+        Some(Moment { context: context(placement, &decision.attributes)?, market: decision.market.clone() })
     };
     decisions.iter().rev().filter_map(moment).take(CONTEXTS_MAX).collect()
 }

@@ -14,10 +14,7 @@ use crate::{
         user::{PLAN_BYTES_MAX, StatedUser},
     },
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Longest user or unit id in bytes.
 pub const USER_ID_BYTES_MAX: usize = 256;
@@ -42,7 +39,7 @@ pub struct RankCommand {
     /// Unit id; empty: the user id.
     pub unit_id: String,
     /// Attributes by name.
-    pub attributes: BTreeMap<String, GivenValue>,
+    pub attributes: GivenAttributes,
     /// Market id; empty: the default.
     pub market: String,
     /// Platform.
@@ -63,6 +60,56 @@ pub struct RankCommand {
     pub lapsed_at: Option<Result<Instant, String>>,
     /// Canonical bytes of everything that makes the request what it is; looked at only with a request id.
     pub body: Vec<u8>,
+}
+
+/// Attributes as a client gave them; of a name that was given twice, the last value.
+#[derive(Clone, Debug, Default)]
+pub struct GivenAttributes(
+    /// Sorted by name, each name once: quicker to fill and to look through than a map.
+    Vec<(String, GivenValue)>,
+);
+
+impl FromIterator<(String, GivenValue)> for GivenAttributes {
+    fn from_iter<I: IntoIterator<Item = (String, GivenValue)>>(attributes: I) -> Self {
+        let mut attributes: Vec<_> = attributes.into_iter().collect();
+        // As most clients send them.
+        if !attributes.is_sorted_by(|(name, _), (next, _)| name < next) {
+            attributes.sort_by(|(name, _), (other, _)| name.cmp(other));
+            attributes.dedup_by(|later, kept| {
+                let same = later.0 == kept.0;
+                if same {
+                    std::mem::swap(later, kept);
+                }
+                same
+            });
+        }
+        Self(attributes)
+    }
+}
+
+impl GivenAttributes {
+    /// The value under a name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&GivenValue> {
+        self.0.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok().map(|index| &self.0[index].1)
+    }
+
+    /// Every name, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// A value of an attribute as a client gave it.
@@ -191,7 +238,7 @@ fn attributes(
 fn unknown_attributes(command: &RankCommand, placement: &Placement, violations: &mut Vec<Violation>) {
     let known: BTreeSet<&str> = placement.context.attributes.iter().map(|attribute| &*attribute.name).collect();
     let accepted = known.iter().copied().collect::<Vec<_>>().join(", ");
-    let unknown = || command.attributes.keys().filter(|name| !known.contains(name.as_str()));
+    let unknown = || command.attributes.names().filter(|name| !known.contains(name));
     let count = unknown().count();
     if count > UNKNOWN_ATTRIBUTES_MAX {
         let description = format!("holds {count} that placement {} does not know; some of them follow", placement.id);

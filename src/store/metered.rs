@@ -23,6 +23,7 @@ enum Verb {
     Catalog,
     AppendCatalog,
     AppendDecision,
+    AppendDecisions,
     Answered,
     Decisions,
     AdvanceLedgers,
@@ -44,6 +45,7 @@ impl Verb {
         "catalog",
         "append_catalog",
         "append_decision",
+        "append_decisions",
         "answered",
         "decisions",
         "advance_ledgers",
@@ -112,6 +114,17 @@ impl<S: Store + ?Sized> Store for Metered<S> {
 
     async fn append_decision(&self, append: DecisionAppend) -> Result<AppendOutcome> {
         self.timed(Verb::AppendDecision, self.inner.append_decision(append)).await
+    }
+
+    async fn append_decisions(&self, appends: Arc<[DecisionAppend]>) -> Vec<Result<AppendOutcome>> {
+        let begun = std::time::Instant::now();
+        let results = self.inner.append_decisions(appends).await;
+        self.durations[Verb::AppendDecisions as usize].record(begun.elapsed().as_secs_f64());
+        results
+            .iter()
+            .filter_map(|result| result.as_ref().err())
+            .for_each(|error| self.errors[kind(error)].increment(1));
+        results
     }
 
     async fn answered(&self, logs: &[LogId], key: [u8; 32], now: Instant) -> Result<Option<AppendOutcome>> {

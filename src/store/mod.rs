@@ -292,6 +292,10 @@ pub trait Store: Send + Sync + 'static {
     /// written.
     async fn append_decision(&self, append: DecisionAppend) -> Result<AppendOutcome>;
 
+    /// Appends decisions like [`Store::append_decision`], each in a step of its own and those of one log in their order.
+    /// Results are in the order of the decisions.
+    async fn append_decisions(&self, appends: Arc<[DecisionAppend]>) -> Vec<Result<AppendOutcome>>;
+
     /// Claims a request for the body of its mark, in one step: returns the fingerprint that stands for the key in this
     /// log, which is the mark's own unless an unexpired mark or claim was there before. The claim stands until the mark
     /// expires. For requests that may be answered in different logs, which no one step can compare.

@@ -21,6 +21,7 @@ use std::{collections::BTreeMap, sync::Arc};
 #[derive(Clone, Debug)]
 enum Op {
     AppendDecision(DecisionAppend),
+    AppendDecisions(Vec<DecisionAppend>),
     AdvanceLedgers(Vec<LedgerAdvance>),
     CommitStatistics(StatisticsCommit),
     ClaimRequest(LogId, RequestMark),
@@ -313,6 +314,7 @@ fn holders() -> impl Strategy<Value = [u8; 16]> {
 fn ops() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => appends().prop_map(Op::AppendDecision),
+        4 => vec(appends(), 0..5).prop_map(Op::AppendDecisions),
         8 => vec(changes(), 0..4).prop_map(Op::AdvanceLedgers),
         6 => commits().prop_map(Op::CommitStatistics),
         2 => (logs(), marks()).prop_map(|(log, mark)| Op::ClaimRequest(log, mark)),
@@ -338,6 +340,12 @@ async fn step(backend: &dyn Backend, store: &mut Option<Arc<dyn Store>>, model: 
         Op::AppendDecision(append) => {
             let expected = model.append_decision(&append);
             assert_eq!(open.append_decision(append).await.unwrap(), expected);
+        }
+        Op::AppendDecisions(appends) => {
+            // Logs do not wait for each other, and a mark counts within its log.
+            let expected: Vec<_> = appends.iter().map(|append| model.append_decision(append)).collect();
+            let outcomes = open.append_decisions(appends.into()).await;
+            assert_eq!(outcomes.into_iter().map(Result::unwrap).collect::<Vec<_>>(), expected);
         }
         Op::AdvanceLedgers(changes) => {
             let expected: Vec<_> = changes.iter().map(|change| model.advance_ledger(change)).collect();

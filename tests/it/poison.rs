@@ -26,8 +26,6 @@ enum Answer {
     NotFound,
     /// Refused by the transport before anything is decoded, with the limit in the message.
     TooLarge,
-    /// Refused while decoding.
-    Undecodable,
 }
 
 fn value(kind: Kind) -> Value {
@@ -52,7 +50,7 @@ fn nested(depth: usize) -> Value {
 }
 
 fn bad_ranks() -> Vec<(&'static str, RankRequest, Answer)> {
-    use Answer::{Decided, Invalid, NotFound, TooLarge, Undecodable};
+    use Answer::{Decided, Invalid, NotFound, TooLarge};
     let ask = || request("paywall", "anna");
     vec![
         // Numbers that are none, and numbers beyond all bounds.
@@ -79,7 +77,7 @@ fn bad_ranks() -> Vec<(&'static str, RankRequest, Answer)> {
         ("no value at all", with("local_hour", Value { kind: None }), Invalid(&["attributes.local_hour"])),
         ("a list", with("channel", value(Kind::ListValue(ListValue::default()))), Invalid(&["attributes.channel"])),
         ("an object", with("channel", value(Kind::StructValue(Struct::default()))), Invalid(&["attributes.channel"])),
-        ("a bomb of lists", with("channel", nested(2000)), Undecodable),
+        ("a bomb of lists", with("channel", nested(2000)), Invalid(&["attributes.channel"])),
         // Attributes that nobody declared, or that are missing.
         ("an unknown attribute", with("shoe_size", number(42.0)), Invalid(&["attributes.shoe_size"])),
         ("an attribute without a name", with("", number(42.0)), Invalid(&["attributes."])),
@@ -167,9 +165,7 @@ fn bad_ranks() -> Vec<(&'static str, RankRequest, Answer)> {
 }
 
 fn check_status(name: &str, status: &Status, answer: &Answer) {
-    // How prost says what it could not decode is its own business.
-    let ours = !matches!(answer, Answer::Undecodable);
-    assert!(!ours || status.message().len() <= MESSAGE_BYTES_MAX, "{name}: {} bytes", status.message().len());
+    assert!(status.message().len() <= MESSAGE_BYTES_MAX, "{name}: {} bytes", status.message().len());
     assert!(!status.message().contains(['\0', '\u{202e}', '\r']), "{name}: {:?}", status.message());
     let expected = match answer {
         Answer::Decided => panic!("{name}: {status:?}"),
@@ -184,9 +180,7 @@ fn check_status(name: &str, status: &Status, answer: &Answer) {
         Answer::TooLarge => {
             assert!(status.message().contains("1048576"), "{name}: {status:?}");
             Code::OutOfRange
-        }
-        // What tonic says of bytes that are not the message.
-        Answer::Undecodable => Code::Internal,
+        } // What tonic says of bytes that are not the message.
     };
     assert_eq!(status.code(), expected, "{name}: {status:?}");
 }

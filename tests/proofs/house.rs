@@ -160,7 +160,7 @@ impl House {
         let command = RankCommand {
             placement: "paywall".to_owned(),
             user_id: format!("user-{user}"),
-            attributes,
+            attributes: attributes.into_iter().collect(),
             platform: "web".to_owned(),
             ..RankCommand::default()
         };

@@ -100,10 +100,25 @@ impl ScoreCurve {
         }
     }
 
+    /// Centre and spread of a distribution of this shape: of logits for Betas, of scores otherwise.
+    pub(super) fn hub(&self, distribution: &ScoreDistribution) -> (f64, f64) {
+        match *distribution {
+            ScoreDistribution::Beta { .. } => (self.centre, 1.0 / self.inverse_spread),
+            ScoreDistribution::StudentT { location, scale, .. } => (location, scale),
+            ScoreDistribution::Normal { mean, standard_deviation } => (mean, standard_deviation),
+        }
+    }
+
     /// The cdf and its slope at t: a logit for Betas, the standardised score otherwise.
     #[inline]
     pub(super) fn at(&self, t: f64) -> (f64, f64) {
-        let z = (t - self.centre) * self.inverse_spread;
+        let (cdf, slope) = self.standard((t - self.centre) * self.inverse_spread);
+        (cdf, slope * self.inverse_spread)
+    }
+
+    /// The cdf and its slope by z.
+    #[inline]
+    pub(super) fn standard(&self, z: f64) -> (f64, f64) {
         let position = z.abs() + 1.0;
         let bits = position.to_bits();
         let piece = ((bits >> PIECE_SHIFT) - FIRST_PIECE) as usize;
@@ -114,7 +129,7 @@ impl ScoreCurve {
         let along = position - f64::from_bits((bits >> PIECE_SHIFT) << PIECE_SHIFT);
         let tail = value + along * (slope + along * (square + along * cube));
         let fall = -(slope + along * (2.0 * square + along * (3.0 * cube)));
-        (if z < 0.0 { tail } else { 1.0 - tail }, fall.max(0.0) * self.inverse_spread)
+        (if z < 0.0 { tail } else { 1.0 - tail }, fall.max(0.0))
     }
 }
 

@@ -7,5 +7,7 @@
 mod axis;
 pub mod curve;
 pub mod distribution;
+mod lattice;
+mod panels;
 pub mod reference;
 pub mod serving;

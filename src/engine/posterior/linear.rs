@@ -117,26 +117,38 @@ fn residual_form<R: Real>(moments: &Moments, precision: &[Dd], mean: &[R]) -> Dd
     residual
 }
 
-fn student_t(a: f64, b: f64, location: f64, form: f64) -> ScoreDistribution {
+pub(super) fn student_t(a: f64, b: f64, location: f64, form: f64) -> ScoreDistribution {
     // A positive definite form of nonzero features is positive; rounding and features all nought may say otherwise.
     let scale = libm::sqrt((b / a * form).max(f64::MIN_POSITIVE));
     ScoreDistribution::StudentT { degrees_of_freedom: 2.0 * a, location, scale }
 }
 
-/// The products x_i x_j of one request's features, shared by all arms: each quadratic form is then one dot product.
+/// The features of one request that are not nought, and their products x_i x_j, shared by all arms: each location and
+/// each quadratic form is then one weighted sum. With one-hot features that is two thirds fewer terms.
+///
+/// Sums run over the terms in ascending order, one after the other, with a separate multiplication and addition, so
+/// that a single arm and many side by side give the same bits on any machine.
 #[derive(Clone, Debug)]
-pub struct FeatureProduct(Vec<f64>);
+pub struct FeatureTerms {
+    /// Places in a vector of d elements, and features.
+    pub(super) singles: Vec<(usize, f64)>,
+    /// Places in a packed lower triangle of d rows, and products; those off the diagonal are doubled, standing for both
+    /// triangles.
+    pub(super) pairs: Vec<(usize, f64)>,
+}
 
-impl FeatureProduct {
-    /// Packed like a lower triangle; products off the diagonal are doubled, standing for both triangles.
+impl FeatureTerms {
+    /// Of d features.
     #[must_use]
     pub fn new(x: &[f64]) -> Self {
-        let mut products = Vec::with_capacity(packed_len(x.len()));
-        for (row, &feature) in x.iter().enumerate() {
-            products.extend(x[..row].iter().map(|&other| 2.0 * feature * other));
-            products.push(feature * feature);
+        let singles: Vec<(usize, f64)> = x.iter().copied().enumerate().filter(|&(_, feature)| feature != 0.0).collect();
+        let mut pairs = Vec::with_capacity(packed_len(singles.len()));
+        for (rank, &(row, feature)) in singles.iter().enumerate() {
+            let start = row_start(row);
+            pairs.extend(singles[..rank].iter().map(|&(column, other)| (start + column, 2.0 * feature * other)));
+            pairs.push((start + row, feature * feature));
         }
-        Self(products)
+        Self { singles, pairs }
     }
 }
 
@@ -176,33 +188,17 @@ impl LinearPosterior {
     /// The score of d features.
     #[must_use]
     pub fn score(&self, x: &[f64]) -> ScoreDistribution {
-        self.score_with(x, &FeatureProduct::new(x))
+        self.score_with(&FeatureTerms::new(x))
     }
 
-    /// The score of d features whose products are at hand.
+    /// The score of features whose terms are at hand.
     #[must_use]
-    pub fn score_with(&self, x: &[f64], product: &FeatureProduct) -> ScoreDistribution {
-        student_t(self.a, self.b, lane_dot(&self.mean, x), lane_dot(&self.shape, &product.0))
+    pub fn score_with(&self, terms: &FeatureTerms) -> ScoreDistribution {
+        let sum = |elements: &[f64], terms: &[(usize, f64)]| {
+            terms.iter().fold(0.0, |sum, &(place, factor)| sum + elements[place] * factor)
+        };
+        student_t(self.a, self.b, sum(&self.mean, &terms.singles), sum(&self.shape, &terms.pairs))
     }
-}
-
-/// A dot product over eight accumulators, summed in a fixed order: vector instructions of any width give these bits.
-fn lane_dot(left: &[f64], right: &[f64]) -> f64 {
-    const LANES: usize = 8;
-    debug_assert_eq!(left.len(), right.len());
-    let (left_chunks, left_rest) = left.as_chunks::<LANES>();
-    let (right_chunks, right_rest) = right.as_chunks::<LANES>();
-    let mut lanes = [0.0; LANES];
-    for (a, b) in left_chunks.iter().zip(right_chunks) {
-        for lane in 0..LANES {
-            lanes[lane] += a[lane] * b[lane];
-        }
-    }
-    for ((lane, a), b) in lanes.iter_mut().zip(left_rest).zip(right_rest) {
-        *lane += a * b;
-    }
-    let [a, b, c, d, e, f, g, h] = lanes;
-    ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
 #[cfg(test)]

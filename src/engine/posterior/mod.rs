@@ -4,4 +4,5 @@
 
 pub mod beta;
 pub mod linear;
+pub mod linear_arms;
 pub mod moments;

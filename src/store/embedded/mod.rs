@@ -197,6 +197,19 @@ impl Store for EmbeddedStore {
         self.write(move |writing| writing.append_decision(&append)).await
     }
 
+    async fn append_decisions(&self, appends: Arc<[DecisionAppend]>) -> Vec<Result<AppendOutcome>> {
+        let count = appends.len();
+        let append_all = move |writing: &mut Writing<'_>| {
+            let append = |append: &DecisionAppend| match check_append(append) {
+                // Refused by itself: it has written nothing.
+                Err(refusal) => Ok(Err(refusal)),
+                Ok(()) => writing.append_decision(append).map(Ok),
+            };
+            appends.iter().map(append).collect::<Result<Vec<_>>>()
+        };
+        self.write(append_all).await.unwrap_or_else(|error| vec![Err(error); count])
+    }
+
     async fn decisions(&self, decisions: &[DecisionKey]) -> Result<Vec<Option<StoredDecision>>> {
         let keys = decisions.to_vec();
         self.read(move |connection| keys.iter().map(|key| reads::decision(connection, key)).collect()).await

@@ -55,6 +55,12 @@ impl Keys {
         self.of_log(log, "d:", decision)
     }
 
+    /// The keys of many decisions of one log.
+    pub(super) fn decisions(&self, log: LogId) -> impl Fn(&DecisionKey) -> Vec<u8> {
+        let stem = self.of_log(log, "d:", &[]);
+        move |decision| [&stem[..], decision].concat()
+    }
+
     /// String with a TTL: the mark of a request, or a claim.
     pub(super) fn request(&self, log: LogId, key: &[u8; 32]) -> Vec<u8> {
         self.of_log(log, "req:", key)

@@ -187,6 +187,10 @@ impl Store for RedisStore {
         self.at(self.write_decision(append).await)
     }
 
+    async fn append_decisions(&self, appends: Arc<[DecisionAppend]>) -> Vec<Result<AppendOutcome>> {
+        self.write_decisions(&appends).await.into_iter().map(|outcome| self.at(outcome)).collect()
+    }
+
     async fn claim_request(&self, log: LogId, mark: &RequestMark) -> Result<[u8; 32]> {
         self.at(self.write_claim(log, mark).await)
     }

@@ -59,7 +59,8 @@ impl RedisStore {
         for (log, mine) in by_log(decisions, |key| keys::log_of(key)) {
             let calls = mine.chunks(DECISIONS_PER_CALL).map(|chunk| {
                 let mut keys = vec![self.keys.log(log)];
-                keys.extend(chunk.iter().map(|(_, key)| self.keys.decision(log, key)));
+                let of = self.keys.decisions(log);
+                keys.extend(chunk.iter().map(|(_, key)| of(key)));
                 Call::script(&scripts::DECISIONS, keys, Vec::new())
             });
             groups.push(calls.collect());

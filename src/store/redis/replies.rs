@@ -72,18 +72,32 @@ pub(super) fn fields(value: Value, what: impl Display) -> Result<BTreeMap<Vec<u8
 }
 
 /// What became of an append.
-pub(super) fn append_outcome(value: Value, decision: &DecisionKey) -> Result<AppendOutcome> {
-    let what = || format!("the append of decision {}", HEXLOWER.encode(decision));
+pub(super) fn append_outcome(value: Value) -> Result<AppendOutcome> {
+    let what = "the append of a decision";
     match answer(value)? {
         Value::Int(-1) => Ok(AppendOutcome::DocumentMoved),
-        offset @ Value::Int(_) => Ok(AppendOutcome::Appended { offset: count(offset, what())? }),
+        offset @ Value::Int(_) => Ok(AppendOutcome::Appended { offset: count(offset, what)? }),
         Value::BulkString(bytes) if bytes.len() == 52 => {
             let (decision, fingerprint) = bytes.split_at(20);
-            Ok(AppendOutcome::Repeated { decision: fixed(decision, what())?, fingerprint: fixed(fingerprint, what())? })
+            Ok(AppendOutcome::Repeated { decision: fixed(decision, what)?, fingerprint: fixed(fingerprint, what)? })
         }
-        Value::BulkString(bytes) => Ok(AppendOutcome::Claimed { fingerprint: fixed(&bytes, what())? }),
-        other => Err(unexpected(&other, what())),
+        Value::BulkString(bytes) => Ok(AppendOutcome::Claimed { fingerprint: fixed(&bytes, what)? }),
+        other => Err(unexpected(&other, what)),
     }
+}
+
+/// What became of as many appends as one call made.
+pub(super) fn append_outcomes(value: Value, count: usize) -> Result<Vec<AppendOutcome>> {
+    let what = "the append of decisions";
+    let outcomes = match value {
+        Value::Array(offsets) => {
+            let appended = |offset| Ok(AppendOutcome::Appended { offset: self::count(offset, what)? });
+            offsets.into_iter().map(appended).collect::<Result<Vec<_>>>()?
+        }
+        of_one => vec![append_outcome(of_one)?],
+    };
+    let answered = outcomes.len();
+    if answered == count { Ok(outcomes) } else { Err(corrupt(format!("{what}: {answered} answers to {count}"))) }
 }
 
 /// A decision and its record, as the script answers them.
@@ -128,20 +142,26 @@ pub(super) fn document(value: Value, what: impl Display) -> Result<Option<Stored
 
 /// Records of a log, which must be those from `offset` on.
 pub(super) fn records(value: Value, log: LogId, offset: u64) -> Result<Vec<Arc<[u8]>>> {
-    let what = || format!("the log of placement {} partition {}", log.placement, log.partition);
-    let mut flat = list(value, what())?.into_iter();
+    let what = format!("the log of placement {} partition {}", log.placement, log.partition);
+    let mut flat = list(value, &what)?.into_iter();
     let mut records = Vec::with_capacity(flat.len() / 2);
     for expected in offset.. {
         let (Some(id), Some(record)) = (flat.next(), flat.next()) else { break };
-        let id = bytes(id, what())?.unwrap_or_default();
-        if id != format!("0-{}", expected + 1).into_bytes() {
+        let id = bytes(id, &what)?.unwrap_or_default();
+        if entry_offset(&id) != Some(expected) {
             let found = String::from_utf8_lossy(&id).into_owned();
-            return Err(corrupt(format!("{}: offset {expected} is missing before entry {found}", what())));
+            return Err(corrupt(format!("{what}: offset {expected} is missing before entry {found}")));
         }
-        let record = bytes(record, what())?;
-        records.push(record.ok_or_else(|| corrupt(format!("{}: no record at {expected}", what())))?.into());
+        let record = bytes(record, &what)?;
+        records.push(record.ok_or_else(|| corrupt(format!("{what}: no record at {expected}")))?.into());
     }
     Ok(records)
+}
+
+/// The offset of a stream's entry, whose id is `0-` and one more.
+fn entry_offset(id: &[u8]) -> Option<u64> {
+    let number = std::str::from_utf8(id.strip_prefix(b"0-")?).ok()?;
+    number.parse::<u64>().ok()?.checked_sub(1)
 }
 
 /// The statistics of a model, arms in order.

@@ -25,6 +25,7 @@ macro_rules! scripts {
 
 scripts! {
     APPEND "append.lua"
+    APPEND_MANY "append_many.lua"
     ADVANCE "advance.lua"
     CLAIM "claim.lua"
     DOCUMENT "document.lua"

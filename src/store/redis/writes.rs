@@ -2,7 +2,7 @@
 
 use super::{
     NUMBER_MAX, RedisStore, by_log,
-    committer::Committer,
+    committer::{Answers, Committer},
     documents, errors, keys, of, replies,
     scripts::{self, Call, number},
 };
@@ -17,6 +17,9 @@ use std::{collections::BTreeMap, sync::PoisonError};
 
 /// For how long Redis keeps a mark beyond its lifetime: clocks of instances and of Redis differ.
 const MARK_SLACK_MS: i64 = 10 * 60 * 1000;
+
+/// Decisions that one script appends, which bounds for how long it holds up everybody else.
+const APPENDS_PER_CALL: usize = 64;
 
 impl RedisStore {
     /// The committer, which only a store has that was opened for writing.
@@ -62,11 +65,53 @@ impl RedisStore {
     pub(super) async fn write_decision(&self, append: DecisionAppend) -> Result<AppendOutcome> {
         check_append(&append)?;
         let committer = self.writing()?;
-        let (log, decision) = (append.log, append.decision);
+        let log = append.log;
         let call = self.append_call(append)?;
         self.register(log).await?;
         let value = committer.commit(log, vec![call]).await?.pop().unwrap_or_default();
-        replies::append_outcome(value, &decision)
+        replies::append_outcome(value)
+    }
+
+    pub(super) async fn write_decisions(&self, appends: &[DecisionAppend]) -> Vec<Result<AppendOutcome>> {
+        let mut outcomes: Vec<Option<Result<AppendOutcome>>> =
+            appends.iter().map(|append| check_append(append).err().map(Err)).collect();
+        let fitting: Vec<usize> = (0..appends.len()).filter(|&place| outcomes[place].is_none()).collect();
+        // Each log's appends are queued in their order before any is waited for.
+        let mut waiting = Vec::new();
+        for (log, places) in by_log(fitting, |&place| appends[place].log) {
+            let calls = calls_of(places.into_iter().map(|(_, place)| place).collect(), appends);
+            waiting.push((self.submit_appends(log, appends, &calls).await, calls));
+        }
+        for (submitted, calls) in waiting {
+            let answered = match submitted {
+                Ok(answers) => answers.values().await,
+                Err(error) => Err(error),
+            };
+            let values = match answered {
+                Ok(values) => values.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error); calls.len()],
+            };
+            for (places, value) in calls.into_iter().zip(values) {
+                let answers = value.and_then(|value| replies::append_outcomes(value, places.len()));
+                let answers = match answers {
+                    Ok(answers) => answers.into_iter().map(Ok).collect(),
+                    Err(error) => vec![Err(error); places.len()],
+                };
+                places.into_iter().zip(answers).for_each(|(place, outcome)| outcomes[place] = Some(outcome));
+            }
+        }
+        outcomes.into_iter().flatten().collect()
+    }
+
+    /// Queues the appends of one log, those of each call by their places.
+    async fn submit_appends(&self, log: LogId, appends: &[DecisionAppend], calls: &[Vec<usize>]) -> Result<Answers> {
+        let committer = self.writing()?;
+        self.register(log).await?;
+        let call = |places: &Vec<usize>| match places[..] {
+            [place] if !is_plain(&appends[place]) => self.append_call(appends[place].clone()),
+            _ => self.append_many_call(log, places.iter().map(|&place| &appends[place])),
+        };
+        committer.submit(log, calls.iter().map(call).collect::<Result<_>>()?).await
     }
 
     pub(super) async fn write_claim(&self, log: LogId, mark: &RequestMark) -> Result<[u8; 32]> {
@@ -155,6 +200,18 @@ impl RedisStore {
         Ok(Call::script(&scripts::APPEND, keys, arguments))
     }
 
+    fn append_many_call<'a>(&self, log: LogId, appends: impl Iterator<Item = &'a DecisionAppend>) -> Result<Call> {
+        let mut keys = vec![self.keys.log(log), self.keys.open(log)];
+        let mut arguments = Vec::new();
+        let key = self.keys.decisions(log);
+        for append in appends {
+            keys.push(key(&append.decision));
+            let closes_at = time("a closing time", append.closes_at)?;
+            arguments.extend([append.decision.to_vec(), append.record.clone(), append.ledger.clone(), closes_at]);
+        }
+        Ok(Call::script(&scripts::APPEND_MANY, keys, arguments))
+    }
+
     fn advance_call(&self, change: LedgerAdvance) -> Call {
         let LedgerAdvance { log, decision, from_sequence, ledger, records, closed } = change;
         let keys = vec![self.keys.log(log), self.keys.decision(log, &decision), self.keys.open(log)];
@@ -162,6 +219,18 @@ impl RedisStore {
         arguments.extend(records);
         Call::script(&scripts::ADVANCE, keys, arguments)
     }
+}
+
+/// Whether an append is of nothing but its log.
+fn is_plain(append: &DecisionAppend) -> bool {
+    append.request.is_none() && append.document.is_none()
+}
+
+/// Appends of one log by the calls that make them: plain ones share one.
+fn calls_of(places: Vec<usize>, appends: &[DecisionAppend]) -> Vec<Vec<usize>> {
+    let plain = |place: &usize| is_plain(&appends[*place]);
+    let runs = places.chunk_by(|one, next| plain(one) && plain(next));
+    runs.flat_map(|run| run.chunks(APPENDS_PER_CALL)).map(<[usize]>::to_vec).collect()
 }
 
 /// A time as an argument.
