@@ -6,7 +6,10 @@
 use super::{convert::given_instant, rank_answer};
 use crate::{
     engine::context::AttributeValue,
-    proto,
+    proto::{
+        self,
+        reader::{Field, ReadError, read_fields},
+    },
     service::{
         rank::Answer,
         validate::{GivenValue, RankCommand},
@@ -14,7 +17,7 @@ use crate::{
 };
 use prost::{
     Message,
-    bytes::{Buf as _, BufMut as _, Bytes},
+    bytes::{Buf as _, BufMut as _},
 };
 use prost_types::Timestamp;
 use tonic::{
@@ -22,6 +25,8 @@ use tonic::{
     codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
+/// Most requests have at most so many attributes.
+const ATTRIBUTES_USUAL: usize = 32;
 /// What is allocated for an answer: more than most have.
 const ANSWER_BYTES: usize = 2 << 10;
 /// From how many bytes on an answer is sent before its end: none is, since there is one message.
@@ -43,119 +48,76 @@ pub(super) struct RankAnswer {
     pub(super) explain: bool,
 }
 
-/// As in `ranking.proto`.
-#[derive(Clone, PartialEq, Message)]
-struct RankRequest {
-    #[prost(string, tag = "1")]
-    placement: String,
-    #[prost(string, tag = "2")]
-    user_id: String,
-    #[prost(string, tag = "3")]
-    unit_id: String,
-    #[prost(message, repeated, tag = "4")]
-    attributes: Vec<AttributeEntry>,
-    #[prost(string, tag = "5")]
-    market: String,
-    #[prost(string, tag = "6")]
-    platform: String,
-    #[prost(string, repeated, tag = "7")]
-    candidate_offer_ids: Vec<String>,
-    #[prost(uint32, optional, tag = "8")]
-    slots: Option<u32>,
-    #[prost(string, tag = "9")]
-    request_id: String,
-    #[prost(bool, tag = "10")]
-    explain: bool,
-    #[prost(bool, tag = "11")]
-    include_tail: bool,
-    #[prost(bool, optional, tag = "12")]
-    trial_used: Option<bool>,
-    #[prost(string, optional, tag = "13")]
-    current_plan: Option<String>,
-    #[prost(message, optional, tag = "14")]
-    lapsed_at: Option<Timestamp>,
-}
-
-/// An entry of the map of attributes.
-#[derive(Clone, PartialEq, Message)]
-struct AttributeEntry {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, optional, tag = "2")]
-    value: Option<Value>,
-}
-
-/// `google.protobuf.Value`.
-#[derive(Clone, PartialEq, Message)]
-struct Value {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6")]
-    kind: Option<Kind>,
-}
-
-/// What is in a list or an object does not matter: no attribute has such values.
-#[derive(Clone, PartialEq, prost::Oneof)]
-enum Kind {
-    #[prost(int32, tag = "1")]
-    Null(i32),
-    #[prost(double, tag = "2")]
-    Number(f64),
-    #[prost(string, tag = "3")]
-    Text(String),
-    #[prost(bool, tag = "4")]
-    Boolean(bool),
-    #[prost(bytes = "bytes", tag = "5")]
-    Object(Bytes),
-    #[prost(bytes = "bytes", tag = "6")]
-    List(Bytes),
-}
-
 impl RankCall {
-    /// Reads a request.
+    /// Reads a `RankRequest`.
     ///
     /// # Errors
-    /// Where the bytes are no message, or a text is no UTF-8.
-    fn read(bytes: &[u8]) -> Result<Self, prost::DecodeError> {
-        let request = RankRequest::decode(bytes)?;
+    /// Where the bytes are no such message, or a text is no UTF-8.
+    fn read(bytes: &[u8]) -> Result<Self, ReadError> {
+        let (mut command, mut explain) = (RankCommand::default(), false);
+        let mut attributes = Vec::with_capacity(ATTRIBUTES_USUAL);
+        read_fields(bytes, |field| {
+            match field.tag {
+                1 => field.text()?.clone_into(&mut command.placement),
+                2 => field.text()?.clone_into(&mut command.user_id),
+                3 => field.text()?.clone_into(&mut command.unit_id),
+                4 => attributes.push(read_attribute(field.bytes()?)?),
+                5 => field.text()?.clone_into(&mut command.market),
+                6 => field.text()?.clone_into(&mut command.platform),
+                7 => command.candidates.push(field.text()?.to_owned()),
+                8 => command.slots = Some(field.number()? as u32),
+                9 => field.text()?.clone_into(&mut command.request_id),
+                10 => explain = field.truth()?,
+                11 => command.include_tail = field.truth()?,
+                12 => command.trial_used = Some(field.truth()?),
+                13 => command.current_plan = Some(field.text()?.to_owned()),
+                14 => command.lapsed_at = Some(given_instant(&read_whole::<Timestamp>(field.bytes()?)?)),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        command.attributes = attributes.into_iter().collect();
         // How much is explained changes the answer's looks, not the decision: it is no part of the body. A request that
         // cannot be repeated needs no body.
-        let body = if request.request_id.is_empty() {
-            Vec::new()
-        } else {
-            proto::RankRequest { explain: false, ..proto::RankRequest::decode(bytes)? }.encode_to_vec()
-        };
-        let explain = request.explain;
-        let command = RankCommand {
-            placement: request.placement,
-            user_id: request.user_id,
-            unit_id: request.unit_id,
-            attributes: request.attributes.into_iter().map(AttributeEntry::given).collect(),
-            market: request.market,
-            platform: request.platform,
-            candidates: request.candidate_offer_ids,
-            slots: request.slots,
-            request_id: request.request_id,
-            include_tail: request.include_tail,
-            trial_used: request.trial_used,
-            current_plan: request.current_plan,
-            lapsed_at: request.lapsed_at.map(|at| given_instant(&at)),
-            body,
-        };
+        if !command.request_id.is_empty() {
+            let request = proto::RankRequest { explain: false, ..read_whole(bytes)? };
+            command.body = request.encode_to_vec();
+        }
         Ok(Self { command, explain })
     }
 }
 
-impl AttributeEntry {
-    fn given(self) -> (String, GivenValue) {
-        let value = match self.value.and_then(|value| value.kind) {
-            Some(Kind::Number(number)) => GivenValue::Value(AttributeValue::Number(number)),
-            Some(Kind::Text(text)) => GivenValue::Value(AttributeValue::Category(text.into())),
-            Some(Kind::Boolean(truth)) => GivenValue::Value(AttributeValue::Boolean(truth)),
-            Some(Kind::Null(_)) | None => GivenValue::Other("null"),
-            Some(Kind::List(_)) => GivenValue::Other("a list"),
-            Some(Kind::Object(_)) => GivenValue::Other("an object"),
-        };
-        (self.name, value)
-    }
+/// A message that is read too seldom to be read field by field.
+fn read_whole<M: Message + Default>(bytes: &[u8]) -> Result<M, ReadError> {
+    M::decode(bytes).map_err(|_| ReadError::Malformed)
+}
+
+/// An entry of the map of attributes.
+fn read_attribute(bytes: &[u8]) -> Result<(&str, GivenValue), ReadError> {
+    let (mut name, mut value) = ("", GivenValue::Other("null"));
+    read_fields(bytes, |field| {
+        match field.tag {
+            1 => name = field.text()?,
+            2 => read_fields(field.bytes()?, |kind| read_value(kind, &mut value))?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok((name, value))
+}
+
+/// One kind of a `google.protobuf.Value`. What is in a list or an object does not matter: no attribute has such values.
+fn read_value(kind: Field<'_>, value: &mut GivenValue) -> Result<(), ReadError> {
+    *value = match kind.tag {
+        1 => kind.number().map(|_| GivenValue::Other("null"))?,
+        2 => GivenValue::Value(AttributeValue::Number(kind.double()?)),
+        3 => GivenValue::Value(AttributeValue::Category(kind.text()?.into())),
+        4 => GivenValue::Value(AttributeValue::Boolean(kind.truth()?)),
+        5 => kind.bytes().map(|_| GivenValue::Other("an object"))?,
+        6 => kind.bytes().map(|_| GivenValue::Other("a list"))?,
+        _ => return Ok(()),
+    };
+    Ok(())
 }
 
 /// Reads requests and writes answers.
@@ -183,7 +145,9 @@ impl Decoder for RankCodec {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<RankCall>, Status> {
         let bytes = buffer.copy_to_bytes(buffer.remaining());
-        RankCall::read(&bytes).map(Some).map_err(|error| Status::internal(error.to_string()))
+        RankCall::read(&bytes)
+            .map(Some)
+            .map_err(|error| Status::internal(format!("a RankRequest cannot be read: {error}")))
     }
 
     fn buffer_settings(&self) -> BufferSettings {

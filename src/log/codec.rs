@@ -18,6 +18,7 @@ use crate::{
     proto::{self, fields::Fields},
 };
 use prost::Message as _;
+use std::sync::Arc;
 
 const WHAT: &str = "decision record";
 
@@ -107,11 +108,7 @@ pub(super) fn decode_decision(record: proto::DecisionRecord) -> Result<DecisionR
         market: (!record.market.is_empty()).then(|| record.market.as_str().into()),
         platform: record.platform,
         user: decode_user(record.user_state.ok_or_else(|| missing("user_state"))?)?,
-        attributes: record
-            .attributes
-            .into_iter()
-            .map(|attribute| decode_attribute(attribute).map(|(name, value)| (name.into(), value)))
-            .collect::<Result<_, _>>()?,
+        attributes: record.attributes.into_iter().map(decode_attribute).collect::<Result<_, _>>()?,
         candidates: record.candidates.iter().map(|offer_id| offer_id.as_str().into()).collect(),
         slots_requested: record.slots_requested,
         include_tail: record.include_tail,
@@ -134,14 +131,14 @@ fn decode_user(user: proto::UserStateRecord) -> Result<UserState, DecodeError> {
     })
 }
 
-pub(super) fn decode_attribute(record: proto::AttributeRecord) -> Result<(String, AttributeValue), DecodeError> {
+fn decode_attribute(record: proto::AttributeRecord) -> Result<(Arc<str>, AttributeValue), DecodeError> {
     use proto::attribute_record::Value;
     let value = match record.value.ok_or_else(|| missing("attributes"))? {
         Value::Number(number) => AttributeValue::Number(number),
         Value::Category(word) => AttributeValue::Category(word.into()),
         Value::Boolean(truth) => AttributeValue::Boolean(truth),
     };
-    Ok((record.name, value))
+    Ok((record.name.into(), value))
 }
 
 fn decode_outcome_of_deciding(record: &proto::DecisionRecord) -> Result<Decision, DecodeError> {

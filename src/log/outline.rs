@@ -2,113 +2,126 @@
 
 use super::{
     DecodeError, RECORD_VERSION,
-    codec::{decode_attribute, missing},
+    codec::missing,
     record::{LedgerRecord, LogRecord},
 };
 use crate::{
     engine::{context::AttributeValue, instant::Instant, ledger::LedgerState},
-    proto,
+    proto::reader::{Field, ReadError, read_fields},
 };
-use prost::Message;
 use std::sync::Arc;
 
 /// One record of the log, in outline.
 #[derive(Clone, Debug, PartialEq)]
-pub enum LogOutline {
+pub enum LogOutline<'a> {
     /// A Rank was answered.
-    Decision(DecisionOutline),
+    Decision(DecisionOutline<'a>),
     /// Something was reported on a decision, or its windows closed.
     Ledger(Box<LedgerRecord>),
 }
 
 /// A decision without how it came about.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DecisionOutline {
+pub struct DecisionOutline<'a> {
     /// When.
     pub decided_at: Instant,
     /// Attributes as validated, by name, in the order of the context schema.
-    pub attributes: Vec<(String, AttributeValue)>,
+    pub attributes: Vec<(&'a str, AttributeValue)>,
     /// The offers that were drawn, by slot; none where it repeats another decision, which they belong to.
     pub offers: Vec<Arc<str>>,
     /// Whether slots count as shown before any report.
     pub shown_assumed: bool,
 }
 
-/// A `LogRecord` of `log.proto`, without what is not looked at.
-#[derive(Clone, PartialEq, Message)]
-struct Record {
-    #[prost(uint32, tag = "1")]
-    record_version: u32,
-    #[prost(message, optional, tag = "2")]
-    decision: Option<Decision>,
-}
-
-/// A `DecisionRecord`, likewise.
-#[derive(Clone, PartialEq, Message)]
-struct Decision {
-    #[prost(int64, tag = "5")]
-    decided_at_ms: i64,
-    #[prost(message, repeated, tag = "11")]
-    attributes: Vec<proto::AttributeRecord>,
-    #[prost(message, optional, tag = "14")]
-    arms: Option<Arms>,
-    #[prost(message, repeated, tag = "16")]
-    slots: Vec<Slot>,
-    #[prost(bool, tag = "23")]
-    shown_assumed: bool,
-    #[prost(bytes = "vec", tag = "30")]
-    root_decision_id: Vec<u8>,
-}
-
-/// An `ArmColumns`, likewise.
-#[derive(Clone, PartialEq, Message)]
-struct Arms {
-    #[prost(string, repeated, tag = "1")]
-    offer_ids: Vec<String>,
-}
-
-/// A `SlotRecord`, likewise.
-#[derive(Clone, PartialEq, Message)]
-struct Slot {
-    #[prost(uint32, tag = "5")]
-    drawn: u32,
-}
-
-impl LogOutline {
+impl<'a> LogOutline<'a> {
     /// Reads a record of any version so far.
     ///
     /// # Errors
     /// As [`LogRecord::decode`], of what is looked at.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let record = Record::decode(bytes).map_err(|source| DecodeError::Encoding { what: "log record", source })?;
-        if record.record_version == 0 || record.record_version > RECORD_VERSION {
-            return Err(DecodeError::Version { version: record.record_version });
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        if let Ok(Some(outline)) = read_record(bytes) {
+            return Ok(Self::Decision(outline));
         }
-        if let Some(decision) = record.decision {
-            return decision.outline().map(Self::Decision);
-        }
+        // It is of another kind, or what is wrong with it is told by reading all of it.
         match LogRecord::decode(bytes)? {
             LogRecord::Ledger(entry) => Ok(Self::Ledger(entry)),
-            LogRecord::Decision(_) => Err(missing("event")),
+            LogRecord::Decision(_) => Err(missing("attributes")),
         }
     }
 }
 
-impl Decision {
-    fn outline(self) -> Result<DecisionOutline, DecodeError> {
-        let arms = self.arms.unwrap_or_default().offer_ids;
-        let slots = if self.root_decision_id.is_empty() { &self.slots[..] } else { &[] };
-        let offer = |slot: &Slot| arms.get(slot.drawn as usize).map(|id| id.as_str().into());
-        Ok(DecisionOutline {
-            decided_at: Instant::from_ms(self.decided_at_ms),
-            attributes: self.attributes.into_iter().map(decode_attribute).collect::<Result<_, _>>()?,
-            offers: slots.iter().map(offer).collect::<Option<_>>().ok_or_else(|| missing("slots.drawn"))?,
-            shown_assumed: self.shown_assumed,
-        })
-    }
+/// A `LogRecord`; `None` where it is no decision, or of a version that is not known.
+fn read_record(bytes: &[u8]) -> Result<Option<DecisionOutline<'_>>, ReadError> {
+    let (mut version, mut decision) = (0, None);
+    read_fields(bytes, |field| {
+        match field.tag {
+            1 => version = field.number()?,
+            2 => decision = Some(field.bytes()?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let decision = decision.filter(|_| (1..=u64::from(RECORD_VERSION)).contains(&version));
+    decision.map_or(Ok(None), read_decision)
 }
 
-impl DecisionOutline {
+/// A `DecisionRecord`; `None` where a slot has no offer.
+fn read_decision(bytes: &[u8]) -> Result<Option<DecisionOutline<'_>>, ReadError> {
+    let (mut decided_at_ms, mut shown_assumed, mut repeats) = (0, false, false);
+    let (mut attributes, mut offer_ids, mut drawn) = (Vec::with_capacity(32), Vec::with_capacity(32), Vec::new());
+    read_fields(bytes, |field| {
+        match field.tag {
+            5 => decided_at_ms = field.number()?.cast_signed(),
+            11 => attributes.push(read_attribute(field.bytes()?)?),
+            14 => read_fields(field.bytes()?, |column| {
+                if column.tag == 1 {
+                    offer_ids.push(column.text()?);
+                }
+                Ok(())
+            })?,
+            16 => drawn.push(read_drawn(field.bytes()?)?),
+            23 => shown_assumed = field.truth()?,
+            30 => repeats = !field.bytes()?.is_empty(),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let offer = |&arm: &usize| offer_ids.get(arm).map(|&offer_id| offer_id.into());
+    let own = if repeats { &[] } else { &drawn[..] };
+    let offers: Option<Vec<Arc<str>>> = own.iter().map(offer).collect();
+    let decided_at = Instant::from_ms(decided_at_ms);
+    Ok(offers.map(|offers| DecisionOutline { decided_at, attributes, offers, shown_assumed }))
+}
+
+/// An `AttributeRecord`.
+fn read_attribute(bytes: &[u8]) -> Result<(&str, AttributeValue), ReadError> {
+    let (mut name, mut value) = ("", None);
+    read_fields(bytes, |field: Field<'_>| {
+        match field.tag {
+            1 => value = Some(AttributeValue::Number(field.double()?)),
+            2 => value = Some(AttributeValue::Category(field.text()?.into())),
+            3 => value = Some(AttributeValue::Boolean(field.truth()?)),
+            4 => name = field.text()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    value.map(|value| (name, value)).ok_or(ReadError::Malformed)
+}
+
+/// Which arm a `SlotRecord` says was drawn.
+fn read_drawn(bytes: &[u8]) -> Result<usize, ReadError> {
+    let mut drawn = 0;
+    read_fields(bytes, |field| {
+        if field.tag == 5 {
+            drawn = field.number()? as usize;
+        }
+        Ok(())
+    })?;
+    Ok(drawn)
+}
+
+impl DecisionOutline<'_> {
     /// What the decision adds up to before anything is reported on it.
     #[must_use]
     pub fn first_state(&self) -> LedgerState {

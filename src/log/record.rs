@@ -24,7 +24,7 @@ use std::{
 };
 
 /// Most records have at most this many bytes.
-const RECORD_BYTES_USUAL: usize = 2 << 10;
+const RECORD_BYTES_USUAL: usize = 3 << 10;
 
 /// One record of the log.
 #[derive(Clone, Debug, PartialEq)]

@@ -23,7 +23,7 @@ const GAP_MAX: u64 = 16;
 #[derive(Debug)]
 pub struct Lessons<'a> {
     placement: &'a Placement,
-    records: &'a [LogOutline],
+    records: &'a [LogOutline<'a>],
     /// Of the decisions that the batch's ledger changes belong to, by offset; `None`: it teaches this model nothing.
     contexts: BTreeMap<u64, Option<Vec<f64>>>,
 }
@@ -37,7 +37,7 @@ impl<'a> Lessons<'a> {
         store: &dyn Store,
         placement: &'a Placement,
         (log, first): (LogId, u64),
-        records: &'a [LogOutline],
+        records: &'a [LogOutline<'a>],
     ) -> Result<Self> {
         let mut contexts = BTreeMap::new();
         let mut far = BTreeSet::new();
@@ -72,7 +72,7 @@ impl<'a> Lessons<'a> {
         self.records.iter().flat_map(|record| self.fold_one(statistics, record)).collect()
     }
 
-    fn fold_one(&self, statistics: &mut PartitionStatistics, record: &LogOutline) -> Vec<Arc<str>> {
+    fn fold_one(&self, statistics: &mut PartitionStatistics, record: &LogOutline<'_>) -> Vec<Arc<str>> {
         match record {
             LogOutline::Decision(decision) => {
                 let after = decision.first_state();
@@ -106,7 +106,7 @@ fn fold_change(
 }
 
 /// The offset of the decision whose context is needed to learn from a record, where that is another record.
-fn decision_needed(placement: &Placement, record: &LogOutline) -> Option<u64> {
+fn decision_needed(placement: &Placement, record: &LogOutline<'_>) -> Option<u64> {
     let LogOutline::Ledger(entry) = record else { return None };
     let change =
         Change { decided_at: entry.decided_at, before: Some(&entry.before), after: &entry.after, context: &[] };
@@ -126,7 +126,12 @@ fn runs(offsets: &BTreeSet<u64>) -> Vec<Range<u64>> {
     runs
 }
 
-fn context_at(placement: &Placement, log: LogId, offset: u64, record: Option<&LogOutline>) -> Result<Option<Vec<f64>>> {
+fn context_at(
+    placement: &Placement,
+    log: LogId,
+    offset: u64,
+    record: Option<&LogOutline<'_>>,
+) -> Result<Option<Vec<f64>>> {
     match record {
         Some(LogOutline::Decision(decision)) => Ok(context(placement, &decision.attributes)),
         _ => Err(ServiceError::Inconsistent {

@@ -14,7 +14,7 @@ use crate::{
         user::{PLAN_BYTES_MAX, StatedUser},
     },
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 /// Longest user or unit id in bytes.
 pub const USER_ID_BYTES_MAX: usize = 256;
@@ -64,26 +64,36 @@ pub struct RankCommand {
 
 /// Attributes as a client gave them; of a name that was given twice, the last value.
 #[derive(Clone, Debug, Default)]
-pub struct GivenAttributes(
-    /// Sorted by name, each name once: quicker to fill and to look through than a map.
-    Vec<(String, GivenValue)>,
-);
+pub struct GivenAttributes {
+    /// All names, one after the other.
+    names: String,
+    /// Where each name stands, and its value; sorted by name, each name once. Quicker to fill and to look through than a
+    /// map.
+    entries: Vec<(Range<usize>, GivenValue)>,
+}
 
-impl FromIterator<(String, GivenValue)> for GivenAttributes {
-    fn from_iter<I: IntoIterator<Item = (String, GivenValue)>>(attributes: I) -> Self {
-        let mut attributes: Vec<_> = attributes.into_iter().collect();
+impl<Name: AsRef<str>> FromIterator<(Name, GivenValue)> for GivenAttributes {
+    fn from_iter<I: IntoIterator<Item = (Name, GivenValue)>>(attributes: I) -> Self {
+        let mut names = String::new();
+        let place = |(name, value): (Name, GivenValue)| {
+            let start = names.len();
+            names.push_str(name.as_ref());
+            (start..names.len(), value)
+        };
+        let mut entries: Vec<_> = attributes.into_iter().map(place).collect();
+        let name = |entry: &(Range<usize>, GivenValue)| &names.as_bytes()[entry.0.clone()];
         // As most clients send them.
-        if !attributes.is_sorted_by(|(name, _), (next, _)| name < next) {
-            attributes.sort_by(|(name, _), (other, _)| name.cmp(other));
-            attributes.dedup_by(|later, kept| {
-                let same = later.0 == kept.0;
+        if !entries.is_sorted_by(|one, next| name(one) < name(next)) {
+            entries.sort_by(|one, other| name(one).cmp(name(other)));
+            entries.dedup_by(|later, kept| {
+                let same = name(later) == name(kept);
                 if same {
                     std::mem::swap(later, kept);
                 }
                 same
             });
         }
-        Self(attributes)
+        Self { names, entries }
     }
 }
 
@@ -91,24 +101,25 @@ impl GivenAttributes {
     /// The value under a name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&GivenValue> {
-        self.0.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok().map(|index| &self.0[index].1)
+        let compared = |(place, _): &(Range<usize>, GivenValue)| self.names[place.clone()].cmp(name);
+        self.entries.binary_search_by(compared).ok().map(|index| &self.entries[index].1)
     }
 
     /// Every name, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
+        self.entries.iter().map(|(place, _)| &self.names[place.clone()])
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.entries.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.entries.is_empty()
     }
 }
 
