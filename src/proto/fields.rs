@@ -3,7 +3,7 @@
 //! As everywhere in proto3, fields that hold their default are left out.
 
 use crate::engine::snapshot::PosteriorVersion;
-use prost::encoding::{WireType, encode_key, encode_varint};
+use prost::encoding::WireType;
 
 /// Bytes of a varint that is not too short to say anything in one.
 const ONE_BYTE_MAX: usize = 0x7f;
@@ -21,8 +21,8 @@ impl<'a> Fields<'a> {
     /// `uint32`, `uint64` and enumerations.
     pub(crate) fn number(&mut self, tag: u32, value: u64) {
         if value != 0 {
-            encode_key(tag, WireType::Varint, self.0);
-            encode_varint(value, self.0);
+            self.key(tag, WireType::Varint);
+            self.varint(value);
         }
     }
 
@@ -60,8 +60,8 @@ impl<'a> Fields<'a> {
 
     /// An `int64` that is chosen by its presence.
     pub(crate) fn chosen_signed(&mut self, tag: u32, value: i64) {
-        encode_key(tag, WireType::Varint, self.0);
-        encode_varint(value.cast_unsigned(), self.0);
+        self.key(tag, WireType::Varint);
+        self.varint(value.cast_unsigned());
     }
 
     /// `string` and `bytes`.
@@ -73,23 +73,23 @@ impl<'a> Fields<'a> {
 
     /// A `string` or `bytes` that is one of several, or is chosen by its presence.
     pub(crate) fn element(&mut self, tag: u32, value: &[u8]) {
-        encode_key(tag, WireType::LengthDelimited, self.0);
-        encode_varint(value.len() as u64, self.0);
+        self.key(tag, WireType::LengthDelimited);
+        self.varint(value.len() as u64);
         self.0.extend_from_slice(value);
     }
 
     /// `repeated uint32`, `repeated int64` and enumerations.
     pub(crate) fn numbers(&mut self, tag: u32, values: impl ExactSizeIterator<Item = u64>) {
         if values.len() > 0 {
-            self.message(tag, |fields| values.for_each(|value| encode_varint(value, fields.0)));
+            self.message(tag, |fields| values.for_each(|value| fields.varint(value)));
         }
     }
 
     /// `repeated double`.
     pub(crate) fn doubles(&mut self, tag: u32, values: impl ExactSizeIterator<Item = f64>) {
         if values.len() > 0 {
-            encode_key(tag, WireType::LengthDelimited, self.0);
-            encode_varint(8 * values.len() as u64, self.0);
+            self.key(tag, WireType::LengthDelimited);
+            self.varint(8 * values.len() as u64);
             self.0.reserve(8 * values.len());
             values.for_each(|value| self.0.extend_from_slice(&value.to_le_bytes()));
         }
@@ -97,7 +97,7 @@ impl<'a> Fields<'a> {
 
     /// A message.
     pub(crate) fn message(&mut self, tag: u32, write: impl FnOnce(&mut Fields<'_>)) {
-        encode_key(tag, WireType::LengthDelimited, self.0);
+        self.key(tag, WireType::LengthDelimited);
         let length_at = self.0.len();
         self.0.push(0);
         write(&mut Fields(self.0));
@@ -109,7 +109,7 @@ impl<'a> Fields<'a> {
         }
         // What was written makes room for a longer length, which seldom happens.
         let mut varint = Vec::with_capacity(10);
-        encode_varint(length as u64, &mut varint);
+        Fields(&mut varint).varint(length as u64);
         let more = varint.len() - 1;
         self.0.resize(self.0.len() + more, 0);
         self.0.copy_within(start..start + length, start + more);
@@ -127,8 +127,20 @@ impl<'a> Fields<'a> {
         }
     }
 
+    fn key(&mut self, tag: u32, wire_type: WireType) {
+        self.varint(u64::from(tag) << 3 | wire_type as u64);
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value > ONE_BYTE_MAX as u64 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+
     fn required_fixed(&mut self, tag: u32, value: u64) {
-        encode_key(tag, WireType::SixtyFourBit, self.0);
+        self.key(tag, WireType::SixtyFourBit);
         self.0.extend_from_slice(&value.to_le_bytes());
     }
 }
