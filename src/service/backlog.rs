@@ -60,18 +60,15 @@ impl Backlog {
         self.capacity > 0
     }
 
-    /// Queues a decision, unless there is no room for it.
-    pub(super) fn take(&self, append: DecisionAppend) -> Result<(), DecisionAppend> {
-        if self.capacity == 0 {
-            return Err(append);
-        }
+    /// Queues a decision; `false` where there is no room for it.
+    pub(super) fn take(&self, append: DecisionAppend) -> bool {
         let mut state = self.lock();
-        if state.unlogged.len() >= self.capacity {
-            return Err(append);
+        let has_room = state.unlogged.len() < self.capacity;
+        if has_room {
+            state.unlogged.insert(append.decision);
+            state.waiting.push_back(append);
         }
-        state.unlogged.insert(append.decision);
-        state.waiting.push_back(append);
-        Ok(())
+        has_room
     }
 
     /// Whether a decision is answered and not logged.

@@ -68,7 +68,7 @@ impl Service {
                 answer = flagged(answer, Flag::Degraded);
             }
             // Where there is no room, whoever asks waits until there is, as durable answers always do.
-            if self.backlog.is_used() && self.backlog.take(append_of(&answer.record, windows, None)).is_ok() {
+            if self.backlog.is_used() && self.backlog.take(append_of(&answer.record, windows, None)) {
                 served.meters.decided(&answer.record);
                 return Ok(Some(answer));
             }

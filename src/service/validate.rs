@@ -230,7 +230,7 @@ fn attributes(
     let mut values = Vec::with_capacity(schema.len());
     let mut given = 0;
     for attribute in schema {
-        let value = command.attributes.get(&*attribute.name);
+        let value = command.attributes.get(&attribute.name);
         given += usize::from(value.is_some());
         match attribute_value(attribute, value) {
             Ok((value, outside)) => {

@@ -135,8 +135,8 @@ impl<'a> Lattice<'a> {
         let scores: [f64; LANES] = core::array::from_fn(|lane| self.middle + self.step * (first + lane as f64));
         for Arm { centre, inverse_spread, curve } in &self.arms {
             let mut node = Node { cdf: [0.0; LANES], density: [0.0; LANES] };
-            for lane in 0..LANES {
-                let (cdf, slope) = curve.standard((scores[lane] - centre) * inverse_spread);
+            for (lane, score) in scores.iter().enumerate() {
+                let (cdf, slope) = curve.standard((score - centre) * inverse_spread);
                 node.cdf[lane] = cdf;
                 node.density[lane] = slope * (inverse_spread * self.step);
             }
