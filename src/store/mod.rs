@@ -292,8 +292,8 @@ pub trait Store: Send + Sync + 'static {
     /// written.
     async fn append_decision(&self, append: DecisionAppend) -> Result<AppendOutcome>;
 
-    /// Appends decisions like [`Store::append_decision`], each in a step of its own and those of one log in their order.
-    /// Results are in the order of the decisions.
+    /// Appends decisions like [`Store::append_decision`], each in a step of its own and in no promised order. Results are
+    /// in the order of the decisions.
     async fn append_decisions(&self, appends: Arc<[DecisionAppend]>) -> Vec<Result<AppendOutcome>>;
 
     /// Claims a request for the body of its mark, in one step: returns the fingerprint that stands for the key in this
