@@ -1,8 +1,7 @@
 //! Probabilities of being highest, fast enough for every request.
 //!
-//! Usual arms take the [`lattice`](super::lattice), which tells when it is not accurate enough; then, and for arms that
-//! share no axis, [`panels`](super::panels) do. What is computed depends on arms and mask alone, not on what was asked
-//! before.
+//! Usual arms take the `lattice`, which tells when it is not accurate enough; then, and for arms that share no axis, the
+//! `panels` do. What is computed depends on arms and mask alone, not on what was asked before.
 
 use super::{curve::ScoreCurve, distribution::ScoreDistribution, lattice::Lattice, panels::Panels};
 
