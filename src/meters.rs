@@ -129,7 +129,7 @@ pub const SPOOL_CAPACITY: Meter =
 pub const SPOOL_OFFERED: Meter = counter(
     "offer_ranker_spool_offered_total",
     &["result"],
-    "Spooled decisions offered to the store, by what became of them: logged, superseded, refused.",
+    "Spooled decisions offered to the store, by what became of them: logged, superseded, refused; damaged: set aside unread.",
 );
 
 /// Every metric there is.

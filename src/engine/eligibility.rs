@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 const MS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
 
-/// Why a candidate may not be shown. Where several reasons hold, the first in this order is told.
+/// Why a candidate may not be shown. One reason is told of each: the first that holds of what the catalog says, in this
+/// order, then the first of what is known of the unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ExclusionReason {
     /// The placement does not use it, or the catalog does not know it.

@@ -49,8 +49,8 @@ impl Service {
         Request { mark, claim_in }
     }
 
-    /// Keeps a decision and returns what to answer, or `None` where its unit's document has moved: itself, what the same request was answered before, or the fallback
-    /// order where nothing can keep it.
+    /// Keeps a decision and returns what to answer: the decision itself, what the same request was answered before, or the
+    /// fallback order where nothing can keep it. `None`: its unit's document has moved, and nothing was written.
     ///
     /// # Errors
     /// Where the request id was used for another body, and where the store holds what it should not.

@@ -3,7 +3,7 @@
 use super::entry::Spooled;
 use crate::store::{DecisionKey, LogId, RequestMark};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ops::Range,
 };
 
@@ -17,6 +17,8 @@ pub(super) struct Index {
     decisions: HashMap<DecisionKey, Waiting>,
     marks: HashMap<[u8; 32], Marked>,
     segments: BTreeMap<u64, Segment>,
+    /// What could not be read when it was asked for.
+    unreadable: HashSet<DecisionKey>,
 }
 
 #[derive(Debug)]
@@ -64,6 +66,7 @@ impl Index {
     pub(super) fn remove(&mut self, decision: &DecisionKey) {
         let Some(waiting) = self.decisions.remove(decision) else { return };
         self.order.remove(&waiting.place);
+        self.unreadable.remove(decision);
         if let Some(segment) = self.segments.get_mut(&waiting.place.0) {
             segment.waiting -= 1;
         }
@@ -72,6 +75,11 @@ impl Index {
         {
             self.marks.remove(&request);
         }
+    }
+
+    /// Notes that a decision cannot be read; whether that is news.
+    pub(super) fn note_unreadable(&mut self, decision: &DecisionKey) -> bool {
+        self.unreadable.insert(*decision)
     }
 
     /// Whether a decision waits.

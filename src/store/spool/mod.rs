@@ -67,7 +67,7 @@ pub struct Waiting {
     pub place: Place,
     /// Its id.
     pub decision: DecisionKey,
-    /// What was kept; `None`: it waits no more, or cannot be read, which has been logged.
+    /// What was kept; `None`: it waits no more, because it is done or damaged, or cannot be read, which was logged.
     pub spooled: Option<Spooled>,
 }
 
@@ -218,17 +218,33 @@ impl Spool {
         self.shared.folder.keep_aside(number, bytes.start, &frame).ok()
     }
 
+    /// A waiting decision. One that is damaged where it stands is set aside and waits no more, since nothing will mend
+    /// it; one that the disk does not give stays, and is told of once.
     fn load(&self, decision: &DecisionKey) -> Option<Spooled> {
         let (number, bytes) = self.shared.index().find(decision)?;
-        match self.shared.folder.read(number, bytes) {
-            Ok(Some(spooled)) => Some(spooled),
+        match self.shared.folder.read(number, bytes.clone()) {
+            Ok(Ok(spooled)) => Some(spooled),
             // It may have been logged, and its segment removed, since it was found.
             _ if !self.holds(decision) => None,
-            read => {
-                let reason = read.err().map_or("it is damaged".to_owned(), |error| error.to_string());
-                tracing::error!(spool.segment = number, error.message = %reason, "a spooled decision cannot be read");
+            Ok(Err(damaged)) => {
+                if let Err(error) = self.shared.folder.set_aside(number, bytes.start as usize, &damaged) {
+                    self.tell_unreadable(decision, number, &error);
+                } else {
+                    meters::SPOOL_OFFERED.counter(&["damaged"]).increment(1);
+                    self.done([decision]);
+                }
                 None
             }
+            Err(error) => {
+                self.tell_unreadable(decision, number, &error);
+                None
+            }
+        }
+    }
+
+    fn tell_unreadable(&self, decision: &DecisionKey, number: u64, error: &std::io::Error) {
+        if self.shared.index().note_unreadable(decision) {
+            tracing::error!(spool.segment = number, error.message = %error, "a spooled decision cannot be read; it waits on");
         }
     }
 }

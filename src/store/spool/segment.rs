@@ -59,13 +59,13 @@ impl Folder {
         fs::remove_file(self.segment(number))
     }
 
-    /// One entry of a segment; `None` where it does not stand there any more.
-    pub(super) fn read(&self, number: u64, place: Range<u64>) -> io::Result<Option<Spooled>> {
+    /// One entry of a segment, or the bytes that stand there, where these are none.
+    pub(super) fn read(&self, number: u64, place: Range<u64>) -> io::Result<Result<Spooled, Vec<u8>>> {
         let mut file = File::open(self.segment(number))?;
         file.seek(SeekFrom::Start(place.start))?;
         let mut frame = vec![0; (place.end - place.start) as usize];
         file.read_exact(&mut frame)?;
-        Ok(entry::unframe(&frame).ok().and_then(|(content, _)| entry::decode(content)))
+        Ok(entry::unframe(&frame).ok().and_then(|(content, _)| entry::decode(content)).ok_or(frame))
     }
 
     /// Every entry of a segment that an earlier process left. `None`: it is no segment of this spool, and was set aside.
@@ -114,7 +114,7 @@ impl Folder {
     }
 
     /// Sets aside what is damaged within a segment; returns where it ends.
-    fn set_aside(&self, number: u64, at: usize, bytes: &[u8]) -> io::Result<usize> {
+    pub(super) fn set_aside(&self, number: u64, at: usize, bytes: &[u8]) -> io::Result<usize> {
         let copy = self.keep_aside(number, at as u64, bytes)?;
         tracing::error!(
             spool.file = %self.segment(number).display(),

@@ -122,6 +122,29 @@ async fn a_damaged_entry_is_set_aside_and_takes_no_other_with_it() {
 }
 
 #[tokio::test]
+async fn what_is_damaged_while_it_waits_is_set_aside_once_and_waits_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = open(folder.path());
+    for number in [21, 22, 23] {
+        put(&spool, number).await;
+    }
+    let (_, second) = spool.shared.index().find(&[22; 20]).unwrap();
+    let file = &files(folder.path(), "spool")[0];
+    let mut bytes = fs::read(file).unwrap();
+    bytes[second.end as usize - 1] ^= 0x40;
+    fs::write(file, &bytes).unwrap();
+    for _ in 0..2 {
+        let readable = waiting(&spool).await.into_iter().filter_map(|waiting| waiting.spooled);
+        assert_eq!(readable.map(|spooled| spooled.append.decision[0]).collect::<Vec<u8>>(), [21, 23]);
+        assert_eq!((spool.len(), files(folder.path(), "damaged").len()), (2, 1));
+    }
+    assert_eq!(
+        fs::read(&files(folder.path(), "damaged")[0]).unwrap(),
+        bytes[second.start as usize..second.end as usize]
+    );
+}
+
+#[tokio::test]
 async fn what_is_done_does_not_wait_and_gives_its_room_back() {
     let folder = tempfile::tempdir().unwrap();
     let spool = open(folder.path());

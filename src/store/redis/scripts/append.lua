@@ -5,10 +5,10 @@
 -- calls for one unit: a decision that was made from an older document is not appended.
 -- Safe to send again: an id that is stored is answered with its offset, and nothing is written.
 --
--- KEYS: log, decision, open decisions, request ('' of no mark), document ('' of no change)
+-- KEYS: log, decision, open decisions[, request][, document]
 -- ARGV: id, record, ledger, closing time in ms, fingerprint ('' of no mark), marked at, expires at, lifetime in ms,
 --       document's version before ('' of none), version after ('' of no change), content, lifetime in ms
--- Only keys that are there are given; without a mark, KEYS[4] is the document.
+-- Without a mark there is no request key, without a change no document: KEYS[4] is the document where there is no mark.
 -- Answers the offset; or 52 bytes, decision and fingerprint of an earlier answer; or the 32 bytes of another's claim; or
 -- -1 where the document has moved.
 
