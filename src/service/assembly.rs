@@ -208,6 +208,10 @@ impl Assembly<'_> {
         let failed = self.earlier.is_some_and(|earlier| earlier.failing.contains(&wanted.placement.id));
         // Windows that cannot be closed are no reason to learn the same again.
         let retry = failed && !self.unclosed.contains(&wanted.number);
+        // What was learned while another instance led is committed once this one does, though nothing is new.
+        if self.learner.owes(&wanted.model_id, wanted.number) {
+            return None;
+        }
         self.before(&wanted.placement.id).filter(|before| {
             let PlacementSnapshot { catalog_revision, version, .. } = &before.snapshot;
             !retry && *catalog_revision == wanted.revision.stored.revision && version.offsets == wanted.ends

@@ -87,6 +87,12 @@ impl Leases {
         self.asked.iter().filter(|(_, asked)| asked.token.is_some()).map(|(&log, _)| log).collect()
     }
 
+    /// Whether this instance leads in a log, as far as the store has said.
+    #[must_use]
+    pub fn leads(&self, log: LogId) -> bool {
+        self.asked.get(&log).is_some_and(|asked| asked.token.is_some())
+    }
+
     /// Notes that learning from logs works.
     pub fn works(&mut self, logs: impl IntoIterator<Item = LogId>) {
         for log in logs {

@@ -84,6 +84,15 @@ impl Learner {
         Ok(self.learned.entry(key).or_insert(learned))
     }
 
+    /// Whether this instance leads in a log of a placement and has learned more there than is committed: it did so while
+    /// another one led.
+    #[must_use]
+    pub fn owes(&self, model_id: &Arc<str>, placement: u16) -> bool {
+        self.learned.iter().any(|((learned_by, log), learned)| {
+            learned.ahead && log.placement == placement && learned_by == model_id && self.leases.leads(*log)
+        })
+    }
+
     /// Forgets what is kept in memory of models that are not asked for any more, nor prepared.
     pub fn retain(&mut self, asked_for: impl Fn(&str, LogId) -> bool) {
         let Self { learned, prepared, .. } = self;
