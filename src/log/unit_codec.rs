@@ -42,6 +42,7 @@ pub(super) fn row(state: &UnitState) -> proto::UnitStateRow {
         plan: held.plan.clone(),
         trial: held.trial,
         until_ms: held.until.as_ms(),
+        told_at_ms: held.told_at.as_ms(),
     };
     let refusal = |((metric, offer_id), refusal): (&(Arc<str>, Arc<str>), &Refusal)| proto::RefusalRow {
         metric: metric.to_string(),
@@ -89,7 +90,8 @@ pub(super) fn state(row: proto::UnitStateRow) -> Result<UnitState, DecodeError> 
         let money = row.price.ok_or_else(|| missing("held_prices.price"))?;
         let currency = Currency::from_code(&money.currency_code).ok_or_else(|| missing("held_prices.price"))?;
         let price = Money { currency, amount_minor: money.amount_minor };
-        let price = HeldPrice { price, plan: row.plan, trial: row.trial, until: at(row.until_ms) };
+        let (told_at, until) = (at(row.told_at_ms), at(row.until_ms));
+        let price = HeldPrice { price, plan: row.plan, trial: row.trial, told_at, until };
         held.insert((row.market.into(), row.offer_id.into()), price);
     }
     let offering = |row: proto::OfferingRow| {

@@ -229,6 +229,28 @@ async fn a_plan_is_not_offered_dearer_than_it_was_told_while_the_lease_lasts() {
 }
 
 #[tokio::test]
+async fn a_price_of_an_earlier_lease_does_not_come_back_above_what_was_told_since() {
+    let with_prices = |yearly: i64, paused: &str| {
+        let mut catalog = priced("yearly", yearly);
+        if !paused.is_empty() {
+            offer_mut(&mut catalog, paused).paused = true;
+        }
+        catalog
+    };
+    let server = TestServer::start_with(with_prices(10_000, "monthly")).await;
+    assert_eq!(prices(&server.rank(request("banner", "anna")).await)[0], ("yearly", 10_000));
+    server.clock.advance_s(LEASE_S / 2);
+    let mut cheaper = priced("monthly", 8_000);
+    offer_mut(&mut cheaper, "yearly").paused = true;
+    server.apply(cheaper).await;
+    assert_eq!(prices(&server.rank(request("banner", "anna")).await)[0], ("monthly", 8_000));
+    server.apply(with_prices(10_000, "monthly")).await;
+    let next = server.rank(request("banner", "anna")).await;
+    assert!(!is_leased(&next));
+    assert_eq!((slate(&next), reason_of(&next, "yearly")), (vec!["trial", "none"], Some(ExclusionReason::PriceHeld)));
+}
+
+#[tokio::test]
 async fn what_is_reported_on_repeats_is_credited_to_the_root_and_learned_once() {
     let server = start().await;
     let root = server.rank(request("banner", "anna")).await;

@@ -102,6 +102,9 @@ pub fn after(
         return None;
     }
     let mut state = view.state.clone();
+    // A repeat tells what its root told; the lease that stands is that of the root.
+    let repeated = decision.root.and(view.state.lease.as_ref());
+    let told_at = repeated.map_or(now, |lease| lease.leased_at);
     let drawn = || decision.slots.iter().map(|slot| decision.drawn(slot));
     if decision.root.is_none() {
         let offers = drawn().map(|arm| arm.offer_id.clone()).filter(|id| rules.is_capped(id)).collect();
@@ -123,7 +126,7 @@ pub fn after(
             let offer = placement.arm_index(&arm.offer_id).map(|index| &placement.arms[index].offer);
             let (Some(offer), Some(price)) = (offer, arm.price) else { continue };
             let trial = offer.kind == OfferKind::Trial;
-            let held = HeldPrice { price: price.price, plan: offer.plan.clone(), trial, until };
+            let held = HeldPrice { price: price.price, plan: offer.plan.clone(), trial, told_at, until };
             state.hold((market.clone(), arm.offer_id.clone()), held);
         }
     }

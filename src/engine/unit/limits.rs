@@ -120,18 +120,17 @@ impl UnitState {
         Some(Price { price: Money { amount_minor, ..price.price }, ..price })
     }
 
-    /// Whether the offer costs more than the unit was last told that its plan costs. Trials are compared with trials
-    /// alone: their price is not the plan's. An offer with a price of its own that holds costs no more than that.
+    /// Whether the offer costs more than the unit was told that its plan costs, since it was last told what this offer
+    /// costs: what one decision offers side by side may have several prices. Trials are compared with trials alone: their
+    /// price is not the plan's.
     fn is_dearer(&self, offer: &Offer, market: Option<&str>, now: Instant) -> bool {
-        let Some(Price { price, .. }) = objective::price(offer, market) else { return false };
-        if self.holding(market, price.currency, now).any(|(id, _)| *id == offer.id) {
-            return false;
-        }
+        let Some(Price { price, .. }) = self.price(offer, market, now) else { return false };
+        let told_at = |(_, held): (_, &HeldPrice)| held.told_at;
+        let own = self.holding(market, price.currency, now).find(|(id, _)| *id == &offer.id).map(told_at);
         let trial = offer.kind == OfferKind::Trial;
-        let of_plan = self
-            .holding(market, price.currency, now)
-            .filter(|(_, held)| held.plan == offer.plan && held.trial == trial);
-        of_plan.map(|(_, held)| held.price.amount_minor).min().is_some_and(|lowest| price.amount_minor > lowest)
+        self.holding(market, price.currency, now)
+            .filter(|(_, held)| held.plan == offer.plan && held.trial == trial)
+            .any(|(_, held)| held.price.amount_minor < price.amount_minor && own.is_none_or(|own| own < held.told_at))
     }
 
     /// The prices that hold in a market and currency, by offer.

@@ -58,6 +58,8 @@ pub struct HeldPrice {
     pub plan: String,
     /// Whether the offer is a trial, whose price says nothing of the plan's.
     pub trial: bool,
+    /// When the last decision was drawn that offered it; repeats of that are of the same time.
+    pub told_at: Instant,
     /// The first instant at which it holds no more.
     pub until: Instant,
 }
@@ -206,6 +208,7 @@ impl HeldPrice {
             self.plan.clone_from(&other.plan);
         }
         self.trial |= other.trial;
+        self.told_at = self.told_at.max(other.told_at);
         self.until = self.until.max(other.until);
     }
 }
@@ -239,12 +242,15 @@ mod tests {
     }
 
     fn held_prices() -> impl Strategy<Value = HeldPrice> {
-        (0..4_i64, id("basic premium"), any::<bool>(), at()).prop_map(|(amount_minor, plan, trial, until)| HeldPrice {
-            price: Money { currency: Currency::EUR, amount_minor },
-            plan: plan.to_string(),
-            trial,
-            until,
-        })
+        (0..4_i64, id("basic premium"), any::<bool>(), at(), at()).prop_map(
+            |(amount_minor, plan, trial, told_at, until)| HeldPrice {
+                price: Money { currency: Currency::EUR, amount_minor },
+                plan: plan.to_string(),
+                trial,
+                told_at,
+                until,
+            },
+        )
     }
 
     fn states() -> impl Strategy<Value = UnitState> {
