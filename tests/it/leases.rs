@@ -251,6 +251,19 @@ async fn a_price_of_an_earlier_lease_does_not_come_back_above_what_was_told_sinc
 }
 
 #[tokio::test]
+async fn of_two_leased_offers_that_exclude_each_other_by_now_the_upper_one_stands() {
+    let server = start().await;
+    let root = server.rank(request("banner", "anna")).await;
+    let mut catalog = leasing();
+    for offer in ["yearly", "monthly"] {
+        offer_mut(&mut catalog, offer).exclusion_group = "paid".to_owned();
+    }
+    server.apply(catalog).await;
+    let repeat = server.rank(request("banner", "anna")).await;
+    assert_eq!((&repeat.root_decision_id, slate(&repeat)), (&root.decision_id, vec!["yearly", "trial"]));
+}
+
+#[tokio::test]
 async fn what_is_reported_on_repeats_is_credited_to_the_root_and_learned_once() {
     let server = start().await;
     let root = server.rank(request("banner", "anna")).await;

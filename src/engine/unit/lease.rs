@@ -53,7 +53,15 @@ impl UnitView {
             return None;
         }
         let indices = lease.offers.iter().filter_map(|id| placement.arm_index(id));
-        let arms: Vec<usize> = indices.filter(|&arm| eligible(arm)).take(request.slots as usize).collect();
+        let mut arms: Vec<usize> = Vec::new();
+        for arm in indices.filter(|&arm| eligible(arm)) {
+            let group = placement.arms[arm].exclusion_group;
+            // Groups of today's catalog: of two that exclude each other now the upper one stands.
+            let excluded = group != 0 && arms.iter().any(|&upper| placement.arms[upper].exclusion_group == group);
+            if !excluded && arms.len() < request.slots as usize {
+                arms.push(arm);
+            }
+        }
         let ends = |arm: usize| placement.arms[arm].offer.kind == OfferKind::None;
         // Showing nothing stands where it was the whole decision, not where everything above it fell away.
         let only_none = arms.iter().all(|&arm| ends(arm)) && lease.offers.len() > 1;
