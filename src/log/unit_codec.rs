@@ -6,7 +6,10 @@ use crate::{
         catalog::Money,
         history::UserHistory,
         instant::Instant,
-        unit::state::{HeldPrice, Lease, Limits, Offering, Refusal, UnitKey, UnitState},
+        unit::{
+            links::Links,
+            state::{HeldPrice, Lease, Limits, Offering, Refusal, UnitKey, UnitState},
+        },
     },
     proto,
 };
@@ -55,8 +58,8 @@ pub(super) fn row(state: &UnitState) -> proto::UnitStateRow {
         held_prices: state.held.iter().map(held).collect(),
         offerings: state.offered.iter().map(|(decision, offering)| offering_row(decision, offering)).collect(),
         refusals: state.refusals.iter().map(refusal).collect(),
-        origins: links(&state.origins),
-        heirs: links(&state.heirs),
+        origins: links(&state.links.origins),
+        heirs: links(&state.links.heirs),
     }
 }
 
@@ -110,8 +113,7 @@ pub(super) fn state(row: proto::UnitStateRow) -> Result<UnitState, DecodeError> 
         held,
         offered: row.offerings.into_iter().map(offering).collect::<Result<_, DecodeError>>()?,
         refusals: row.refusals.into_iter().map(refusal).collect::<Result<_, DecodeError>>()?,
-        origins: links(row.origins)?,
-        heirs: links(row.heirs)?,
+        links: Links { origins: links(row.origins)?, heirs: links(row.heirs)? },
     })
 }
 

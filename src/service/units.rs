@@ -215,7 +215,8 @@ impl Service {
             let before = decode(found)?;
             let mut after = before.clone();
             after.settle(&placement.unit_rules, decision, ledger, now);
-            heirs.extend(after.heirs.keys().map(|heir| (served.log(partition_of(heir, placement.partitions)), *heir)));
+            let of_heir = |heir: &UnitKey| (served.log(partition_of(heir, placement.partitions)), *heir);
+            heirs.extend(after.links.heirs.keys().map(of_heir));
             if after != before {
                 let key = DocumentKey::Unit { log, unit };
                 changing.push((log, unit));

@@ -202,11 +202,9 @@ impl Service {
             }
             let mut user_after = user_before.clone();
             user_after.merge(&device_before);
-            user_after.heirs.remove(&user);
-            user_after.origins.remove(&user);
-            user_after.origins.entry(device).or_insert(now);
+            user_after.links.origins.entry(device).or_insert(now);
             let mut device_after = device_before.clone();
-            device_after.heirs.entry(user).or_insert(now);
+            device_after.links.heirs.entry(user).or_insert(now);
             let mut moved = false;
             for (unit, version, before, after) in
                 [(user, versions[1], user_before, user_after), (device, versions[0], device_before, device_after)]
@@ -246,7 +244,7 @@ impl Service {
             for (key, document) in keys.into_iter().zip(found).filter_map(|(key, found)| Some((key, found?))) {
                 let from_version = Some(document.version);
                 if matches!(key, DocumentKey::Unit { .. }) {
-                    origins.extend(units::decode(Some(document))?.origins.into_keys());
+                    origins.extend(units::decode(Some(document))?.links.origins.into_keys());
                 }
                 let now = self.clock.now();
                 let removal =

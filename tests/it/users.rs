@@ -4,7 +4,7 @@ use crate::common::{
     TestServer, at_s, catalog_of, conversion, placement_mut, request, revenue, shop, slate, violated_fields,
 };
 use offer_ranker::proto::{
-    self, Catalog, ExclusionReason, FeedbackCode, FrequencyCap, History, Outcome, RankRequest, RankResponse, UserFacts,
+    self, Catalog, CoolDown, ExclusionReason, FeedbackCode, FrequencyCap, History, Outcome, RankRequest, RankResponse, UserFacts,
 };
 use std::fs;
 use tonic::Code;
@@ -150,6 +150,33 @@ async fn a_login_in_the_middle_changes_neither_offers_nor_prices_nor_counts() {
     server.link("device", "berta").await;
     let berta = server.rank(request("banner", "berta")).await;
     assert!(!berta.root_decision_id.is_empty());
+}
+
+#[tokio::test]
+async fn what_one_user_of_a_device_reports_does_not_reach_another() {
+    let mut catalog = keeping();
+    let cool_down = |offers: &[&str]| CoolDown {
+        metric: "mood".to_owned(),
+        offers: offers.iter().map(|&offer| offer.to_owned()).collect(),
+        for_s: 86_400,
+        ..Default::default()
+    };
+    placement_mut(&mut catalog, "quiet").cool_downs = vec![cool_down(&["monthly"]), cool_down(&["yearly"])];
+    let server = TestServer::start_with(catalog).await;
+    let device = server.rank(request("quiet", "device")).await;
+    server.report(Outcome { metric: "mood".to_owned(), ..conversion("o1", &device) }).await;
+    for user in ["anna", "berta"] {
+        server.link("device", user).await;
+    }
+    let only_yearly = |user: &str| RankRequest {
+        candidate_offer_ids: vec!["yearly".to_owned(), "monthly".to_owned()],
+        ..request("quiet", user)
+    };
+    let berta = server.rank(only_yearly("berta")).await;
+    assert_eq!(reason_of(&berta, "monthly"), Some(ExclusionReason::CoolingDown), "both go on from the device");
+    server.report(Outcome { metric: "mood".to_owned(), ..conversion("o2", &berta) }).await;
+    assert_eq!(reason_of(&server.rank(only_yearly("berta")).await, "yearly"), Some(ExclusionReason::CoolingDown));
+    assert_eq!(slate(&server.rank(only_yearly("anna")).await), ["yearly"], "she refused nothing");
 }
 
 #[tokio::test]

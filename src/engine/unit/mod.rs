@@ -7,6 +7,7 @@
 
 pub mod lease;
 pub mod limits;
+pub mod links;
 pub mod rules;
 pub mod settle;
 pub mod state;

@@ -1,6 +1,9 @@
 //! What is kept of a unit at a placement, and how two such states become one.
 
-use super::rules::{UnitRules, WhenUnknown};
+use super::{
+    links::Links,
+    rules::{UnitRules, WhenUnknown},
+};
 use crate::engine::{catalog::Money, instant::Instant};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,9 +14,6 @@ use std::{
 pub type DecisionBytes = [u8; 20];
 /// Keyed hash of a unit's id.
 pub type UnitKey = [u8; 16];
-
-/// How long it is kept that units belong to one person: 400 days in seconds, as long as anything can be reported.
-pub const LINK_S: u64 = 400 * 24 * 60 * 60;
 
 /// Everything that is kept of a unit at a placement.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,10 +26,8 @@ pub struct UnitState {
     pub offered: BTreeMap<DecisionBytes, Offering>,
     /// The latest refusals, by metric and offer.
     pub refusals: BTreeMap<(Arc<str>, Arc<str>), Refusal>,
-    /// Units that this one goes on from, and since when.
-    pub origins: BTreeMap<UnitKey, Instant>,
-    /// Units that go on from this one, and since when.
-    pub heirs: BTreeMap<UnitKey, Instant>,
+    /// Units that this one goes on from, and those that go on from it.
+    pub links: Links,
 }
 
 /// A decision that stands for its unit.
@@ -125,7 +123,7 @@ impl UnitView {
 
 impl UnitState {
     /// Takes in what is kept of another unit of the same person. Of two leases the later drawn stands, and the prices
-    /// of both hold.
+    /// of both hold. Links are each unit's own, and not taken in.
     pub fn merge(&mut self, other: &Self) {
         self.lease = match (self.lease.take(), other.lease.clone()) {
             (Some(mine), Some(theirs)) => Some(mine.later(theirs)),
@@ -143,12 +141,6 @@ impl UnitState {
             let mine = self.refusals.entry(key.clone()).or_insert(*refusal);
             *mine = (*mine).max(*refusal);
         }
-        for (mine, theirs) in [(&mut self.origins, &other.origins), (&mut self.heirs, &other.heirs)] {
-            for (unit, since) in theirs {
-                let mine = mine.entry(*unit).or_insert(*since);
-                *mine = (*mine).max(*since);
-            }
-        }
     }
 
     /// Lets a price hold, at the lower of this and one that holds already, until the later of both.
@@ -165,8 +157,7 @@ impl UnitState {
         self.held.retain(|_, price| price.until > now);
         self.offered.retain(|_, offering| offering.at.plus_s(rules.longest_window_s()) > now);
         self.refusals.retain(|(metric, _), refusal| refusal.at.plus_s(rules.longest_cool_down_s(metric)) > now);
-        self.origins.retain(|_, since| since.plus_s(LINK_S) > now);
-        self.heirs.retain(|_, since| since.plus_s(LINK_S) > now);
+        self.links.prune(now);
     }
 
     /// When all of it will mean nothing; `None`: it means nothing at all.
@@ -177,8 +168,7 @@ impl UnitState {
         let offered = self.offered.values().map(|offering| offering.at.plus_s(rules.longest_window_s()));
         let refused = self.refusals.iter();
         let refused = refused.map(|((metric, _), refusal)| refusal.at.plus_s(rules.longest_cool_down_s(metric)));
-        let links = self.origins.values().chain(self.heirs.values()).map(|since| since.plus_s(LINK_S));
-        lease.chain(held).chain(offered).chain(refused).chain(links).max()
+        lease.chain(held).chain(offered).chain(refused).chain(self.links.expires_at()).max()
     }
 }
 
@@ -270,8 +260,7 @@ mod tests {
                 held,
                 offered,
                 refusals,
-                origins,
-                heirs,
+                links: Links { origins, heirs },
             })
     }
 
@@ -283,13 +272,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn states_merge_in_any_order_any_number_of_times(a in states(), b in states(), c in states()) {
+        fn states_merge_in_any_order_any_number_of_times(mut a in states(), mut b in states(), mut c in states()) {
+            for state in [&mut a, &mut b, &mut c] {
+                state.links = Links::default();
+            }
             let expected = merged(&[&a, &b, &c]);
             for order in [[&c, &b, &a, &b], [&b, &c, &a, &a], [&a, &c, &b, &c]] {
                 assert_eq!(merged(&order), expected);
             }
             assert_eq!(merged(&[&a, &merged(&[&b, &c])]), expected);
             assert_eq!(merged(&[&a]), a);
+        }
+
+        #[test]
+        fn a_state_that_is_taken_in_leaves_the_links_as_they_are(a in states(), b in states()) {
+            assert_eq!(merged(&[&a, &b]).links, Links::default());
+            let mut both = a.clone();
+            both.merge(&b);
+            assert_eq!(both.links, a.links);
         }
 
         #[test]
