@@ -9,6 +9,7 @@ use crate::{
         ledger::Ledger,
         unit::{
             lease,
+            links::Links,
             rules::UnitRules,
             state::{DecisionBytes, Limits, UnitKey, UnitState, UnitView},
         },
@@ -52,6 +53,8 @@ pub(super) struct Kept {
     /// Whether anything that is kept could not be read.
     pub(super) unknown: bool,
     version: Option<u64>,
+    /// Nothing that decides: it stays in the document, and out of the log.
+    links: Links,
 }
 
 /// A decision on which something was reported, and the units whose documents it may concern.
@@ -93,12 +96,10 @@ impl Service {
         let limits = if races_lost < RACES_MAX { Limits::Counted } else { Limits::Uncounted };
         let document = found.remove(&unit.document()).flatten();
         let history = found.remove(&DocumentKey::User(unit.user)).flatten();
-        Ok(Kept {
-            version: document.as_ref().map(|document| document.version),
-            view: UnitView { state: decode(document)?, limits },
-            history: users::decode(history)?,
-            unknown: false,
-        })
+        let version = document.as_ref().map(|document| document.version);
+        let mut state = decode(document)?;
+        let links = std::mem::take(&mut state.links);
+        Ok(Kept { version, links, view: UnitView { state, limits }, history: users::decode(history)?, unknown: false })
     }
 
     /// How the unit's document changes with a decision.
@@ -115,7 +116,9 @@ impl Service {
         }
         let (id, now) = (*record.id.as_bytes(), record.decided_at);
         let market = record.market.as_ref();
-        let after = lease::after(&record.user.unit, placement, market, &record.decision, id, now)?;
+        let mut after = lease::after(&record.user.unit, placement, market, &record.decision, id, now)?;
+        after.links = kept.links.clone();
+        after.links.prune(now);
         Some(self.change((unit.document(), kept.version), &after, &placement.unit_rules, now))
     }
 

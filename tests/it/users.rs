@@ -3,8 +3,13 @@
 use crate::common::{
     TestServer, at_s, catalog_of, conversion, placement_mut, request, revenue, shop, slate, violated_fields,
 };
-use offer_ranker::proto::{
-    self, Catalog, CoolDown, ExclusionReason, FeedbackCode, FrequencyCap, History, Outcome, RankRequest, RankResponse, UserFacts,
+use offer_ranker::{
+    engine::unit::links::Links,
+    log::record::LogRecord,
+    proto::{
+        self, Catalog, CoolDown, ExclusionReason, FeedbackCode, FrequencyCap, History, Outcome, RankRequest,
+        RankResponse, UserFacts,
+    },
 };
 use std::fs;
 use tonic::Code;
@@ -177,6 +182,24 @@ async fn what_one_user_of_a_device_reports_does_not_reach_another() {
     server.report(Outcome { metric: "mood".to_owned(), ..conversion("o2", &berta) }).await;
     assert_eq!(reason_of(&server.rank(only_yearly("berta")).await, "yearly"), Some(ExclusionReason::CoolingDown));
     assert_eq!(slate(&server.rank(only_yearly("anna")).await), ["yearly"], "she refused nothing");
+}
+
+#[tokio::test]
+async fn links_outlast_decisions_and_stay_out_of_the_log() {
+    let server = start().await;
+    server.rank(request("banner", "device")).await;
+    server.link("device", "anna").await;
+    server.clock.advance_s(600);
+    let later = server.rank(request("banner", "device")).await;
+    assert!(later.root_decision_id.is_empty(), "the lease has run out, and another is written");
+    server.link("device", "anna").await;
+    assert_eq!(server.rank(request("banner", "anna")).await.root_decision_id, later.decision_id);
+    server.report(conversion("o1", &later)).await;
+    assert!(server.rank(request("banner", "anna")).await.root_decision_id.is_empty(), "the heir is still known");
+    for (_, record) in server.records().await {
+        let LogRecord::Decision(record) = record else { continue };
+        assert_eq!(record.user.unit.state.links, Links::default());
+    }
 }
 
 #[tokio::test]
