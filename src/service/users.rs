@@ -196,10 +196,6 @@ impl Service {
             let (mut device_before, mut user_before) = (of_device, of_user);
             device_before.prune(rules, now);
             user_before.prune(rules, now);
-            // A device that nothing is kept of has nothing to go on from.
-            if device_before.expires_at(rules).is_none() {
-                return Ok(());
-            }
             let mut user_after = user_before.clone();
             user_after.merge(&device_before);
             user_after.links.origins.entry(device).or_insert(now);

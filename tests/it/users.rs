@@ -203,6 +203,20 @@ async fn links_outlast_decisions_and_stay_out_of_the_log() {
 }
 
 #[tokio::test]
+async fn a_device_that_nothing_is_kept_of_yet_is_linked_all_the_same() {
+    let mut catalog = keeping();
+    let offers = vec!["monthly".to_owned()];
+    let cool_down = CoolDown { metric: "mood".to_owned(), offers, for_s: 86_400, ..Default::default() };
+    placement_mut(&mut catalog, "quiet").cool_downs = vec![cool_down];
+    let server = TestServer::start_with(catalog).await;
+    server.link("device", "anna").await;
+    let device = server.rank(request("quiet", "device")).await;
+    server.report(Outcome { metric: "mood".to_owned(), ..conversion("o1", &device) }).await;
+    let anna = server.rank(request("quiet", "anna")).await;
+    assert_eq!(reason_of(&anna, "monthly"), Some(ExclusionReason::CoolingDown));
+}
+
+#[tokio::test]
 async fn what_is_known_of_a_device_becomes_known_of_its_user() {
     let server = start().await;
     let answer = server.rank(trial_at_banner("device")).await;
