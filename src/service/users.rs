@@ -199,8 +199,10 @@ impl Service {
             let mut user_after = user_before.clone();
             user_after.merge(&device_before);
             user_after.links.origins.entry(device).or_insert(now);
+            user_after.links.prune(now);
             let mut device_after = device_before.clone();
             device_after.links.heirs.entry(user).or_insert(now);
+            device_after.links.prune(now);
             let mut moved = false;
             for (unit, version, before, after) in
                 [(user, versions[1], user_before, user_after), (device, versions[0], device_before, device_after)]

@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 /// How long it is kept that units belong to one person: 400 days in seconds, as long as anything can be reported.
 pub const LINK_S: u64 = 400 * 24 * 60 * 60;
 
+/// Most units before and most after one: the latest links are kept.
+pub const LINKS_MAX: usize = 32;
+
 /// The units before and after one, each with the time of its link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Links {
@@ -19,10 +22,15 @@ pub struct Links {
 }
 
 impl Links {
-    /// Drops what means nothing any more at `now`.
+    /// Drops what means nothing any more at `now`, and of too many links the oldest.
     pub fn prune(&mut self, now: Instant) {
         for links in [&mut self.origins, &mut self.heirs] {
             links.retain(|_, since| since.plus_s(LINK_S) > now);
+            while links.len() > LINKS_MAX
+                && let Some(oldest) = links.iter().min_by_key(|(_, since)| **since).map(|(unit, _)| *unit)
+            {
+                links.remove(&oldest);
+            }
         }
     }
 
@@ -30,5 +38,24 @@ impl Links {
     #[must_use]
     pub fn expires_at(&self) -> Option<Instant> {
         self.origins.values().chain(self.heirs.values()).map(|since| since.plus_s(LINK_S)).max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_links_the_latest_are_kept() {
+        let links = (0..40_u8).map(|unit| ([unit; 16], Instant::from_ms(i64::from(unit)))).collect::<BTreeMap<_, _>>();
+        let mut many = Links { origins: links.clone(), heirs: links };
+        many.prune(Instant::from_ms(40));
+        for kept in [&many.origins, &many.heirs] {
+            assert_eq!(kept.keys().map(|unit| unit[0]).collect::<Vec<_>>(), (8..40).collect::<Vec<_>>());
+        }
+        many.prune(Instant::from_ms(20).plus_s(LINK_S));
+        assert_eq!(many.heirs.keys().map(|unit| unit[0]).min(), Some(21), "a link is forgotten in time");
+        many.prune(Instant::from_ms(39).plus_s(LINK_S));
+        assert_eq!((&many, many.expires_at()), (&Links::default(), None));
     }
 }
