@@ -8,7 +8,7 @@ use crate::{
         instant::Instant,
         unit::{
             links::Links,
-            state::{HeldPrice, Lease, Limits, Offering, Refusal, UnitKey, UnitState},
+            state::{HeldPrice, Lease, Limits, Offering, RefusalKey, UnitKey, UnitState},
         },
     },
     proto,
@@ -47,11 +47,11 @@ pub(super) fn row(state: &UnitState) -> proto::UnitStateRow {
         until_ms: held.until.as_ms(),
         told_at_ms: held.told_at.as_ms(),
     };
-    let refusal = |((metric, offer_id), refusal): (&(Arc<str>, Arc<str>), &Refusal)| proto::RefusalRow {
+    let refusal = |((metric, offer_id, decision), at): (&RefusalKey, &Instant)| proto::RefusalRow {
         metric: metric.to_string(),
         offer_id: offer_id.to_string(),
-        at_ms: refusal.at.as_ms(),
-        decision_id: refusal.decision.to_vec(),
+        at_ms: at.as_ms(),
+        decision_id: decision.to_vec(),
     };
     proto::UnitStateRow {
         lease: state.lease.as_ref().map(lease_row),
@@ -102,8 +102,8 @@ pub(super) fn state(row: proto::UnitStateRow) -> Result<UnitState, DecodeError> 
         Ok((fixed(&row.decision_id, "offerings.decision_id")?, Offering { at: at(row.at_ms), offers }))
     };
     let refusal = |row: proto::RefusalRow| {
-        let refusal = Refusal { at: at(row.at_ms), decision: fixed(&row.decision_id, "refusals.decision_id")? };
-        Ok(((row.metric.into(), row.offer_id.into()), refusal))
+        let decision = fixed(&row.decision_id, "refusals.decision_id")?;
+        Ok(((row.metric.into(), row.offer_id.into(), decision), at(row.at_ms)))
     };
     let links = |rows: Vec<proto::LinkRow>| -> Result<BTreeMap<UnitKey, Instant>, DecodeError> {
         rows.into_iter().map(|row| Ok((fixed(&row.unit_key, "unit_key")?, at(row.since_ms)))).collect()

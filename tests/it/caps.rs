@@ -172,3 +172,26 @@ async fn a_refused_offer_cools_down_from_the_latest_refusal() {
     assert_eq!(slate(&rank().await)[0], "yearly");
     server.assert_audit_equal().await;
 }
+
+#[tokio::test]
+async fn a_refusal_that_is_taken_back_leaves_an_earlier_one_standing() {
+    let mut catalog = shop();
+    placement_mut(&mut catalog, "banner").cool_downs = vec![CoolDown {
+        metric: "mood".to_owned(),
+        offers: vec!["yearly".to_owned()],
+        for_s: WINDOW_S.into(),
+        ..Default::default()
+    }];
+    let server = TestServer::start_with(catalog).await;
+    let rank = || server.rank(request("banner", "anna"));
+    let refusal = |id: &str, decision: &RankResponse| Outcome { metric: "mood".to_owned(), ..conversion(id, decision) };
+    let (first, second) = (rank().await, rank().await);
+    server.report(refusal("o1", &first)).await;
+    server.clock.advance_s(WINDOW_S / 2);
+    server.report(refusal("o1", &second)).await;
+    let revision = Outcome { value: 0.0, revises_outcome_id: "o1".to_owned(), ..refusal("o2", &second) };
+    assert_eq!(server.report(revision).await, FeedbackCode::Revised);
+    assert_eq!(reason_of(&rank().await, "yearly"), Some(ExclusionReason::CoolingDown), "the first still counts");
+    server.clock.advance_s(WINDOW_S / 2);
+    assert_eq!(slate(&rank().await)[0], "yearly", "from its own time");
+}

@@ -99,10 +99,8 @@ impl UnitView {
             Limits::Counted | Limits::Uncounted => cool_downs
                 .any(|cool_down| {
                     let mut refusals = self.state.refusals.iter();
-                    refusals.any(|((metric, refused), refusal)| {
-                        *metric == cool_down.metric
-                            && cool_down.covers(refused)
-                            && refusal.at.plus_s(cool_down.for_s) > now
+                    refusals.any(|((metric, refused, _), at)| {
+                        *metric == cool_down.metric && cool_down.covers(refused) && at.plus_s(cool_down.for_s) > now
                     })
                 })
                 .then_some(ExclusionReason::CoolingDown),

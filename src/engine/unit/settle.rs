@@ -5,7 +5,7 @@
 
 use super::{
     rules::UnitRules,
-    state::{DecisionBytes, Offering, Refusal, UnitState},
+    state::{DecisionBytes, Offering, UnitState},
 };
 use crate::engine::{instant::Instant, ledger::Ledger};
 
@@ -27,13 +27,10 @@ impl UnitState {
         }
         for cool_down in &rules.cool_downs {
             for (slot, offer_id) in (1..).zip(&ledger.offers).filter(|(_, id)| cool_down.covers(id)) {
-                let key = (cool_down.metric.clone(), offer_id.clone());
-                let known = self.refusals.get(&key).copied();
-                let refused = ledger.latest(&cool_down.metric, slot).map(|at| Refusal { at, decision });
-                match (known, refused) {
-                    (Some(known), _) if known.decision != decision && refused < Some(known) => {}
-                    (_, Some(refusal)) => drop(self.refusals.insert(key, refusal)),
-                    (_, None) => drop(self.refusals.remove(&key)),
+                let key = (cool_down.metric.clone(), offer_id.clone(), decision);
+                match ledger.latest(&cool_down.metric, slot) {
+                    Some(at) => drop(self.refusals.insert(key, at)),
+                    None => drop(self.refusals.remove(&key)),
                 }
             }
         }

@@ -15,6 +15,12 @@ pub type DecisionBytes = [u8; 20];
 /// Keyed hash of a unit's id.
 pub type UnitKey = [u8; 16];
 
+/// What was refused: metric, offer, and the decision that the refusal was reported on.
+pub type RefusalKey = (Arc<str>, Arc<str>, DecisionBytes);
+
+/// Most refusals of one offer by one metric: the latest are kept.
+pub const REFUSALS_MAX: usize = 8;
+
 /// Everything that is kept of a unit at a placement.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UnitState {
@@ -24,8 +30,8 @@ pub struct UnitState {
     pub held: BTreeMap<(Arc<str>, Arc<str>), HeldPrice>,
     /// What was offered under a frequency cap, by decision.
     pub offered: BTreeMap<DecisionBytes, Offering>,
-    /// The latest refusals, by metric and offer.
-    pub refusals: BTreeMap<(Arc<str>, Arc<str>), Refusal>,
+    /// When offers were refused last, by metric, offer, and the decision that it was reported on.
+    pub refusals: BTreeMap<RefusalKey, Instant>,
     /// Units that this one goes on from, and those that go on from it.
     pub links: Links,
 }
@@ -69,15 +75,6 @@ pub struct Offering {
     pub at: Instant,
     /// The offers.
     pub offers: BTreeSet<Arc<str>>,
-}
-
-/// That an offer was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Refusal {
-    /// When.
-    pub at: Instant,
-    /// The decision that it was reported on.
-    pub decision: DecisionBytes,
 }
 
 /// What deciding sees of a unit.
@@ -137,9 +134,9 @@ impl UnitState {
             mine.at = mine.at.max(offering.at);
             mine.offers.extend(offering.offers.iter().cloned());
         }
-        for (key, refusal) in &other.refusals {
-            let mine = self.refusals.entry(key.clone()).or_insert(*refusal);
-            *mine = (*mine).max(*refusal);
+        for (key, at) in &other.refusals {
+            let mine = self.refusals.entry(key.clone()).or_insert(*at);
+            *mine = (*mine).max(*at);
         }
     }
 
@@ -156,8 +153,25 @@ impl UnitState {
         self.lease = self.lease.take().filter(|lease| lease.until > now);
         self.held.retain(|_, price| price.until > now);
         self.offered.retain(|_, offering| offering.at.plus_s(rules.longest_window_s()) > now);
-        self.refusals.retain(|(metric, _), refusal| refusal.at.plus_s(rules.longest_cool_down_s(metric)) > now);
+        self.refusals.retain(|(metric, _, _), at| at.plus_s(rules.longest_cool_down_s(metric)) > now);
+        self.drop_old_refusals();
         self.links.prune(now);
+    }
+
+    fn drop_old_refusals(&mut self) {
+        if self.refusals.len() <= REFUSALS_MAX {
+            return;
+        }
+        let mut latest_first: Vec<_> = self.refusals.iter().map(|(key, at)| (*at, key.clone())).collect();
+        latest_first.sort_by(|a, b| b.cmp(a));
+        let mut kept = BTreeMap::<_, usize>::new();
+        for (_, key) in latest_first {
+            let count = kept.entry((key.0.clone(), key.1.clone())).or_default();
+            *count += 1;
+            if *count > REFUSALS_MAX {
+                self.refusals.remove(&key);
+            }
+        }
     }
 
     /// When all of it will mean nothing; `None`: it means nothing at all.
@@ -167,7 +181,7 @@ impl UnitState {
         let held = self.held.values().map(|price| price.until);
         let offered = self.offered.values().map(|offering| offering.at.plus_s(rules.longest_window_s()));
         let refused = self.refusals.iter();
-        let refused = refused.map(|((metric, _), refusal)| refusal.at.plus_s(rules.longest_cool_down_s(metric)));
+        let refused = refused.map(|((metric, _, _), at)| at.plus_s(rules.longest_cool_down_s(metric)));
         lease.chain(held).chain(offered).chain(refused).chain(self.links.expires_at()).max()
     }
 }
@@ -206,6 +220,7 @@ impl HeldPrice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::unit::rules::CoolDown;
     use iso_currency::Currency;
     use proptest::{
         collection::{btree_map, btree_set, vec},
@@ -245,13 +260,12 @@ mod tests {
 
     fn states() -> impl Strategy<Value = UnitState> {
         let offerings = (at(), btree_set(id("a b c"), 0..3)).prop_map(|(at, offers)| Offering { at, offers });
-        let refusals = (at(), decision()).prop_map(|(at, decision)| Refusal { at, decision });
         let links = || btree_map((0..3_u8).prop_map(|byte| [byte; 16]), at(), 0..3);
         (
             option::of(leases()),
             btree_map((id("SE DE"), id("a b")), held_prices(), 0..3),
             btree_map(decision(), offerings, 0..3),
-            btree_map((id("m n"), id("a b")), refusals, 0..3),
+            btree_map((id("m n"), id("a b"), decision()), at(), 0..3),
             links(),
             links(),
         )
@@ -303,5 +317,19 @@ mod tests {
             again.prune(&rules, now);
             assert_eq!(again, pruned);
         }
+    }
+    #[test]
+    fn of_too_many_refusals_of_an_offer_the_latest_are_kept() {
+        let refusals = |offer: &str| {
+            let key = |decision: u8| ("m".into(), offer.into(), [decision; 20]);
+            (0..12_u8).map(|decision| (key(decision), Instant::from_ms(i64::from(decision)))).collect::<Vec<_>>()
+        };
+        let cool_down = CoolDown { metric: "m".into(), offers: vec!["a".into(), "b".into()], for_s: 60 };
+        let rules = UnitRules { cool_downs: vec![cool_down], ..UnitRules::default() };
+        let refusals = ["a", "b"].into_iter().flat_map(refusals).collect();
+        let mut state = UnitState { refusals, ..UnitState::default() };
+        state.prune(&rules, Instant::from_ms(20));
+        assert_eq!(state.refusals.len(), 2 * REFUSALS_MAX);
+        assert!(state.refusals.values().all(|at| at.as_ms() >= 4));
     }
 }
