@@ -77,19 +77,20 @@ impl UserHistory {
         history
     }
 
-    /// The state of a user of whom the caller states this: what either knows.
+    /// The state at `now` of a user of whom the caller states this: what either knows.
     ///
     /// A trial that either knows of was used. What the caller states of the plan counts, since it is of today; otherwise
-    /// the latest that is known does. Of two ends the later counts.
+    /// the latest that is known does, unless an end that either knows of has come since. Of two ends the later counts.
     #[must_use]
-    pub fn with_stated(&self, stated: StatedUser) -> UserState {
+    pub fn with_stated(&self, stated: StatedUser, now: Instant) -> UserState {
         let plan_stated = stated.current_plan.is_some();
         let mut state = stated.into_state();
         state.trial_used |= self.trial_used_at.is_some();
-        let churned_since = |since: &Instant| self.churned_at.is_some_and(|churned_at| churned_at > *since);
+        let ends = [state.lapsed_at, self.churned_at];
+        let ended_since = |since: Instant| ends.iter().flatten().any(|&end| since < end && end <= now);
         if let Some((since, plan)) = &self.subscribed
             && !plan_stated
-            && !churned_since(since)
+            && !ended_since(*since)
         {
             state.current_plan = Some(plan.clone());
         }
@@ -153,7 +154,7 @@ mod tests {
             (vec![subscribed(5), churned(5)], Some("basic"), Some(5)),
             (vec![subscribed(5), churned(6)], None, Some(6)),
         ] {
-            let state = merged(&facts.iter().collect::<Vec<_>>()).with_stated(StatedUser::default());
+            let state = merged(&facts.iter().collect::<Vec<_>>()).with_stated(StatedUser::default(), at(9));
             assert_eq!((state.current_plan.as_deref(), state.lapsed_at), (plan, lapsed_at.map(at)), "{facts:?}");
         }
     }
@@ -166,8 +167,21 @@ mod tests {
             churned_at: Some(at(1)),
         };
         let stated = StatedUser { trial_used: Some(false), current_plan: Some("".into()), lapsed_at: Some(at(9)) };
-        let state = known.with_stated(stated);
+        let state = known.with_stated(stated, at(9));
         assert!(state.trial_used, "either knows of it");
         assert_eq!((state.current_plan, state.lapsed_at), (None, Some(at(9))), "the caller knows better");
+    }
+    #[test]
+    fn an_end_that_either_knows_of_ends_the_plan_when_it_has_come() {
+        let known = UserHistory { subscribed: Some((at(5), "basic".into())), ..UserHistory::default() };
+        for (end, now, plan) in
+            [(5, 9, Some("basic")), (6, 9, None), (9, 9, None), (10, 9, Some("basic")), (10, 10, None)]
+        {
+            let stated = StatedUser { lapsed_at: Some(at(end)), ..StatedUser::default() };
+            let told = UserHistory { churned_at: Some(at(end)), ..known.clone() };
+            for state in [known.with_stated(stated, at(now)), told.with_stated(StatedUser::default(), at(now))] {
+                assert_eq!((state.current_plan.as_deref(), state.lapsed_at), (plan, Some(at(end))), "{end} at {now}");
+            }
+        }
     }
 }

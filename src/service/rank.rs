@@ -166,7 +166,7 @@ impl Service {
         let snapshot = &served.snapshot;
         let seed = self.clock.random();
         let unit_view = std::mem::take(&mut kept.view);
-        let user = UserState { unit: unit_view, ..kept.history.with_stated(valid.stated) };
+        let user = UserState { unit: unit_view, ..kept.history.with_stated(valid.stated, now) };
         let decision = decide(snapshot, &valid.request, &user, now, seed);
         let names = snapshot.placement.context.attributes.iter().map(|attribute| attribute.name.clone());
         let disclosed = snapshot.must_disclose(valid.request.market.as_deref());
