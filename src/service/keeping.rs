@@ -9,7 +9,7 @@ use super::{
     validate::RankCommand,
 };
 use crate::{
-    engine::{catalog::Placement, fallback::fall_back, instant::Instant, ledger::Windows},
+    engine::{catalog::Placement, fallback::fall_back, instant::Instant, ledger::Windows, unit::rules::WhenUnknown},
     log::{
         decision_id::DecisionId,
         ledger_codec::encode_ledger,
@@ -32,6 +32,16 @@ pub(super) struct Request {
     pub(super) claim_in: Option<LogId>,
 }
 
+/// What became of a decision that was to be kept.
+pub(super) enum Keeping {
+    /// It was, or another answers in its stead: what to answer.
+    Answered(Answer),
+    /// The document of its unit has moved: it has to be decided again.
+    Moved,
+    /// Whether the store took it is unknown, and so whether what it offers under a cap is counted.
+    Uncounted,
+}
+
 impl Service {
     /// A request by its mark, for a decision that is logged here.
     pub(super) fn request(
@@ -49,8 +59,9 @@ impl Service {
         Request { mark, claim_in }
     }
 
-    /// Keeps a decision and returns what to answer: the decision itself, what the same request was answered before, or the
-    /// fallback order where nothing can keep it. `None`: its unit's document has moved, and nothing was written.
+    /// Keeps a decision and returns what to answer: itself, what the same request was answered before, or the fallback
+    /// order where nothing can keep it. Where its unit's document has moved, or what it offers may not be counted, it has
+    /// to be decided again.
     ///
     /// # Errors
     /// Where the request id was used for another body, and where the store holds what it should not.
@@ -60,7 +71,7 @@ impl Service {
         served: &ServedPlacement,
         request: Option<Request>,
         document: Option<DocumentChange>,
-    ) -> Result<Option<Answer>> {
+    ) -> Result<Keeping> {
         let windows = windows(&served.snapshot.placement, answer.record.decided_at);
         // A request that may be repeated has to wait for what makes it answerable once, and what is counted for its count.
         if request.is_none() && document.is_none() {
@@ -70,12 +81,14 @@ impl Service {
             // Where there is no room, whoever asks waits until there is, as durable answers always do.
             if self.backlog.is_used() && self.backlog.take(append_of(&answer.record, windows, None)) {
                 served.meters.decided(&answer.record);
-                return Ok(Some(answer));
+                return Ok(Keeping::Answered(answer));
             }
         }
+        let counts = document.is_some() && offers_capped(&answer.record, &served.snapshot.placement);
         match self.log(&answer, windows, served, request.as_ref(), document).await {
+            Err(error) if error.is_transient() && counts => Ok(Keeping::Uncounted),
             // Without the change of the document, which is made up for when the spool is logged.
-            Err(error) if error.is_transient() => self.spool(answer, windows, served, request).await.map(Some),
+            Err(error) if error.is_transient() => self.spool(answer, served, request).await.map(Keeping::Answered),
             kept => kept,
         }
     }
@@ -87,7 +100,7 @@ impl Service {
         served: &ServedPlacement,
         request: Option<&Request>,
         document: Option<DocumentChange>,
-    ) -> Result<Option<Answer>> {
+    ) -> Result<Keeping> {
         let log = answer.record.id.log();
         if let Some(Request { mark, claim_in: Some(home) }) = request
             && self.in_time(*home, self.store.claim_request(*home, mark)).await? != mark.fingerprint
@@ -100,30 +113,32 @@ impl Service {
         match self.in_time(log, self.store.append_decision(append)).await? {
             AppendOutcome::Appended { .. } => {
                 served.meters.decided(&answer.record);
-                Ok(Some(answer.clone()))
+                Ok(Keeping::Answered(answer.clone()))
             }
             AppendOutcome::Repeated { decision, fingerprint: earlier } if Some(earlier) == fingerprint => {
                 match self.repeated_answer(&decision).await {
                     // It is not decided anew: that would never be logged.
-                    Err(error) if error.is_transient() => Ok(Some(self.not_logged(answer.clone(), served))),
-                    repeated => repeated.map(Some),
+                    Err(error) if error.is_transient() => {
+                        Ok(Keeping::Answered(self.not_logged(answer.clone(), served)))
+                    }
+                    repeated => repeated.map(Keeping::Answered),
                 }
             }
             AppendOutcome::Repeated { .. } | AppendOutcome::Claimed { .. } => Err(ServiceError::RequestIdReused),
-            AppendOutcome::DocumentMoved => Ok(None),
+            AppendOutcome::DocumentMoved => Ok(Keeping::Moved),
         }
     }
 
     /// Keeps a decision on the disk of this machine; where that is not to be had either, answers the fallback order.
-    async fn spool(
+    pub(super) async fn spool(
         &self,
         answer: Answer,
-        windows: Windows,
         served: &ServedPlacement,
         request: Option<Request>,
     ) -> Result<Answer> {
         let Some(spool) = &self.spool else { return Ok(self.not_logged(answer, served)) };
         let degraded = flagged(answer.clone(), Flag::Degraded);
+        let windows = windows(&served.snapshot.placement, answer.record.decided_at);
         let (mark, claim_in) = request.map_or((None, None), |request| (Some(request.mark), request.claim_in));
         let fingerprint = mark.as_ref().map(|mark| mark.fingerprint);
         let append = append_of(&degraded.record, windows, mark);
@@ -209,6 +224,14 @@ fn append_of(record: &Arc<DecisionRecord>, windows: Windows, request: Option<Req
         request,
         document: None,
     }
+}
+
+/// Whether a decision offers what a cap has to count, where nothing that is not counted may be offered.
+fn offers_capped(record: &DecisionRecord, placement: &Placement) -> bool {
+    let (decision, rules) = (&record.decision, &placement.unit_rules);
+    let is_capped = |slot| rules.is_capped(&decision.drawn(slot).offer_id);
+    // A repeat counts for nothing.
+    rules.when_unknown == WhenUnknown::Skip && decision.root.is_none() && decision.slots.iter().any(is_capped)
 }
 
 fn windows(placement: &Placement, decided_at: Instant) -> Windows {

@@ -3,6 +3,7 @@
 use super::{
     Result, Service, ServiceError, Violation,
     assembly::number_of,
+    keeping::Keeping,
     serving::{ServedPlacement, Serving},
     units::{Kept, RACES_MAX, Unit},
     validate::{self, RankCommand, ValidRank},
@@ -13,6 +14,7 @@ use crate::{
         decide::{ENGINE_VERSION, decide},
         instant::Instant,
         ledger::LedgerState,
+        unit::state::{Limits, UnitView},
         user::UserState,
     },
     log::{
@@ -90,15 +92,26 @@ impl Service {
         let request = mark.map(|mark| self.request(command, served, unit.log, mark));
         let answer = |record| Answer { record: Arc::new(record), catalog: serving.catalog.clone() };
         if !Self::reads_before_deciding(served) {
-            let record = self.decide((served, &unit), valid, &mut Kept::default(), now);
-            return self.keep(answer(record), served, request, None).await?.ok_or_else(lost_race);
+            let record = self.decide((served, &unit), valid, &mut Kept::default(), (now, self.clock.random()));
+            return match self.keep(answer(record), served, request, None).await? {
+                Keeping::Answered(answer) => Ok(answer),
+                Keeping::Moved | Keeping::Uncounted => Err(lost_race()),
+            };
         }
         for races_lost in 0..=RACES_MAX {
             let mut kept = self.kept(served, &unit, races_lost).await?;
-            let record = self.decide((served, &unit), valid.clone(), &mut kept, now);
-            let document = self.document_after(served, &unit, &kept, &record);
-            if let Some(answer) = self.keep(answer(record), served, request.clone(), document).await? {
-                return Ok(answer);
+            let made = answer(self.decide((served, &unit), valid.clone(), &mut kept, (now, self.clock.random())));
+            let document = self.document_after(served, &unit, &kept, &made.record);
+            match self.keep(made.clone(), served, request.clone(), document).await? {
+                Keeping::Answered(answer) => return Ok(answer),
+                Keeping::Moved => {}
+                // Another decision, with an id of its own, of what need not be counted. If the store took the first one
+                // after all, it counts although nobody has seen it: a cap is never exceeded.
+                Keeping::Uncounted => {
+                    kept.view = UnitView { limits: Limits::Uncounted, state: made.record.user.unit.state.clone() };
+                    let record = self.decide((served, &unit), valid, &mut kept, (now, made.record.seed));
+                    return self.spool(answer(record), served, request).await;
+                }
             }
         }
         Err(lost_race())
@@ -161,10 +174,9 @@ impl Service {
         (served, unit): (&ServedPlacement, &Unit),
         valid: ValidRank,
         kept: &mut Kept,
-        now: Instant,
+        (now, seed): (Instant, u64),
     ) -> DecisionRecord {
         let snapshot = &served.snapshot;
-        let seed = self.clock.random();
         let unit_view = std::mem::take(&mut kept.view);
         let user = UserState { unit: unit_view, ..kept.history.with_stated(valid.stated, now) };
         let decision = decide(snapshot, &valid.request, &user, now, seed);

@@ -309,3 +309,27 @@ async fn of_two_instances_that_answered_one_request_meanwhile_the_first_to_log_i
     let report = audit(&server.url("?prefix=two"));
     assert_eq!(audited(&report, "decisions"), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_counted_in_time_is_not_offered() {
+    let server = Server::start(&DURABLE);
+    let folder = folder();
+    // A cap on everything but one offer.
+    let capped = SHOP.replace(
+        "    partitions: 3\n",
+        "    partitions: 3\n    lease_s: 600\n    frequency_caps: [{ offers: [monthly, yearly], max: 1, window_s: 600 }]\n",
+    );
+    let spool = folder.path().to_str().expect("a path that can be written down");
+    let instance = start(&server.url("?prefix=uncounted"), &capped, &["--spool", spool]);
+    let client = &instance.client;
+    client.rank(request("nobody", "")).await.expect("a valid Rank is answered");
+    // Reads go on; writes are refused.
+    assert!(server.command("CONFIG SET min-replicas-to-write 1").starts_with("+OK"));
+    for user in 0..8 {
+        let answer = client.rank(request(&format!("user-{user}"), "")).await.expect("a valid Rank is answered");
+        let offers: Vec<_> = answer.offers.iter().map(|offer| offer.offer_id.as_str()).collect();
+        assert_eq!(offers, ["family"], "{answer:?}");
+        assert!(flags(&answer).contains(&Flag::Degraded));
+    }
+    assert!(server.command("CONFIG SET min-replicas-to-write 0").starts_with("+OK"));
+}
