@@ -15,6 +15,7 @@ use crate::{
         },
     },
     log::{
+        ledger_codec::decode_ledger,
         record::{DecisionRecord, LogRecord},
         unit_codec::{decode_unit_state, encode_unit_state},
     },
@@ -141,8 +142,8 @@ impl Service {
         }
     }
 
-    /// Takes a decision into its unit's document that was made from it and could only be logged later. What the unit has
-    /// been offered meanwhile counts as well: the two merge.
+    /// Takes what a decision adds into its unit's document, where it could only be logged later: that alone, since what
+    /// it was made from may have been taken back or forgotten meanwhile, and in line with what has been reported on it.
     pub(super) async fn count_spooled(&self, append: &DecisionAppend) -> Result<(), StoreError> {
         let serving = self.serving();
         let served = serving.placements.values().find(|served| served.number == append.log.placement);
@@ -153,16 +154,26 @@ impl Service {
         let Ok(LogRecord::Decision(record)) = LogRecord::decode(&append.record) else { return Ok(()) };
         let (view, now) = (&record.user.unit, record.decided_at);
         let market = record.market.as_ref();
-        let Some(counted) = lease::after(view, placement, market, &record.decision, append.decision, now) else {
-            return Ok(());
-        };
+        let added = lease::added(view, placement, market, &record.decision, append.decision, now);
+        let corrupt = |reason: String| StoreError::Corrupt { reason };
         let key = DocumentKey::Unit { log: append.log, unit: record.unit_key };
         for _ in 0..REPORT_RACES_MAX {
             let found = self.store.documents(&[key]).await?.into_iter().next().flatten();
             let version = found.as_ref().map(|document| document.version);
-            let mut state = decode(found).map_err(|error| StoreError::Corrupt { reason: error.to_string() })?;
-            state.merge(&counted);
+            let before = decode(found).map_err(|error| corrupt(error.to_string()))?;
+            // After the document: what is reported from here on moves that.
+            let stored = self.store.decisions(&[append.decision]).await?.pop().flatten();
+            let mut state = before.clone();
+            state.merge(&added);
+            if let (Some(stored), None) = (stored, record.decision.root) {
+                let ledger =
+                    decode_ledger(&stored.ledger, stored.offset).map_err(|error| corrupt(error.to_string()))?;
+                state.settle(&placement.unit_rules, append.decision, &ledger, self.clock.now());
+            }
             state.prune(&placement.unit_rules, self.clock.now());
+            if state == before {
+                return Ok(());
+            }
             let change = self.change((key, version), &state, &placement.unit_rules, self.clock.now());
             if self.store.change_documents(vec![change]).await? == [ChangeOutcome::Changed] {
                 return Ok(());

@@ -105,11 +105,35 @@ pub fn after(
     id: DecisionBytes,
     now: Instant,
 ) -> Option<UnitState> {
-    let rules = &placement.unit_rules;
     if view.limits != Limits::Counted {
         return None;
     }
     let mut state = view.state.clone();
+    if decision.root.is_none() {
+        state.lease = None;
+    }
+    state.merge(&added(view, placement, market, decision, id, now));
+    (state != view.state).then(|| {
+        state.prune(&placement.unit_rules, now);
+        state
+    })
+}
+
+/// What a decision that was made from `view` adds to what is kept of its unit, whatever that has become meanwhile.
+#[must_use]
+pub fn added(
+    view: &UnitView,
+    placement: &Placement,
+    market: Option<&Arc<str>>,
+    decision: &Decision,
+    id: DecisionBytes,
+    now: Instant,
+) -> UnitState {
+    let rules = &placement.unit_rules;
+    let mut state = UnitState::default();
+    if view.limits != Limits::Counted {
+        return state;
+    }
     // A repeat tells what its root told; the lease that stands is that of the root.
     let repeated = decision.root.and(view.state.lease.as_ref());
     let told_at = repeated.map_or(now, |lease| lease.leased_at);
@@ -138,10 +162,7 @@ pub fn after(
             state.hold((market.clone(), arm.offer_id.clone()), held);
         }
     }
-    (state != view.state).then(|| {
-        state.prune(rules, now);
-        state
-    })
+    state
 }
 
 /// Until when a decision that is drawn now stands; `None` where it does not.
