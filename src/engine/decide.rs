@@ -153,7 +153,7 @@ pub fn decide(
     let market = request.market.as_deref();
     let terms = placement.terms(&snapshot.catalog, market);
     let Sifted { eligible, exclusions, personal } = eligibility::sift(snapshot, terms, request, user, now);
-    let Allowed { eligible, exclusions, standing } =
+    let Allowed { eligible, exclusions, standing, personal: limited } =
         limits::allow(placement, request, &user.unit, (eligible, exclusions), now);
     let neutral_context = terms.forbids_looking(&eligible);
     let context = if neutral_context {
@@ -167,6 +167,10 @@ pub fn decide(
         describe(snapshot, index, price, reward)
     };
     let arms: Vec<EligibleArm> = eligible.iter().zip(&rewards).map(describe).collect();
+    // A price that holds for this unit and is not the catalog's is one of its own.
+    let is_own =
+        |(&index, arm): (&usize, &EligibleArm)| arm.price != objective::price(&placement.arms[index].offer, market);
+    let priced_apart = placement.unit_rules.keep_anything() && eligible.iter().zip(&arms).any(is_own);
     let slots = match &standing {
         Some(standing) => repeat_slots(snapshot, &eligible, &arms, (&context, rewards), standing),
         None => draw_slots(snapshot, request, &eligible, &arms, (&context, rewards), seed),
@@ -177,7 +181,10 @@ pub fn decide(
         None if slots.is_empty() => None,
         None => lease::lease_until(&placement.unit_rules, &user.unit, now),
     };
-    let personalised = personal || (arms.len() > 1 && !neutral_context && placement.policy_looks_at_users());
+    let personalised = personal
+        || limited
+        || priced_apart
+        || (arms.len() > 1 && !neutral_context && placement.policy_looks_at_users());
     let root = standing.map(|standing| standing.root);
     Decision { arms, exclusions, slots, tail, root, lease_until, personalised, neutral_context }
 }

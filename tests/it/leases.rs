@@ -1,7 +1,9 @@
 //! A decision stands for its unit for a while: the same offers, at the same prices or lower ones.
 
 use crate::common::{TestServer, conversion, offer_mut, placement_mut, request, shop, slate};
-use offer_ranker::proto::{self, Catalog, ExclusionReason, FeedbackCode, Flag, Outcome, RankRequest, RankResponse};
+use offer_ranker::proto::{
+    self, Catalog, ExclusionReason, FeedbackCode, Flag, Outcome, PersonalisedPricing, RankRequest, RankResponse,
+};
 use tokio::task::JoinSet;
 
 /// How long decisions of the tests' catalogs stand.
@@ -261,6 +263,28 @@ async fn of_two_leased_offers_that_exclude_each_other_by_now_the_upper_one_stand
     server.apply(catalog).await;
     let repeat = server.rank(request("banner", "anna")).await;
     assert_eq!((&repeat.root_decision_id, slate(&repeat)), (&root.decision_id, vec!["yearly", "trial"]));
+}
+
+#[tokio::test]
+async fn prices_that_hold_for_a_user_are_disclosed_where_the_law_wants_it() {
+    let told = |mut catalog: Catalog| {
+        catalog.markets[0].personalised_pricing = PersonalisedPricing::Disclose.into();
+        catalog.markets[0].disclosure_text_key = "pricing.told".to_owned();
+        catalog
+    };
+    let discloses = |answer: &RankResponse| answer.flags().any(|flag| flag == Flag::PersonalisedPrices);
+    let server = TestServer::start_with(told(leasing())).await;
+    let asked = || RankRequest {
+        candidate_offer_ids: ["monthly", "yearly"].map(str::to_owned).to_vec(),
+        ..request("banner", "anna")
+    };
+    assert!(!discloses(&server.rank(asked()).await), "everybody is shown the same");
+    server.apply(told(priced("monthly", 12_900))).await;
+    let repeat = server.rank(asked()).await;
+    assert_eq!(prices(&repeat)[1], ("monthly", 11_900));
+    assert!(discloses(&repeat), "others are told 129.00");
+    server.clock.advance_s(LEASE_S);
+    assert!(!discloses(&server.rank(asked()).await));
 }
 
 #[tokio::test]

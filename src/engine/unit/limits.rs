@@ -23,6 +23,8 @@ pub struct Allowed {
     pub exclusions: Vec<Exclusion>,
     /// The lease that stands, of which every arm is eligible.
     pub standing: Option<Standing>,
+    /// Whether what is kept of the unit had a say in what may be shown.
+    pub personal: bool,
 }
 
 /// Takes from what is eligible otherwise what the unit may not be shown for now. The offers of a lease that stands were
@@ -37,7 +39,7 @@ pub fn allow(
 ) -> Allowed {
     let rules = &placement.unit_rules;
     if !rules.keep_anything() {
-        return Allowed { eligible, exclusions, standing: None };
+        return Allowed { eligible, exclusions, standing: None, personal: false };
     }
     let offer = |arm: usize| &placement.arms[arm].offer;
     let may_stand =
@@ -47,16 +49,19 @@ pub fn allow(
     let standing = view.standing(placement, request, (may_stand, forbidden), now);
     let stands = |arm: &usize| standing.as_ref().is_some_and(|standing| standing.arms.contains(arm));
     let before = exclusions.len();
+    let mut personal = false;
     eligible.retain(|arm| {
         let objection =
             if stands(arm) { None } else { view.objection(rules, offer(*arm), request.market.as_deref(), now) };
+        // What cannot be checked is left out for everybody alike.
+        personal |= objection.is_some_and(|reason| reason != ExclusionReason::LimitUnchecked);
         exclusions.extend(objection.map(|reason| Exclusion::new(offer(*arm).id.clone(), reason)));
         objection.is_none()
     });
     if exclusions.len() > before {
         exclusions.sort_unstable_by(|a, b| a.offer_id.cmp(&b.offer_id));
     }
-    Allowed { eligible, exclusions, standing }
+    Allowed { eligible, exclusions, standing, personal }
 }
 
 impl UnitView {
