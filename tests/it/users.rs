@@ -186,16 +186,17 @@ async fn what_one_user_of_a_device_reports_does_not_reach_another() {
 
 #[tokio::test]
 async fn links_outlast_decisions_and_stay_out_of_the_log() {
-    let server = start().await;
-    server.rank(request("banner", "device")).await;
+    let mut catalog = keeping();
+    let offers = vec!["yearly".to_owned()];
+    let cool_down = CoolDown { metric: "mood".to_owned(), offers, for_s: 86_400, ..Default::default() };
+    placement_mut(&mut catalog, "banner").cool_downs = vec![cool_down];
+    let server = TestServer::start_with(catalog).await;
     server.link("device", "anna").await;
-    server.clock.advance_s(600);
-    let later = server.rank(request("banner", "device")).await;
-    assert!(later.root_decision_id.is_empty(), "the lease has run out, and another is written");
-    server.link("device", "anna").await;
-    assert_eq!(server.rank(request("banner", "anna")).await.root_decision_id, later.decision_id);
-    server.report(conversion("o1", &later)).await;
-    assert!(server.rank(request("banner", "anna")).await.root_decision_id.is_empty(), "the heir is still known");
+    let device = server.rank(request("banner", "device")).await;
+    assert!(device.lease_until.is_some(), "a document replaces the one with the link");
+    server.report(Outcome { metric: "mood".to_owned(), ..conversion("o1", &device) }).await;
+    let anna = server.rank(request("banner", "anna")).await;
+    assert_eq!(reason_of(&anna, "yearly"), Some(ExclusionReason::CoolingDown), "the heir is still known");
     for (_, record) in server.records().await {
         let LogRecord::Decision(record) = record else { continue };
         assert_eq!(record.user.unit.state.links, Links::default());
