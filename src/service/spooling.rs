@@ -106,18 +106,21 @@ impl Service {
                 return Ok(Offered::Superseded);
             }
         }
-        Ok(match self.store.append_decision(append.clone()).await.map_err(own)? {
-            AppendOutcome::Appended { .. } => {
-                self.count_spooled(append).await.map_err(own)?;
-                Offered::Logged
-            }
-            AppendOutcome::Repeated { decision, .. } if decision == append.decision => Offered::Logged,
-            AppendOutcome::Repeated { .. } | AppendOutcome::Claimed { .. } => Offered::Superseded,
+        let logged = match self.store.append_decision(append.clone()).await.map_err(own)? {
+            AppendOutcome::Appended { .. } => true,
+            AppendOutcome::Repeated { decision, .. } => decision == append.decision,
+            AppendOutcome::Claimed { .. } => false,
             AppendOutcome::DocumentMoved => {
                 let reason = "a decision that changes no document lost a race for one".to_owned();
                 return Err(own(StoreError::Corrupt { reason }));
             }
-        })
+        };
+        if !logged {
+            return Ok(Offered::Superseded);
+        }
+        // Also one that was logged by an earlier offer, which may not have come to counting it. Twice is as once.
+        self.count_spooled(append).await.map_err(own)?;
+        Ok(Offered::Logged)
     }
 }
 

@@ -36,7 +36,8 @@ async fn traffic(server: &Server) {
 
 #[tokio::test]
 async fn every_metric_that_is_promised_is_told_and_no_other() {
-    let server = Server::start(&[], &[]);
+    let spool = tempfile::tempdir().unwrap();
+    let server = Server::start(&[], &["--spool", &spool.path().display().to_string()]);
     traffic(&server).await;
     // The state of learning is told after the store was asked for it.
     let lag = r#"offer_ranker_learner_lag_records{placement="paywall"}"#;

@@ -127,6 +127,10 @@ impl Spool {
         }
         let segment_bytes = (bytes_max / 8).clamp(SEGMENT_BYTES.0, SEGMENT_BYTES.1);
         meters::SPOOL_CAPACITY.gauge(&[]).set(bytes_max as f64);
+        // Told from the start: what is counted from 0 has a rate.
+        for result in ["logged", "superseded", "refused", "damaged"] {
+            meters::SPOOL_OFFERED.counter(&[result]).increment(0);
+        }
         let gauges = [meters::SPOOL_DECISIONS.gauge(&[]), meters::SPOOL_BYTES.gauge(&[])];
         let shared = Arc::new(Shared { folder, index: Mutex::new(index), bytes_max, segment_bytes, gauges });
         shared.tell();
