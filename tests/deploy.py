@@ -103,8 +103,12 @@ def the_manifests_belong_together():
     environment = {variable["name"]: variable.get("value", "") for variable in container["env"]}
     stopping_s = sum(int(environment[f"OFFER_RANKER_{name}"]) / 1000 for name in ("DRAIN_DELAY_MS", "DRAIN_MS"))
     assert stopping_s < template["spec"]["terminationGracePeriodSeconds"], stopping_s
-    (volume,) = template["spec"]["volumes"]
-    assert volume["configMap"]["name"] == kinds["ConfigMap"]["metadata"]["name"]
+    volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts.keys() == volumes.keys(), mounts
+    assert volumes["catalog"]["configMap"]["name"] == kinds["ConfigMap"]["metadata"]["name"]
+    # Where decisions wait while the store is away must be within what is mounted for them.
+    assert environment["OFFER_RANKER_SPOOL"].startswith(mounts["spool"] + "/"), environment
     if not shutil.which("kubectl"):
         return "kubectl is not here"
     built = list(yaml.safe_load_all(run("kubectl", "kustomize", folder)))
