@@ -1,6 +1,6 @@
 //! `offer-ranker audit`: proves that what was learned is what the log says.
 
-use super::{client::plain_table, store::StoreArgs};
+use super::{client::plain_table, progress, store::StoreArgs};
 use crate::{
     service::{
         ServiceError,
@@ -8,7 +8,6 @@ use crate::{
     },
     store::StoreError,
 };
-use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 
 /// Recompute all statistics from the log and compare them bit for bit
@@ -52,9 +51,7 @@ pub enum AuditError {
 pub async fn run(args: Args, out: &mut impl Write) -> Result<(), AuditError> {
     let store = args.store.store.open_read_only().await?;
     let records = store.log_ends().await?.into_iter().map(|(_, end)| end).sum();
-    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} records, {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(records).with_style(style);
+    let bar = progress::bar(records, "{bar:40} {human_pos}/{human_len} records, {eta} left");
     let report = audit(&*store, |records| bar.inc(records)).await?;
     bar.finish_and_clear();
     if args.json {

@@ -1,12 +1,14 @@
 //! `offer-ranker history import`: tells a running server what is known of users from before.
 
-use super::client::{ClientError, LONG_CALL_TIMEOUT, TargetArgs};
+use super::{
+    client::{ClientError, LONG_CALL_TIMEOUT, TargetArgs},
+    progress,
+};
 use crate::{
     engine::instant::Instant,
     proto::{self, user_service_client::UserServiceClient},
     service::users::UserFacts,
 };
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use std::{
     fs::File,
@@ -98,7 +100,7 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), HistoryError> {
     // Twice through the file: all mistakes are told before anything is sent.
     let count = check(&file)?;
     let mut client = UserServiceClient::new(target.connect_for(LONG_CALL_TIMEOUT).await?);
-    let bar = progress_bar(count);
+    let bar = progress::bar(count as u64, "{bar:40} {pos}/{len} users, {eta} left");
     let mut taken = 0;
     let mut batch = Vec::with_capacity(BATCH);
     let mut rows = rows(&file)?;
@@ -216,11 +218,6 @@ fn message(row: Row) -> proto::UserFacts {
         plan: row.plan.unwrap_or_default(),
         user_id: row.user_id,
     }
-}
-
-fn progress_bar(users: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} users, {eta} left");
-    ProgressBar::new(users as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod health;
 pub mod history;
 pub mod operations;
 pub mod outage;
+mod progress;
 pub mod rank;
 pub mod serve;
 pub mod simulate;

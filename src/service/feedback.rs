@@ -278,7 +278,7 @@ impl Service {
     /// What the placement of a decision keeps of units; `None`: nothing.
     fn unit_rules(&self, id: DecisionId) -> Option<UnitRules> {
         let serving = self.serving();
-        let served = serving.placements.values().find(|served| served.number == id.log().placement)?;
+        let served = serving.placement_of(id.log())?;
         Some(served.snapshot.placement.unit_rules.clone()).filter(UnitRules::keep_anything)
     }
 

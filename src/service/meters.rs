@@ -206,8 +206,8 @@ impl Service {
     pub(super) fn count_reports(&self, reports: &[Report], results: &[FeedbackResult]) {
         let serving = self.serving();
         for (report, result) in reports.iter().zip(results) {
-            let number = report.decision_id.parse().map(|id: DecisionId| id.log().placement);
-            let placement = serving.placements.values().find(|served| Ok(served.number) == number.as_ref().copied());
+            let id = report.decision_id.parse::<DecisionId>().ok();
+            let placement = id.and_then(|id| serving.placement_of(id.log()));
             let meters = placement.map_or(&self.stray_reports, |served| &served.meters.reports);
             meters.count(&report.subject, result.code);
         }

@@ -53,9 +53,13 @@ impl Serving {
     /// Whether a placement with this log is served by this model.
     #[must_use]
     pub fn has_model(&self, model_id: &str, log: LogId) -> bool {
-        let serves =
-            |served: &ServedPlacement| served.number == log.placement && *served.snapshot.version.model_id == *model_id;
-        self.placements.values().any(|served| serves(served))
+        self.placement_of(log).is_some_and(|served| *served.snapshot.version.model_id == *model_id)
+    }
+
+    /// The placement that a log belongs to; `None` where it has left the catalog.
+    #[must_use]
+    pub fn placement_of(&self, log: LogId) -> Option<&Arc<ServedPlacement>> {
+        self.placements.values().find(|served| served.number == log.placement)
     }
 
     /// A placement by id.

@@ -146,8 +146,8 @@ impl Service {
     /// it was made from may have been taken back or forgotten meanwhile, and in line with what has been reported on it.
     pub(super) async fn count_spooled(&self, append: &DecisionAppend) -> Result<(), StoreError> {
         let serving = self.serving();
-        let served = serving.placements.values().find(|served| served.number == append.log.placement);
-        let Some(placement) = served.map(|served| &served.snapshot.placement) else { return Ok(()) };
+        let Some(served) = serving.placement_of(append.log) else { return Ok(()) };
+        let placement = &served.snapshot.placement;
         if !placement.unit_rules.keep_anything() {
             return Ok(());
         }
@@ -216,14 +216,13 @@ impl Service {
         now: Instant,
     ) -> Result<(BTreeSet<(LogId, UnitKey)>, BTreeSet<(LogId, UnitKey)>)> {
         let serving = self.serving();
-        let by_number: BTreeMap<u16, _> = serving.placements.values().map(|served| (served.number, served)).collect();
         let document = |&(log, unit): &(LogId, UnitKey)| DocumentKey::Unit { log, unit };
         let keys: Vec<_> = units.iter().map(document).collect();
         let found = self.store.documents(&keys).await?;
         let (mut changing, mut changes, mut heirs) = (Vec::new(), Vec::new(), BTreeSet::new());
         for (&(log, unit), found) in units.iter().zip(found) {
             // A placement that has left the catalog keeps nothing any more.
-            let Some(served) = by_number.get(&log.placement) else { continue };
+            let Some(served) = serving.placement_of(log) else { continue };
             let placement = &served.snapshot.placement;
             let version = found.as_ref().map(|document| document.version);
             let before = decode(found)?;

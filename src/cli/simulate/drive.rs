@@ -7,14 +7,16 @@ use super::{
     truth::{Report, Truth},
 };
 use crate::{
-    cli::client::{ClientError, short_name},
+    cli::{
+        client::{ClientError, short_name},
+        progress,
+    },
     proto::{
         ContextSchema, Exposure, ExposureMode, FeedbackCode, FeedbackResult, Outcome, Placement, RankRequest,
         RankResponse, RecordExposuresRequest, RecordOutcomesRequest, feedback_service_client::FeedbackServiceClient,
         ranking_service_client::RankingServiceClient,
     },
 };
-use indicatif::{ProgressBar, ProgressStyle};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tonic::{Status, transport::Channel};
@@ -48,7 +50,7 @@ pub(super) struct Visit {
 impl Simulation {
     /// Lets users come in order, at most `concurrency` at a time; returns their visits in the same order.
     pub(super) async fn run(self: &Arc<Self>, users: usize, concurrency: usize) -> Result<Vec<Visit>, ClientError> {
-        let bar = progress_bar(users);
+        let bar = progress::bar(users as u64, "{bar:40} {pos}/{len} users, {per_sec}, {eta} left");
         let mut visits: Vec<Option<Visit>> = Vec::new();
         visits.resize_with(users, || None);
         let mut tasks = JoinSet::new();
@@ -174,14 +176,4 @@ fn stored(results: Vec<FeedbackResult>) -> Result<Vec<FeedbackResult>, Status> {
 /// What became of a report, for people: `recorded`, `unknown_decision`.
 pub(super) fn code_name(code: FeedbackCode) -> String {
     short_name(code.as_str_name(), "FEEDBACK_CODE_").to_ascii_lowercase()
-}
-
-/// On standard error, and only where that is a terminal.
-fn progress_bar(users: usize) -> ProgressBar {
-    let bar = ProgressBar::new(users as u64);
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} users, {per_sec}, {eta} left");
-    if let Ok(style) = style {
-        bar.set_style(style);
-    }
-    bar
 }
