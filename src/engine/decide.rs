@@ -163,13 +163,12 @@ pub fn decide(
     };
     let rewards = snapshot.scores(&Features::of_slot(placement, &context, 1), &eligible);
     let describe = |(&index, reward): (&usize, &ScoreDistribution)| {
-        let price = user.unit.state.price(&placement.arms[index].offer, market, now);
+        let price = user.unit.state.price(&placement.arms[index].offer.id, terms.arms[index].price, market, now);
         describe(snapshot, index, price, reward)
     };
     let arms: Vec<EligibleArm> = eligible.iter().zip(&rewards).map(describe).collect();
     // A price that holds for this unit and is not the catalog's is one of its own.
-    let is_own =
-        |(&index, arm): (&usize, &EligibleArm)| arm.price != objective::price(&placement.arms[index].offer, market);
+    let is_own = |(&index, arm): (&usize, &EligibleArm)| arm.price != terms.arms[index].price;
     let priced_apart = placement.unit_rules.keep_anything() && eligible.iter().zip(&arms).any(is_own);
     let slots = match &standing {
         Some(standing) => repeat_slots(snapshot, &eligible, &arms, (&context, rewards), standing),
@@ -225,9 +224,8 @@ fn draw_slots(
         if !remaining.contains(&true) {
             break;
         }
-        if slot > 1 && snapshot.placement.slot_feature_count() > 0 {
-            let features = Features::of_slot(&snapshot.placement, context, slot);
-            scored = compared(snapshot, arms, snapshot.scores(&features, eligible));
+        if let Some(rewards) = rewards_below_lead(snapshot, eligible, context, slot) {
+            scored = compared(snapshot, arms, rewards);
             grid = policy::grid(selection, &scored, curves(snapshot, eligible));
         }
         let choice = Choice { placement_arms: eligible, scores: &scored, remaining: &remaining };
@@ -256,14 +254,24 @@ fn repeat_slots(
     let mut slots = Vec::with_capacity(standing.arms.len());
     for (slot, index) in (1..).zip(&standing.arms) {
         let Ok(arm) = eligible.binary_search(index) else { continue };
-        if slot > 1 && snapshot.placement.slot_feature_count() > 0 {
-            let features = Features::of_slot(&snapshot.placement, context, slot);
-            scored = compared(snapshot, arms, snapshot.scores(&features, eligible));
+        if let Some(rewards) = rewards_below_lead(snapshot, eligible, context, slot) {
+            scored = compared(snapshot, arms, rewards);
         }
         let arm = SlotArm { arm, score: scored[arm], policy_probability: 1.0, probability: 1.0 };
         slots.push(SlotDraw { arms: vec![arm], drawn: 0, uniform: 0.0 });
     }
     slots
+}
+
+/// Rewards of the eligible arms in a slot below the lead; `None` where they are those of the lead.
+fn rewards_below_lead(
+    snapshot: &PlacementSnapshot,
+    eligible: &[usize],
+    context: &[f64],
+    slot: u32,
+) -> Option<Vec<ScoreDistribution>> {
+    let differ = slot > 1 && snapshot.placement.slot_feature_count() > 0;
+    differ.then(|| snapshot.scores(&Features::of_slot(&snapshot.placement, context, slot), eligible))
 }
 
 /// Scores of the eligible arms in units of the objective, from those in units of reward.
@@ -313,9 +321,8 @@ pub(super) fn order_tail(arms: &[EligibleArm], slots: &[SlotDraw]) -> Vec<usize>
     if drawn.last().is_some_and(|&last| arms[last].ends_slate) {
         return Vec::new();
     }
-    let mut tail: Vec<usize> = (0..arms.len()).filter(|arm| !drawn.contains(arm) && !arms[*arm].ends_slate).collect();
-    // A stable sort: arms of equal value stay in the order of their ids.
-    tail.sort_by(|&a, &b| arms[b].expected_value().total_cmp(&arms[a].expected_value()));
+    let mut tail = by_value(arms);
+    tail.retain(|&arm| !drawn.contains(&arm) && !arms[arm].ends_slate);
     let mut shown = drawn;
     tail.retain(|&arm| {
         let fits = !shown.iter().any(|&other| arms[arm].excludes(&arms[other]));
@@ -323,4 +330,15 @@ pub(super) fn order_tail(arms: &[EligibleArm], slots: &[SlotDraw]) -> Vec<usize>
         fits
     });
     tail
+}
+
+/// Arms by falling expected value; those of equal value by offer id, showing nothing after all of them.
+pub(super) fn by_value(arms: &[EligibleArm]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..arms.len()).collect();
+    // A stable sort: arms of equal value stay in the order of their ids.
+    order.sort_by(|&a, &b| {
+        let by_value = arms[b].expected_value().total_cmp(&arms[a].expected_value());
+        by_value.then(arms[a].ends_slate.cmp(&arms[b].ends_slate))
+    });
+    order
 }

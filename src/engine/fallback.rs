@@ -5,7 +5,7 @@
 
 use super::{
     catalog::{Placement, Selection},
-    decide::{Decision, SlotArm, SlotDraw, order_tail},
+    decide::{Decision, SlotArm, SlotDraw, by_value, order_tail},
     eligibility::{Exclusion, ExclusionReason},
     pmf::distribution::ScoreDistribution,
     unit::rules::WhenUnknown,
@@ -27,7 +27,7 @@ pub fn fall_back(decision: &Decision, placement: &Placement, slots: u32, include
     let withheld = |arm: usize| rules.when_unknown == WhenUnknown::Skip && rules.is_capped(&arms[arm].offer_id);
     let order = match &placement.policy.selection {
         Selection::Fixed(order) => fixed(decision, placement, order),
-        Selection::Thompson | Selection::Uniform | Selection::EpsilonGreedy(_) => by_value(decision),
+        Selection::Thompson | Selection::Uniform | Selection::EpsilonGreedy(_) => by_value(arms),
     };
     let mut shown = Vec::new();
     for arm in order.into_iter().filter(|&arm| !withheld(arm)) {
@@ -57,17 +57,6 @@ fn fixed(decision: &Decision, placement: &Placement, order: &[usize]) -> Vec<usi
         decision.arms.binary_search_by(|arm| arm.offer_id.cmp(offer_id)).ok()
     };
     order.iter().filter_map(eligible).collect()
-}
-
-fn by_value(decision: &Decision) -> Vec<usize> {
-    let arms = &decision.arms;
-    let mut order: Vec<usize> = (0..arms.len()).collect();
-    // A stable sort: arms of equal value stay in the order of their ids.
-    order.sort_by(|&a, &b| {
-        let by_value = arms[b].expected_value().total_cmp(&arms[a].expected_value());
-        by_value.then(arms[a].ends_slate.cmp(&arms[b].ends_slate))
-    });
-    order
 }
 
 /// A slot that nothing else could have taken.

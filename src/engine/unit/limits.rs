@@ -114,11 +114,11 @@ impl UnitView {
 }
 
 impl UnitState {
-    /// The offer's price in a market, or the lower one that holds for this unit.
+    /// What an offer costs this unit in a market: the catalog's price there, or the lower one that holds for the unit.
     #[must_use]
-    pub fn price(&self, offer: &Offer, market: Option<&str>, now: Instant) -> Option<Price> {
-        let price = objective::price(offer, market)?;
-        let own = self.holding(market, price.price.currency, now).find(|(id, _)| *id == &offer.id);
+    pub fn price(&self, offer_id: &str, catalog: Option<Price>, market: Option<&str>, now: Instant) -> Option<Price> {
+        let price = catalog?;
+        let own = self.holding(market, price.price.currency, now).find(|(id, _)| ***id == *offer_id);
         let amount_minor = own.map_or(i64::MAX, |(_, held)| held.price.amount_minor).min(price.price.amount_minor);
         Some(Price { price: Money { amount_minor, ..price.price }, ..price })
     }
@@ -127,7 +127,8 @@ impl UnitState {
     /// costs: what one decision offers side by side may have several prices. Trials are compared with trials alone: their
     /// price is not the plan's.
     fn is_dearer(&self, offer: &Offer, market: Option<&str>, now: Instant) -> bool {
-        let Some(Price { price, .. }) = self.price(offer, market, now) else { return false };
+        let catalog = objective::price(offer, market);
+        let Some(Price { price, .. }) = self.price(&offer.id, catalog, market, now) else { return false };
         let told_at = |(_, held): (_, &HeldPrice)| held.told_at;
         let own = self.holding(market, price.currency, now).find(|(id, _)| *id == &offer.id).map(told_at);
         let trial = offer.kind == OfferKind::Trial;
