@@ -22,6 +22,7 @@ pub mod audit;
 pub mod backlog;
 pub mod catalog;
 pub mod contexts;
+mod documents;
 pub mod feedback;
 mod keeping;
 mod kept_catalogs;

@@ -216,13 +216,12 @@ impl Service {
         now: Instant,
     ) -> Result<(BTreeSet<(LogId, UnitKey)>, BTreeSet<(LogId, UnitKey)>)> {
         let serving = self.serving();
-        let document = |&(log, unit): &(LogId, UnitKey)| DocumentKey::Unit { log, unit };
-        let keys: Vec<_> = units.iter().map(document).collect();
-        let found = self.store.documents(&keys).await?;
-        let (mut changing, mut changes, mut heirs) = (Vec::new(), Vec::new(), BTreeSet::new());
-        for (&(log, unit), found) in units.iter().zip(found) {
+        let document = |&(log, unit): &(LogId, UnitKey)| ((log, unit), DocumentKey::Unit { log, unit });
+        let documents: Vec<_> = units.iter().map(document).collect();
+        let mut heirs = BTreeSet::new();
+        let settle = |(log, unit): (LogId, UnitKey), found: Option<StoredDocument>| {
             // A placement that has left the catalog keeps nothing any more.
-            let Some(served) = serving.placement_of(log) else { continue };
+            let Some(served) = serving.placement_of(log) else { return Ok(None) };
             let placement = &served.snapshot.placement;
             let version = found.as_ref().map(|document| document.version);
             let before = decode(found)?;
@@ -230,15 +229,11 @@ impl Service {
             after.settle(&placement.unit_rules, decision, ledger, now);
             let of_heir = |heir: &UnitKey| (served.log(partition_of(heir, placement.partitions)), *heir);
             heirs.extend(after.links.heirs.keys().map(of_heir));
-            if after != before {
-                let key = DocumentKey::Unit { log, unit };
-                changing.push((log, unit));
-                changes.push(self.change((key, version), &after, &placement.unit_rules, now));
-            }
-        }
-        let outcomes = if changes.is_empty() { Vec::new() } else { self.store.change_documents(changes).await? };
-        let moved = changing.into_iter().zip(outcomes).filter(|(_, outcome)| *outcome == ChangeOutcome::Moved);
-        Ok((moved.map(|(unit, _)| unit).collect(), heirs))
+            let key = DocumentKey::Unit { log, unit };
+            Ok((after != before).then(|| self.change((key, version), &after, &placement.unit_rules, now)))
+        };
+        let moved = self.change_once(&documents, settle).await?;
+        Ok((moved.into_iter().collect(), heirs))
     }
 }
 

@@ -112,25 +112,18 @@ impl Service {
         let Some(rules) = self.serving().catalog.history.clone() else { return Ok(()) };
         facts.retain(|_, facts| *facts != UserHistory::default());
         for _ in 0..REPORT_RACES_MAX {
-            let keys: Vec<_> = facts.keys().map(|user| DocumentKey::User(*user)).collect();
-            let found = self.store.documents(&keys).await?;
-            let (mut changing, mut changes) = (Vec::new(), Vec::new());
-            for ((user, facts), found) in facts.iter().zip(found) {
+            if facts.is_empty() {
+                return Ok(());
+            }
+            let documents: Vec<_> = facts.keys().map(|user| (*user, DocumentKey::User(*user))).collect();
+            let merge = |user, found: Option<StoredDocument>| {
                 let version = found.as_ref().map(|document| document.version);
                 let before = decode(found)?;
                 let mut after = before.clone();
-                after.merge(facts);
-                if after != before {
-                    changing.push(*user);
-                    changes.push(self.history_change((*user, version), &after, &rules, now));
-                }
-            }
-            if changes.is_empty() {
-                return Ok(());
-            }
-            let outcomes = self.store.change_documents(changes).await?;
-            let moved = changing.into_iter().zip(outcomes).filter(|(_, outcome)| *outcome == ChangeOutcome::Moved);
-            let moved: BTreeSet<_> = moved.map(|(user, _)| user).collect();
+                after.merge(&facts[&user]);
+                Ok((after != before).then(|| self.history_change((user, version), &after, &rules, now)))
+            };
+            let moved = self.change_once(&documents, merge).await?;
             facts.retain(|user, _| moved.contains(user));
         }
         Err(races_lost())
@@ -236,28 +229,28 @@ impl Service {
         pending.extend(everywhere(&placements, self.pseudonyms.unit(user_id)));
         let mut forgotten = BTreeSet::new();
         for _ in 0..REPORT_RACES_MAX {
-            let keys: Vec<_> = pending.iter().copied().collect();
-            let found = self.store.documents(&keys).await?;
-            let (mut changes, mut origins) = (Vec::new(), BTreeSet::new());
-            for (key, document) in keys.into_iter().zip(found).filter_map(|(key, found)| Some((key, found?))) {
+            let documents: Vec<_> = std::mem::take(&mut pending).into_iter().map(|key| (key, key)).collect();
+            let mut origins = BTreeSet::new();
+            let remove = |key, found: Option<StoredDocument>| {
+                let Some(document) = found else { return Ok(None) };
                 let from_version = Some(document.version);
                 if matches!(key, DocumentKey::Unit { .. }) {
                     origins.extend(units::decode(Some(document))?.links.origins.into_keys());
                 }
+                forgotten.insert(key);
                 let now = self.clock.now();
-                let removal =
-                    DocumentChange { key, from_version, version: 0, content: None, changed_at: now, expires_at: now };
-                changes.push(removal);
-            }
-            let keys: Vec<_> = changes.iter().map(|change| change.key).collect();
-            let outcomes = self.store.change_documents(changes).await?;
-            pending.clear();
-            for (key, outcome) in keys.into_iter().zip(outcomes) {
-                match outcome {
-                    ChangeOutcome::Changed => drop(forgotten.insert(key)),
-                    ChangeOutcome::Moved => drop(pending.insert(key)),
-                }
-            }
+                Ok(Some(DocumentChange {
+                    key,
+                    from_version,
+                    version: 0,
+                    content: None,
+                    changed_at: now,
+                    expires_at: now,
+                }))
+            };
+            let moved = self.change_once(&documents, remove).await?;
+            forgotten.retain(|key| !moved.contains(key));
+            pending.extend(moved);
             let of_origins = origins.into_iter().flat_map(|unit| everywhere(&placements, unit));
             pending.extend(of_origins.filter(|key| !forgotten.contains(key)));
             if pending.is_empty() {
