@@ -1,16 +1,15 @@
 //! What is kept of users across placements.
 
 use super::{
-    findings::{Findings, Seen},
-    reward::Metrics,
-    units,
+    findings::Findings,
+    reward::{Metrics, check_metrics},
 };
 use crate::{
     catalog::path::Path,
     engine::history::{HistoryRules, KEPT_BOUNDS_S, KEPT_DEFAULT_S},
     proto,
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 /// Checks which outcomes say something of a user; `None` where nothing is kept.
 pub(super) fn history(
@@ -21,13 +20,7 @@ pub(super) fn history(
     let declared = catalog.history.as_ref()?;
     let path = Path::default().field("history");
     let mut ids = |name: &str, declared: &[String]| -> Vec<Arc<str>> {
-        let mut seen = Seen::new();
-        for (index, id) in declared.iter().enumerate() {
-            let path = path.field(name).index(index);
-            findings.check_distinct(&path, id, &mut seen);
-            units::check_metric(&path, id, metrics, findings);
-        }
-        declared.iter().map(String::as_str).collect::<BTreeSet<_>>().into_iter().map(Arc::from).collect()
+        check_metrics(&path.field(name), declared, metrics, findings).into_iter().collect()
     };
     let trial_started = ids("trial_started_metrics", &declared.trial_started_metrics);
     let subscribed = ids("subscribed_metrics", &declared.subscribed_metrics);

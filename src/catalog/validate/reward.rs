@@ -6,7 +6,10 @@ use crate::{
     engine::catalog::{MetricKind, Reward, RewardTerm},
     proto,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Most metrics of one catalog.
 const METRICS_MAX: usize = 1_000;
@@ -116,9 +119,7 @@ fn terms(
                 let metric = Arc::from(declared.metric.as_str());
                 terms.push((RewardTerm { metric, weight, indicator, money }, term_range(kind, indicator, weight)));
             }
-            Some(None) => {}
-            None if declared.metric.is_empty() => findings.refuse(&metric_path, "is missing: name a metric"),
-            None => findings.refuse_unknown(&metric_path, &declared.metric, "metric", metrics.keys().copied()),
+            _ => check_metric(&metric_path, &declared.metric, metrics, findings),
         }
     }
     if terms.iter().any(|(term, _)| term.money) && terms.iter().any(|(term, _)| !term.money) {
@@ -127,6 +128,30 @@ fn terms(
         findings.refuse(path, description);
     }
     terms
+}
+
+/// Checks that a metric is one of the catalog's.
+pub(super) fn check_metric(path: &Path, id: &str, metrics: &Metrics<'_>, findings: &mut Findings) {
+    if id.is_empty() {
+        findings.refuse(path, "is missing: name a metric");
+    } else if !metrics.contains_key(id) {
+        findings.refuse_unknown(path, id, "metric", metrics.keys().copied());
+    }
+}
+
+/// Checks a list of metrics; returns them sorted.
+pub(super) fn check_metrics(
+    path: &Path,
+    ids: &[String],
+    metrics: &Metrics<'_>,
+    findings: &mut Findings,
+) -> BTreeSet<Arc<str>> {
+    let mut seen = Seen::new();
+    for (index, id) in ids.iter().enumerate() {
+        findings.check_distinct(&path.index(index), id, &mut seen);
+        check_metric(&path.index(index), id, metrics, findings);
+    }
+    ids.iter().map(|id| Arc::from(id.as_str())).collect()
 }
 
 fn clip(path: &Path, declared: &proto::Reward, findings: &mut Findings) -> (f64, f64) {

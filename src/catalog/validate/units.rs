@@ -4,7 +4,7 @@ use super::{
     findings::{Findings, Seen},
     offers::Offers,
     placements::ArmIds,
-    reward::Metrics,
+    reward::{Metrics, check_metric, check_metrics},
 };
 use crate::{
     catalog::path::Path,
@@ -100,15 +100,6 @@ fn offers(
     named.into_iter().map(Arc::from).collect()
 }
 
-/// Checks that a metric is one of the catalog's.
-pub(super) fn check_metric(path: &Path, id: &str, metrics: &Metrics<'_>, findings: &mut Findings) {
-    if id.is_empty() {
-        findings.refuse(path, "is missing: name a metric");
-    } else if !metrics.contains_key(id) {
-        findings.refuse_unknown(path, id, "metric", metrics.keys().copied());
-    }
-}
-
 fn lease(
     path: &Path,
     declared: &proto::Placement,
@@ -118,11 +109,7 @@ fn lease(
     findings: &mut Findings,
 ) -> Option<LeaseRule> {
     let ends_path = path.field("lease_ends_on");
-    let mut seen = Seen::new();
-    for (index, id) in declared.lease_ends_on.iter().enumerate() {
-        findings.check_distinct(&ends_path.index(index), id, &mut seen);
-        check_metric(&ends_path.index(index), id, surroundings.metrics, findings);
-    }
+    let mut ends_on = check_metrics(&ends_path, &declared.lease_ends_on, surroundings.metrics, findings);
     let Some(lease_s) = declared.lease_s else {
         if !declared.lease_ends_on.is_empty() {
             findings.refuse(&ends_path, "is set, but the placement has no lease to end: set lease_s as well");
@@ -137,7 +124,6 @@ fn lease(
         );
         findings.refuse(&lease_path, description);
     }
-    let mut ends_on: BTreeSet<Arc<str>> = declared.lease_ends_on.iter().map(|id| Arc::from(id.as_str())).collect();
     if ends_on.is_empty() {
         let favourable = reward.into_iter().flat_map(|reward| &reward.terms).filter(|term| term.weight > 0.0);
         ends_on = favourable.map(|term| term.metric.clone()).collect();

@@ -110,12 +110,6 @@ impl UnitView {
         };
         Self { state: UnitState::default(), limits }
     }
-
-    /// Whether nothing was read.
-    #[must_use]
-    pub fn is_unknown(&self) -> bool {
-        matches!(self.limits, Limits::Skipped | Limits::Ignored)
-    }
 }
 
 impl UnitState {
