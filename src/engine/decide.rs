@@ -4,16 +4,17 @@
 //! decision to the last bit, on any machine. It cannot fail: nothing eligible is a decision with reasons.
 
 use super::{
+    beliefs::Beliefs,
     bounds,
-    catalog::{OfferKind, Price},
+    catalog::{Catalog, OfferKind, Placement, Price},
     context::AttributeValue,
     eligibility::{self, Exclusion, Sifted},
     instant::Instant,
     objective,
-    pmf::{curve::ScoreCurve, distribution::ScoreDistribution},
+    pmf::distribution::ScoreDistribution,
     policy::{self, Choice},
     slate,
-    snapshot::{Features, PlacementSnapshot},
+    snapshot::PlacementSnapshot,
     unit::{
         lease::{self, Standing},
         limits::{self, Allowed},
@@ -24,7 +25,7 @@ use super::{
 use std::sync::Arc;
 
 /// Version of what [`decide`] computes; stands in every logged decision.
-pub const ENGINE_VERSION: u32 = 3;
+pub const ENGINE_VERSION: u32 = 4;
 
 /// A request as validated against a snapshot's catalog.
 #[derive(Clone, Debug)]
@@ -149,10 +150,21 @@ pub fn decide(
     now: Instant,
     seed: u64,
 ) -> Decision {
-    let placement = &*snapshot.placement;
+    decide_by((&snapshot.catalog, &snapshot.placement, snapshot), request, user, now, seed)
+}
+
+/// [`decide`] for a placement of a catalog by any beliefs about its arms.
+#[must_use]
+pub fn decide_by(
+    (catalog, placement, beliefs): (&Catalog, &Placement, &impl Beliefs),
+    request: &RankRequest,
+    user: &UserState,
+    now: Instant,
+    seed: u64,
+) -> Decision {
     let market = request.market.as_deref();
-    let terms = placement.terms(&snapshot.catalog, market);
-    let Sifted { eligible, exclusions, personal } = eligibility::sift(snapshot, terms, request, user, now);
+    let terms = placement.terms(catalog, market);
+    let Sifted { eligible, exclusions, personal } = eligibility::sift((catalog, placement), terms, request, user, now);
     let Allowed { eligible, exclusions, standing, personal: limited } =
         limits::allow(placement, request, &user.unit, (eligible, exclusions), now);
     let neutral_context = terms.forbids_looking(&eligible);
@@ -161,18 +173,19 @@ pub fn decide(
     } else {
         placement.context.encode(&request.attributes)
     };
-    let rewards = snapshot.scores(&Features::of_slot(placement, &context, 1), &eligible);
-    let describe = |(&index, reward): (&usize, &ScoreDistribution)| {
+    let lead = beliefs.scores(1, &eligible, &context);
+    let describe = |(&index, score): (&usize, &ScoreDistribution)| {
         let price = user.unit.state.price(&placement.arms[index].offer.id, terms.arms[index].price, market, now);
-        describe(snapshot, index, price, reward)
+        describe((catalog, placement), index, price, beliefs.expected_reward(index, score))
     };
-    let arms: Vec<EligibleArm> = eligible.iter().zip(&rewards).map(describe).collect();
+    let arms: Vec<EligibleArm> = eligible.iter().zip(&lead).map(describe).collect();
     // A price that holds for this unit and is not the catalog's is one of its own.
     let is_own = |(&index, arm): (&usize, &EligibleArm)| arm.price != terms.arms[index].price;
     let priced_apart = placement.unit_rules.keep_anything() && eligible.iter().zip(&arms).any(is_own);
+    let contest = Contest { placement, beliefs, eligible: &eligible, arms: &arms, context: &context };
     let slots = match &standing {
-        Some(standing) => repeat_slots(snapshot, &eligible, &arms, (&context, rewards), standing),
-        None => draw_slots(snapshot, request, &eligible, &arms, (&context, rewards), seed),
+        Some(standing) => contest.repeat_slots(lead, standing),
+        None => contest.draw_slots(lead, request.slots, seed),
     };
     let tail = if request.include_tail { order_tail(&arms, &slots) } else { Vec::new() };
     let lease_until = match &standing {
@@ -189,105 +202,94 @@ pub fn decide(
 }
 
 fn describe(
-    snapshot: &PlacementSnapshot,
+    (catalog, placement): (&Catalog, &Placement),
     index: usize,
     price: Option<Price>,
-    reward: &ScoreDistribution,
+    expected_reward: f64,
 ) -> EligibleArm {
-    let arm = &snapshot.placement.arms[index];
+    let arm = &placement.arms[index];
     EligibleArm {
         offer_id: arm.offer.id.clone(),
         ends_slate: arm.offer.kind == OfferKind::None,
         floor: arm.floor,
         exclusion_group: arm.exclusion_group,
         price,
-        expected_reward: reward.mean() * snapshot.placement.reward.unit,
-        worth: objective::worth(&snapshot.catalog, &snapshot.placement, &arm.offer, price),
+        expected_reward,
+        worth: objective::worth(catalog, placement, &arm.offer, price),
     }
 }
 
-/// Slot by slot: the PMF over what is not drawn yet is computed anew, bounded, and drawn from.
-fn draw_slots(
-    snapshot: &PlacementSnapshot,
-    request: &RankRequest,
-    eligible: &[usize],
-    arms: &[EligibleArm],
-    (context, lead): (&[f64], Vec<ScoreDistribution>),
-    seed: u64,
-) -> Vec<SlotDraw> {
-    let mut draws: Vec<SlotDraw> = Vec::new();
-    let mut remaining = vec![true; arms.len()];
-    let selection = &snapshot.placement.policy.selection;
-    let mut scored = compared(snapshot, arms, lead);
-    let mut grid = policy::grid(selection, &scored, curves(snapshot, eligible));
-    for slot in 1..=request.slots {
-        if !remaining.contains(&true) {
-            break;
+/// What slots are filled from.
+struct Contest<'a, B> {
+    placement: &'a Placement,
+    beliefs: &'a B,
+    /// Indices of the arms in the placement, ascending.
+    eligible: &'a [usize],
+    /// The same arms.
+    arms: &'a [EligibleArm],
+    context: &'a [f64],
+}
+
+impl<B: Beliefs> Contest<'_, B> {
+    /// Slot by slot: the PMF over what is not drawn yet is computed anew, bounded, and drawn from.
+    fn draw_slots(&self, lead: Vec<ScoreDistribution>, slots: u32, seed: u64) -> Vec<SlotDraw> {
+        let arms = self.arms;
+        let mut draws: Vec<SlotDraw> = Vec::new();
+        let mut remaining = vec![true; arms.len()];
+        let selection = &self.placement.policy.selection;
+        let curves = || self.eligible.iter().map(|&index| self.beliefs.curve(index));
+        let mut scored = self.compared(lead);
+        let mut grid = policy::grid(selection, &scored, curves(), &remaining);
+        for slot in 1..=slots {
+            if !remaining.contains(&true) {
+                break;
+            }
+            if let Some(scores) = self.scores_below_lead(slot) {
+                scored = self.compared(scores);
+                grid = policy::grid(selection, &scored, curves(), &remaining);
+            }
+            let choice = Choice { placement_arms: self.eligible, scores: &scored, remaining: &remaining };
+            let policy_pmf = policy::pmf(selection, &choice, &mut grid);
+            let draw = draw_slot(arms, &scored, &remaining, &policy_pmf, slate::uniform(seed, slot));
+            let drawn = draw.arms[draw.drawn].arm;
+            draws.push(draw);
+            arms.iter().zip(&mut remaining).for_each(|(arm, remains)| *remains &= !arm.excludes(&arms[drawn]));
+            remaining[drawn] = false;
+            if arms[drawn].ends_slate {
+                break;
+            }
         }
-        if let Some(rewards) = rewards_below_lead(snapshot, eligible, context, slot) {
-            scored = compared(snapshot, arms, rewards);
-            grid = policy::grid(selection, &scored, curves(snapshot, eligible));
-        }
-        let choice = Choice { placement_arms: eligible, scores: &scored, remaining: &remaining };
-        let policy_pmf = policy::pmf(selection, &choice, &mut grid);
-        let draw = draw_slot(arms, &scored, &remaining, &policy_pmf, slate::uniform(seed, slot));
-        let drawn = draw.arms[draw.drawn].arm;
-        draws.push(draw);
-        arms.iter().zip(&mut remaining).for_each(|(arm, remains)| *remains &= !arm.excludes(&arms[drawn]));
-        remaining[drawn] = false;
-        if arms[drawn].ends_slate {
-            break;
-        }
+        draws
     }
-    draws
-}
 
-/// The slots of a lease that stands: nothing is drawn, so each has one arm, with certainty.
-fn repeat_slots(
-    snapshot: &PlacementSnapshot,
-    eligible: &[usize],
-    arms: &[EligibleArm],
-    (context, lead): (&[f64], Vec<ScoreDistribution>),
-    standing: &Standing,
-) -> Vec<SlotDraw> {
-    let mut scored = compared(snapshot, arms, lead);
-    let mut slots = Vec::with_capacity(standing.arms.len());
-    for (slot, index) in (1..).zip(&standing.arms) {
-        let Ok(arm) = eligible.binary_search(index) else { continue };
-        if let Some(rewards) = rewards_below_lead(snapshot, eligible, context, slot) {
-            scored = compared(snapshot, arms, rewards);
+    /// The slots of a lease that stands: nothing is drawn, so each has one arm, with certainty.
+    fn repeat_slots(&self, lead: Vec<ScoreDistribution>, standing: &Standing) -> Vec<SlotDraw> {
+        let mut scored = self.compared(lead);
+        let mut slots = Vec::with_capacity(standing.arms.len());
+        for (slot, index) in (1..).zip(&standing.arms) {
+            let Ok(arm) = self.eligible.binary_search(index) else { continue };
+            if let Some(scores) = self.scores_below_lead(slot) {
+                scored = self.compared(scores);
+            }
+            let arm = SlotArm { arm, score: scored[arm], policy_probability: 1.0, probability: 1.0 };
+            slots.push(SlotDraw { arms: vec![arm], drawn: 0, uniform: 0.0 });
         }
-        let arm = SlotArm { arm, score: scored[arm], policy_probability: 1.0, probability: 1.0 };
-        slots.push(SlotDraw { arms: vec![arm], drawn: 0, uniform: 0.0 });
+        slots
     }
-    slots
-}
 
-/// Rewards of the eligible arms in a slot below the lead; `None` where they are those of the lead.
-fn rewards_below_lead(
-    snapshot: &PlacementSnapshot,
-    eligible: &[usize],
-    context: &[f64],
-    slot: u32,
-) -> Option<Vec<ScoreDistribution>> {
-    let differ = slot > 1 && snapshot.placement.slot_feature_count() > 0;
-    differ.then(|| snapshot.scores(&Features::of_slot(&snapshot.placement, context, slot), eligible))
-}
-
-/// Scores of the eligible arms in units of the objective, from those in units of reward.
-fn compared(
-    snapshot: &PlacementSnapshot,
-    arms: &[EligibleArm],
-    mut scores: Vec<ScoreDistribution>,
-) -> Vec<ScoreDistribution> {
-    for (score, arm) in scores.iter_mut().zip(arms) {
-        *score = score.scaled_by(objective::score_scale(&snapshot.placement, arm.worth));
+    /// Scores of the eligible arms in a slot below the lead; `None` where they are those of the lead.
+    fn scores_below_lead(&self, slot: u32) -> Option<Vec<ScoreDistribution>> {
+        let differ = slot > 1 && self.placement.slot_feature_count() > 0;
+        differ.then(|| self.beliefs.scores(slot, self.eligible, self.context))
     }
-    scores
-}
 
-fn curves<'a>(snapshot: &'a PlacementSnapshot, eligible: &'a [usize]) -> impl Iterator<Item = &'a ScoreCurve> {
-    eligible.iter().map(|&index| snapshot.beliefs[index].curve())
+    /// Scores of the eligible arms in units of the objective.
+    fn compared(&self, mut scores: Vec<ScoreDistribution>) -> Vec<ScoreDistribution> {
+        for (score, arm) in scores.iter_mut().zip(self.arms) {
+            *score = score.scaled_by(self.beliefs.scale(arm.worth));
+        }
+        scores
+    }
 }
 
 fn draw_slot(

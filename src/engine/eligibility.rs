@@ -1,12 +1,11 @@
 //! Which candidates may be shown here and now, and the named reason of each that may not.
 
 use super::{
-    catalog::{Arm, LapseWindow, OfferKind, Placement},
+    catalog::{Arm, Catalog, LapseWindow, OfferKind, Placement},
     decide::RankRequest,
     instant::Instant,
     local_time::LocalClock,
     rules::{EvaluationError, Facts},
-    snapshot::PlacementSnapshot,
     terms::{ArmTerms, MarketTerms, Verdict},
     user::UserState,
 };
@@ -93,14 +92,13 @@ pub struct Sifted {
 /// Parts the candidates into those that may be shown and those that may not.
 #[must_use]
 pub fn sift(
-    snapshot: &PlacementSnapshot,
+    (catalog, placement): (&Catalog, &Placement),
     terms: &MarketTerms,
     request: &RankRequest,
     user: &UserState,
     now: Instant,
 ) -> Sifted {
-    let placement = &*snapshot.placement;
-    let market = request.market.as_deref().and_then(|market| snapshot.catalog.markets.get(market));
+    let market = request.market.as_deref().and_then(|market| catalog.markets.get(market));
     let facts = Facts {
         attributes: &request.attributes,
         user,

@@ -1,5 +1,6 @@
 //! The pure core: no async, clock, entropy, environment, I/O, logging or wire formats.
 
+pub mod beliefs;
 pub mod bounds;
 pub mod catalog;
 pub mod context;

@@ -18,21 +18,23 @@ pub struct Choice<'a> {
     pub remaining: &'a [bool],
 }
 
-/// The scores of the eligible arms, prepared for the selections that compare whole distributions; empty for others.
+/// The scores of the eligible arms that remain, prepared for the selections that compare whole distributions; empty for
+/// others.
 pub fn grid<'a>(
     selection: &Selection,
     scores: &[ScoreDistribution],
     curves: impl Iterator<Item = &'a ScoreCurve>,
+    remaining: &[bool],
 ) -> ThompsonGrid<'a> {
     match selection {
-        Selection::Thompson => ThompsonGrid::new(scores.iter().copied().zip(curves)),
+        Selection::Thompson => ThompsonGrid::among(scores.iter().copied().zip(curves), remaining),
         Selection::Uniform | Selection::Fixed(_) | Selection::EpsilonGreedy(_) => ThompsonGrid::new([]),
     }
 }
 
 /// The probability of every eligible arm: 0 for those already drawn, summing to 1.
 ///
-/// `grid` holds the same scores, prepared by [`grid`] for the same selection.
+/// `grid` holds the same scores, prepared by [`grid`] for the same selection while at least these arms remained.
 #[must_use]
 pub fn pmf(selection: &Selection, choice: &Choice<'_>, grid: &mut ThompsonGrid<'_>) -> Vec<f64> {
     match selection {

@@ -94,7 +94,7 @@ impl PlacementSnapshot {
     /// The distributions of some arms' mean rewards for these features, in units of the reward's `unit`; `arms` are
     /// indices, ascending.
     #[must_use]
-    pub fn scores(&self, features: &Features, arms: &[usize]) -> Vec<ScoreDistribution> {
+    pub fn scores_for(&self, features: &Features, arms: &[usize]) -> Vec<ScoreDistribution> {
         match self.placement.policy.posterior {
             PosteriorKind::Beta => arms.iter().map(|&arm| self.beliefs[arm].score(features)).collect(),
             PosteriorKind::Linear(_) => self.linear.scores(&features.terms, arms),

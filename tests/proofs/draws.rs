@@ -429,7 +429,7 @@ fn golden_decisions_keep_their_bits() {
             }
         }
     }
-    assert_eq!(ENGINE_VERSION, 3);
+    assert_eq!(ENGINE_VERSION, 4);
     let pinned = "f22008750d16417194638d64edad423647f2ff723b609a4570bec8f39e0dbe6b";
     assert_eq!(data_encoding::HEXLOWER.encode(&hash.finalize()), pinned);
 }

@@ -8,6 +8,8 @@ use super::{curve::ScoreCurve, distribution::ScoreDistribution, lattice::Lattice
 /// One request's arms, with what was evaluated of them: the next slot's probabilities reuse it.
 #[derive(Debug)]
 pub struct ThompsonGrid<'a> {
+    /// Where each arm stands among those that masks and probabilities run over, ascending.
+    places: Vec<usize>,
     arms: Vec<(ScoreDistribution, &'a ScoreCurve)>,
     lattice: Option<Lattice<'a>>,
     /// Made where the lattice is not enough.
@@ -25,23 +27,36 @@ impl<'a> ThompsonGrid<'a> {
     /// The grid of a request's eligible arms: each one's score distribution, and the curve of its shape.
     #[must_use]
     pub fn new(arms: impl IntoIterator<Item = (ScoreDistribution, &'a ScoreCurve)>) -> Self {
-        let arms: Vec<_> = arms.into_iter().collect();
-        let lattice = Lattice::new(&arms);
-        Self { arms, lattice, panels: None }
+        Self::of(arms.into_iter().enumerate())
     }
 
-    /// P(a has the highest draw among the remaining arms) for every arm of the grid: 0 for arms that do not remain,
-    /// finite and not negative, summing to 1 if any remains.
+    /// The grid of those arms that remain, for masks of all: the others have no say in it.
+    #[must_use]
+    pub fn among(arms: impl IntoIterator<Item = (ScoreDistribution, &'a ScoreCurve)>, remaining: &[bool]) -> Self {
+        Self::of(arms.into_iter().enumerate().filter(|&(place, _)| remaining[place]))
+    }
+
+    fn of(arms: impl Iterator<Item = (usize, (ScoreDistribution, &'a ScoreCurve))>) -> Self {
+        let (places, arms): (Vec<_>, Vec<_>) = arms.unzip();
+        let lattice = Lattice::new(&arms);
+        Self { places, arms, lattice, panels: None }
+    }
+
+    /// P(a has the highest draw among the remaining arms) for every arm of the mask: 0 for arms that do not remain,
+    /// finite and not negative, summing to 1 if any remains. Arms that remain are in the grid.
     pub fn pmf(&mut self, remaining: &[bool]) -> Vec<f64> {
-        debug_assert_eq!(remaining.len(), self.arms.len());
-        let active: Vec<usize> = (0..remaining.len()).filter(|&arm| remaining[arm]).collect();
+        let active: Vec<usize> = (0..self.places.len()).filter(|&arm| remaining[self.places[arm]]).collect();
+        debug_assert_eq!(active.len(), remaining.iter().filter(|&&remains| remains).count());
         let mut probabilities = vec![0.0; remaining.len()];
         let among_active = match active.len() {
             0 => Vec::new(),
             1 => vec![1.0],
             _ => self.pmf_among(&active),
         };
-        active.into_iter().zip(among_active).for_each(|(arm, probability)| probabilities[arm] = probability);
+        active
+            .into_iter()
+            .zip(among_active)
+            .for_each(|(arm, probability)| probabilities[self.places[arm]] = probability);
         probabilities
     }
 
