@@ -10,7 +10,7 @@
 //!
 //! [`log`] has the records of the one append-only log, [`store`] keeps them, [`service`] puts engine and store
 //! together into use cases, [`grpc`] is the door, [`cli`] the command line. [`catalog`] reads what experimenters
-//! write. [`ops`] is the port of whoever operates it, [`meters`] what they can measure. [`clock`] is the only place that tells time and draws entropy.
+//! write. [`replay`] says what another policy would have earned. [`ops`] is the port of whoever operates it, [`meters`] what they can measure. [`clock`] is the only place that tells time and draws entropy.
 //!
 //! # A catalog is checked as a whole
 //!
@@ -43,5 +43,6 @@ pub mod log;
 pub mod meters;
 pub mod ops;
 pub mod proto;
+pub mod replay;
 pub mod service;
 pub mod store;

@@ -35,6 +35,7 @@ enum Command {
     Catalog(cli::catalog::Args),
     Audit(cli::audit::Args),
     Simulate(cli::simulate::Args),
+    Replay(cli::replay::Args),
     History(cli::history::Args),
     User(cli::user::Args),
     Health(cli::health::Args),
@@ -51,7 +52,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     match run(Args::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Causes on the same line; a backtrace says nothing to the person who mistyped a flag.
             let _ = writeln!(io::stderr(), "error: {error:#}");
@@ -60,7 +61,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(args: Args) -> anyhow::Result<()> {
+async fn run(args: Args) -> anyhow::Result<ExitCode> {
     start_logging(&args)?;
     let out = &mut io::stdout();
     match args.command {
@@ -69,6 +70,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         Command::Catalog(args) => cli::catalog::run(args, out).await?,
         Command::Audit(args) => cli::audit::run(args, out).await?,
         Command::Simulate(args) => cli::simulate::run(args, out).await?,
+        Command::Replay(args) => return cli::replay::run(args, out).await,
         Command::History(args) => cli::history::run(args, out).await?,
         Command::User(args) => cli::user::run(args, out).await?,
         Command::Health(args) => cli::health::run(args, out).await?,
@@ -76,7 +78,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
             clap_complete::generate(shell, &mut Args::command(), "offer-ranker", out);
         }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn start_logging(args: &Args) -> anyhow::Result<()> {

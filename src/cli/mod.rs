@@ -9,6 +9,7 @@ pub mod operations;
 pub mod outage;
 mod progress;
 pub mod rank;
+pub mod replay;
 pub mod serve;
 pub mod simulate;
 pub mod store;

@@ -1,0 +1,154 @@
+//! `offer-ranker replay estimate`: estimates from rounds, probabilities and reward estimates that were made elsewhere.
+
+use super::table;
+use crate::{
+    cli::progress,
+    replay::{
+        assessment::{Assessment, Plan},
+        estimators::Grids,
+        evaluation::Range,
+        files::{self, Sources, mistakes::Mistakes, table::Source},
+        report::Report,
+        support::arms::Pmfs,
+    },
+};
+use indicatif::ProgressBar;
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// Estimate a policy's value from rounds, its probabilities and reward estimates made elsewhere
+///
+/// Exits with 2 where the rounds cannot answer, and says why; with 1 where the files are wrong. See docs/replay.md.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What was drawn and earned: CSV, plain or gzipped, with the columns t, action, position, reward, pscore
+    #[arg(long, value_name = "FILE")]
+    rounds: PathBuf,
+    /// The target policy's probabilities: by round (t, position, a0, a1, ..) or the same in all (action, position, pi_e)
+    #[arg(long, value_name = "FILE")]
+    target: PathBuf,
+    /// A reward model's estimates, laid out like the target's probabilities
+    #[arg(long, value_name = "FILE")]
+    rewards: Option<PathBuf>,
+    /// Hyper-parameters to try instead of the usual grids; sub-Gaussian weights take those up to 1
+    #[arg(long, value_name = "VALUE", value_delimiter = ',', value_parser = lambda)]
+    lambda: Vec<f64>,
+    /// The smallest probability with which the logging policy drew any arm; default: the smallest propensity there is
+    #[arg(long, value_name = "P", value_parser = probability)]
+    logging_floor: Option<f64>,
+    /// The smallest reward there can be; default: 0 where all are in [0, 1], else the smallest there is
+    #[arg(long, value_name = "REWARD", requires = "reward_max", allow_negative_numbers = true)]
+    reward_min: Option<f64>,
+    /// The largest reward there can be; default: 1 where all are in [0, 1], else the largest there is
+    #[arg(long, value_name = "REWARD", requires = "reward_min", allow_negative_numbers = true)]
+    reward_max: Option<f64>,
+    /// The column of the rounds that says whose they are; default: everybody has one
+    #[arg(long, value_name = "COLUMN")]
+    cluster: Option<String>,
+    /// The column of the rounds that says their day
+    #[arg(long, value_name = "COLUMN")]
+    day: Option<String>,
+    /// What intervals leave outside
+    #[arg(long, value_name = "P", default_value_t = 0.05, value_parser = probability)]
+    alpha: f64,
+    /// Print what the gate refuses, with its warning on top
+    #[arg(long)]
+    force: bool,
+    /// Print one JSON object, or write it to a file
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "-")]
+    json: Option<PathBuf>,
+}
+
+/// Why nothing was estimated.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EstimateError {
+    /// A file cannot be read.
+    #[error("{}: cannot be read", file.display())]
+    Unreadable {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Something is wrong with the files.
+    #[error(transparent)]
+    Mistakes(#[from] Mistakes),
+    /// The report cannot be written to a file.
+    #[error("{}: cannot be written", file.display())]
+    Unwritable {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The report cannot be printed.
+    #[error("cannot write the report")]
+    Output(#[from] io::Error),
+}
+
+/// Estimates and prints.
+pub(super) fn run(args: Args, out: &mut impl Write) -> Result<ExitCode, EstimateError> {
+    let report = assess(&args)?;
+    match &args.json {
+        None => table::print(&report, out)?,
+        Some(path) if path.as_os_str() == "-" => writeln!(out, "{:#}", serde_json::json!(report))?,
+        Some(path) => {
+            let written = std::fs::write(path, format!("{:#}\n", serde_json::json!(report)));
+            written.map_err(|source| EstimateError::Unwritable { file: path.clone(), source })?;
+        }
+    }
+    Ok(if report.verdict.refused && !args.force { ExitCode::from(2) } else { ExitCode::SUCCESS })
+}
+
+fn assess(args: &Args) -> Result<Report, EstimateError> {
+    let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let paths = [Some(&args.rounds), Some(&args.target), args.rewards.as_ref()];
+    let total = paths.into_iter().flatten().map(|path| bytes(path)).sum();
+    let bar = progress::bar(total, "{bar:40} {bytes}/{total_bytes}, {eta} left");
+    let reward = args.reward_min.zip(args.reward_max).map(|(min, max)| Range { min, max });
+    let sources = Sources {
+        rounds: source(&args.rounds, &bar)?,
+        target: source(&args.target, &bar)?,
+        rewards: args.rewards.as_deref().map(|path| source(path, &bar)).transpose()?,
+        cluster: args.cluster.clone(),
+        day: args.day.clone(),
+        floor: args.logging_floor,
+        reward,
+    };
+    let mut assessment = Assessment::new(Plan {
+        grids: if args.lambda.is_empty() { Grids::default() } else { Grids::of(&args.lambda) },
+        model: args.rewards.is_some(),
+        clustered: args.cluster.is_some(),
+        reward,
+        alpha: args.alpha,
+    });
+    let weight_max = files::read(sources, |row, target| {
+        assessment.observe(row, &Pmfs { logged: None, target: Some(target) });
+    })?;
+    bar.finish_and_clear();
+    Ok(assessment.report(weight_max, args.force))
+}
+
+fn source<'a>(path: &Path, bar: &ProgressBar) -> Result<Source<'a>, EstimateError> {
+    let file = File::open(path).map_err(|source| EstimateError::Unreadable { file: path.to_owned(), source })?;
+    Ok(Source { name: path.display().to_string(), content: Box::new(bar.wrap_read(file)) })
+}
+
+fn number(text: &str, must: &str, accepts: impl Fn(f64) -> bool) -> Result<f64, String> {
+    let number = text.trim().parse().ok().filter(|number| accepts(*number));
+    number.ok_or_else(|| format!("must be {must}"))
+}
+
+fn lambda(text: &str) -> Result<f64, String> {
+    number(text, "a finite number from 0", |lambda| lambda.is_finite() && lambda >= 0.0)
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    number(text, "a number above 0 and below 1", |p| p > 0.0 && p < 1.0)
+}

@@ -1,0 +1,28 @@
+//! `offer-ranker replay`: what another policy would have earned, offline.
+
+mod estimate;
+mod table;
+
+use std::{io::Write, process::ExitCode};
+
+/// Say what another policy would have earned, or refuse to
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Estimate(estimate::Args),
+}
+
+/// Runs a subcommand; where the gate refused, the exit code is 2.
+///
+/// # Errors
+/// What the subcommand could not do.
+pub async fn run(args: Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::Estimate(args) => Ok(estimate::run(args, out)?),
+    }
+}

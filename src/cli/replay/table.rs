@@ -1,0 +1,66 @@
+//! A report for people.
+
+use crate::{
+    cli::client::plain_table,
+    replay::{
+        gate::Finding,
+        report::{EstimatorReport, Report},
+    },
+};
+use std::io::{self, Write};
+
+/// Prints the verdict first, then the numbers there are.
+pub(super) fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let verdict = &report.verdict;
+    match (verdict.refused, report.settings.forced) {
+        (true, true) => writeln!(out, "WARNING: these rows cannot answer; what follows was forced\n")?,
+        (true, false) => writeln!(out, "refused: these rows cannot answer\n")?,
+        (false, _) => {}
+    }
+    findings("because", &verdict.reasons, out)?;
+    findings("mind", &verdict.warnings, out)?;
+    let diagnostics = &report.diagnostics;
+    writeln!(
+        out,
+        "{} rows that know as much as {:.1} equal ones; mean weight {}, largest {} of at most {:.2}\n",
+        diagnostics.n,
+        diagnostics.ess_kish,
+        short(diagnostics.mean_w),
+        short(diagnostics.max_w),
+        report.settings.weight_max,
+    )?;
+    let Some(estimators) = &report.estimators else { return Ok(()) };
+    let level = format!("{:.0} % interval", 100.0 * (1.0 - report.settings.alpha));
+    let header = ["estimator", "value", &level, "standard error", "gain", "interval of the gain"];
+    let mut table = plain_table(&header, &[1, 2, 3, 4, 5]);
+    for (name, EstimatorReport { value, interval, standard_error, gain, .. }) in estimators {
+        table.add_row([
+            name.clone(),
+            short(*value),
+            range(*interval),
+            short(*standard_error),
+            short(gain.map(|gain| gain.value)),
+            range(gain.and_then(|gain| gain.interval)),
+        ]);
+    }
+    writeln!(out, "{table}")
+}
+
+fn findings(word: &str, findings: &[Finding], out: &mut impl Write) -> io::Result<()> {
+    for Finding { check, found, help } in findings {
+        writeln!(out, "{word}: {found}\n    [{check}] {help}\n")?;
+    }
+    Ok(())
+}
+
+/// Six significant digits.
+fn short(number: Option<f64>) -> String {
+    let Some(number) = number else { return "-".to_owned() };
+    let whole = number.abs().max(1e-6).log10().floor().clamp(-6.0, 5.0);
+    format!("{number:.0$}", (5.0 - whole) as usize)
+}
+
+fn range(interval: Option<[f64; 2]>) -> String {
+    interval
+        .map_or_else(|| "-".to_owned(), |[lower, upper]| format!("{} to {}", short(Some(lower)), short(Some(upper))))
+}

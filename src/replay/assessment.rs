@@ -1,0 +1,129 @@
+//! From rows to a report: folds every row into the estimators and into what the gate judges.
+
+use super::{
+    estimate::{Estimand, Estimate},
+    estimators::{Estimator, Grids, Weighting},
+    evaluation::{Evaluation, Range, Ranges},
+    gate::{self, Verdict},
+    moments::Moments,
+    report::{Diagnostics, EstimatorReport, Report, Settings},
+    row::Row,
+    support::{Support, arms::Pmfs},
+};
+
+/// What is asked of the rows.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Hyper-parameters that are tried.
+    pub grids: Grids,
+    /// Whether rows have a reward model's word.
+    pub model: bool,
+    /// Whether several rows may be of one cluster.
+    pub clustered: bool,
+    /// What rewards can be; `None`: what was seen.
+    pub reward: Option<Range>,
+    /// What intervals leave outside, in (0, 1).
+    pub alpha: f64,
+}
+
+/// Rows on the way to a report.
+#[derive(Clone, Debug)]
+pub struct Assessment {
+    plan: Plan,
+    evaluation: Evaluation,
+    /// Rows whose arm the target is sure of, each of weight 1.
+    matched: Evaluation,
+    support: Support,
+}
+
+impl Assessment {
+    /// No row yet.
+    #[must_use]
+    pub fn new(plan: Plan) -> Self {
+        let mut estimators = plan.grids.estimators(plan.model);
+        estimators.retain(|estimator| estimator.weighting != Weighting::Match);
+        Self {
+            evaluation: Evaluation::new(estimators, plan.clustered),
+            matched: Evaluation::new(vec![Estimator::IPS], plan.clustered),
+            support: Support::default(),
+            plan,
+        }
+    }
+
+    /// Takes in a row, and what is known of the distributions it was drawn from.
+    pub fn observe(&mut self, row: &Row, pmfs: &Pmfs<'_>) {
+        self.support.observe(row, pmfs);
+        self.evaluation.observe(row);
+        if row.target >= 1.0 {
+            // What replay averages: the propensity does not matter.
+            self.matched.observe(&Row { target: row.propensity, weight_max: 0.0, ..*row });
+        }
+    }
+
+    /// The report. `weight_max` is the largest weight by design, where rows did not say; the gate's word is law unless
+    /// it is `forced`.
+    #[must_use]
+    pub fn report(&self, weight_max: f64, forced: bool) -> Report {
+        let mut ranges = Ranges { reward: self.reward(), ..*self.evaluation.ranges() };
+        ranges.weight_max = ranges.weight_max.max(weight_max);
+        let moments = self.evaluation.moments();
+        let estimates: Vec<Estimate<'_>> =
+            moments.iter().map(|(estimator, moments)| estimate(*estimator, moments, &ranges)).collect();
+        let verdict = self.verdict(&estimates, ranges.weight_max);
+        let shown = !verdict.refused || forced;
+        let diagnostics = Diagnostics::new(&self.support, &estimates);
+        Report {
+            settings: Settings {
+                alpha: self.plan.alpha,
+                weight_max: ranges.weight_max,
+                reward_min: ranges.reward.min,
+                reward_max: ranges.reward.max,
+                reward_declared: self.plan.reward.is_some(),
+                forced: forced && verdict.refused,
+            },
+            estimators: shown.then(|| self.estimators(&estimates, &ranges)),
+            diagnostics,
+            verdict,
+        }
+    }
+
+    fn estimators(&self, estimates: &[Estimate<'_>], ranges: &Ranges) -> Vec<(String, EstimatorReport)> {
+        let matched = self.matched.moments();
+        let unweighted = Ranges { weight_max: 1.0, ..*ranges };
+        let mut replay = EstimatorReport::new(&estimate(Estimator::IPS, &matched[0].1, &unweighted), self.plan.alpha);
+        // The value of nothing is 0 by convention; nothing is known of it, and nothing of what the rest would have earned.
+        replay.value = replay.value.or(Some(0.0));
+        replay.gain = None;
+        let others = estimates
+            .iter()
+            .map(|estimate| (estimate.estimator.to_string(), EstimatorReport::new(estimate, self.plan.alpha)));
+        std::iter::once((Estimator::REPLAY.to_string(), replay)).chain(others).collect()
+    }
+
+    fn verdict(&self, estimates: &[Estimate<'_>], weight_max: f64) -> Verdict {
+        // The weights are the same for all.
+        let Some(any) = estimates.first() else { return Verdict::default() };
+        gate::judge(&gate::Case {
+            support: &self.support,
+            weights: &any.sums(),
+            weight_max,
+            group_shares: &[],
+            reward_declared: self.plan.reward.is_some() || self.looks_binary(),
+        })
+    }
+
+    fn looks_binary(&self) -> bool {
+        let seen = self.evaluation.ranges().reward;
+        seen.min >= 0.0 && seen.max <= 1.0
+    }
+
+    /// What was declared, or what was seen: nothing outside [0, 1] makes it [0, 1].
+    fn reward(&self) -> Range {
+        let seen = self.evaluation.ranges().reward;
+        self.plan.reward.unwrap_or(if self.looks_binary() { Range { min: 0.0, max: 1.0 } } else { seen })
+    }
+}
+
+const fn estimate<'a>(estimator: Estimator, moments: &'a Moments, ranges: &'a Ranges) -> Estimate<'a> {
+    Estimate { estimator, estimand: Estimand::Value, moments, ranges }
+}

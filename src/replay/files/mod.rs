@@ -1,0 +1,87 @@
+//! Rounds, target probabilities and reward estimates from files that somebody else wrote: CSV, plain or gzipped.
+//!
+//! Everything is read once, side by side, and nothing is kept of a row.
+
+mod grid;
+pub mod mistakes;
+mod rounds;
+pub mod table;
+
+use super::{
+    evaluation::Range,
+    row::{Prediction, Row},
+};
+use grid::{Grid, Meaning};
+use mistakes::{Mistakes, Place};
+use rounds::{Limits, Rounds};
+use table::Source;
+
+/// What is evaluated.
+pub struct Sources<'a> {
+    /// What was drawn and earned: columns t, action, reward, pscore, and position unless all are 0. A reward that is left
+    /// empty is missing.
+    pub rounds: Source<'a>,
+    /// The target's probabilities.
+    pub target: Source<'a>,
+    /// A reward model's estimates.
+    pub rewards: Option<Source<'a>>,
+    /// The column of the rounds that says whose outcome a row is; `None`: all are of somebody else.
+    pub cluster: Option<String>,
+    /// The column of the rounds that says the day.
+    pub day: Option<String>,
+    /// The smallest probability with which the logging policy drew any arm; `None`: not told.
+    pub floor: Option<f64>,
+    /// What rewards can be; `None`: not told.
+    pub reward: Option<Range>,
+}
+
+/// Hands over every row, with the target's probability of every arm; returns a bound on the weights.
+///
+/// Where no floor is told, the bound is the target's largest probability over the smallest propensity of any round: what
+/// the design must have allowed at least, and more than the largest weight of the sample.
+///
+/// # Errors
+/// Everything that is wrong with the files; rows that were handed over before count for nothing then.
+pub fn read(sources: Sources<'_>, mut each: impl FnMut(&Row, &[f64])) -> Result<f64, Mistakes> {
+    let mut mistakes = Mistakes::default();
+    let rounds = Rounds::open(sources.rounds, sources.cluster.as_deref(), sources.day.as_deref(), &mut mistakes);
+    let target = Grid::open(sources.target, Meaning::Probabilities, &mut mistakes);
+    let rewards = sources.rewards.map(|source| Grid::open(source, Meaning::Rewards, &mut mistakes));
+    let (Some(mut rounds), Some(mut target)) = (rounds, target) else { return Err(mistakes) };
+    let Some(mut rewards) = rewards.map_or(Some(None), |grid| grid.map(Some)) else { return Err(mistakes) };
+    if let Some(rewards) = &rewards
+        && rewards.arms() != target.arms()
+    {
+        let words = format_args!("has {} arms, {} has {}", rewards.arms(), target.name(), target.arms());
+        mistakes.add(rewards.name(), Place { line: 0, column: 0 }, words);
+        return Err(mistakes);
+    }
+    let limits = Limits { floor: sources.floor, reward: sources.reward };
+    let (mut largest, mut smallest) = (0.0_f64, f64::INFINITY);
+    while let Some(round) = rounds.next(target.arms(), limits, &mut mistakes) {
+        let probabilities = target.of_round(round.t, round.position, &mut mistakes);
+        let estimates = rewards.as_mut().map(|grid| grid.of_round(round.t, round.position, &mut mistakes));
+        let (Some(drawn), Some(probabilities)) = (round.drawn, probabilities) else { continue };
+        let model = match estimates {
+            None => None,
+            Some(None) => continue,
+            Some(Some(estimates)) => Some(Prediction {
+                logged: estimates[drawn.arm],
+                target: probabilities.iter().zip(estimates).map(|(p, q)| p * q).sum(),
+            }),
+        };
+        largest = probabilities.iter().copied().fold(largest, f64::max);
+        smallest = smallest.min(drawn.propensity);
+        let row = Row { target: probabilities[drawn.arm], model, ..drawn };
+        if mistakes.count() == 0 {
+            each(&row, probabilities);
+        }
+    }
+    target.finish(&mut mistakes);
+    rewards.iter_mut().for_each(|grid| grid.finish(&mut mistakes));
+    if smallest.is_infinite() && mistakes.count() == 0 {
+        mistakes.add(&rounds.name(), Place { line: 0, column: 0 }, "has no rounds");
+    }
+    mistakes.into_result()?;
+    Ok(largest / sources.floor.unwrap_or(smallest))
+}

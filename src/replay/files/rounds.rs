@@ -1,0 +1,161 @@
+//! What was drawn and what it earned, round by round.
+
+use super::{
+    grid::ROUNDING,
+    mistakes::Mistakes,
+    table::{Source, Table},
+};
+use crate::replay::{
+    evaluation::Range,
+    row::{Outcome, Row},
+};
+use std::collections::HashMap;
+
+/// What was declared of all rounds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// The smallest probability of any arm.
+    pub(super) floor: Option<f64>,
+    /// What rewards can be.
+    pub(super) reward: Option<Range>,
+}
+
+/// The table of rounds.
+pub(super) struct Rounds<'a> {
+    table: Table<'a>,
+    t: usize,
+    action: usize,
+    position: Option<usize>,
+    reward: usize,
+    pscore: usize,
+    cluster: Option<usize>,
+    day: Option<usize>,
+    days: HashMap<Vec<u8>, u32>,
+    count: u64,
+}
+
+/// One round.
+pub(super) struct Round {
+    /// Its number; NaN, which equals nothing, where that is wrong.
+    pub(super) t: f64,
+    /// Its slot; `None` where that is wrong.
+    pub(super) position: Option<usize>,
+    /// The row without what the target says; `None` after a mistake.
+    pub(super) drawn: Option<Row>,
+}
+
+impl<'a> Rounds<'a> {
+    pub(super) fn open(
+        source: Source<'a>,
+        cluster: Option<&str>,
+        day: Option<&str>,
+        mistakes: &mut Mistakes,
+    ) -> Option<Self> {
+        let table = Table::open(source, mistakes)?;
+        let [t, action, reward, pscore] = ["t", "action", "reward", "pscore"].map(|name| table.require(name, mistakes));
+        let [cluster, day] = [cluster, day].map(|name| name.map(|name| table.require(name, mistakes)));
+        Some(Self {
+            t: t?,
+            action: action?,
+            reward: reward?,
+            pscore: pscore?,
+            position: table.column("position"),
+            cluster: match cluster {
+                None => None,
+                Some(column) => Some(column?),
+            },
+            day: match day {
+                None => None,
+                Some(column) => Some(column?),
+            },
+            days: HashMap::new(),
+            count: 0,
+            table,
+        })
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.table.name.clone()
+    }
+
+    /// The next round of `arms` arms; `None` at the end.
+    pub(super) fn next(&mut self, arms: usize, limits: Limits, mistakes: &mut Mistakes) -> Option<Round> {
+        if !self.table.next(mistakes) {
+            return None;
+        }
+        self.count += 1;
+        let table = &self.table;
+        let t = table.checked(self.t, "a number", f64::is_finite, mistakes).unwrap_or(f64::NAN);
+        let position = self.position.map_or(Some(0), |column| table.index(column, mistakes));
+        let arm = table.index(self.action, mistakes);
+        let arm = arm.filter(|&arm| {
+            let known = arm < arms;
+            if !known {
+                table.mistake(self.action, format_args!("is {arm}, but the target has {arms} arms, from 0"), mistakes);
+            }
+            known
+        });
+        let Limits { floor, reward } = limits;
+        let least = floor.unwrap_or(0.0);
+        let accepts = |p: f64| p > 0.0 && p >= least * (1.0 - ROUNDING) && p <= 1.0 + ROUNDING;
+        let must = match floor {
+            Some(floor) => format!("a probability from the logging floor of {floor} to 1"),
+            None => "a probability above 0, up to 1".to_owned(),
+        };
+        let propensity = table.checked(self.pscore, &must, accepts, mistakes);
+        let outcome = self.outcome(reward, mistakes);
+        let (cluster, day) = (self.cluster(), self.day());
+        let drawn = match (arm, propensity, outcome, position) {
+            (Some(arm), Some(propensity), Some(outcome), Some(position)) => Some(Row {
+                cluster,
+                day,
+                group: 0,
+                arm,
+                position,
+                propensity,
+                target: 0.0,
+                unsupported: 0.0,
+                weight_max: 0.0,
+                outcome,
+                model: None,
+            }),
+            _ => None,
+        };
+        Some(Round { t, position, drawn })
+    }
+
+    fn outcome(&self, range: Option<Range>, mistakes: &mut Mistakes) -> Option<Outcome> {
+        if self.table.text(self.reward).is_empty() {
+            return Some(Outcome::Missing);
+        }
+        let must = match range {
+            Some(Range { min, max }) => {
+                format!("a number from {min} to {max}, the declared range of rewards, or empty")
+            }
+            None => "a finite number, or empty".to_owned(),
+        };
+        let range = range.unwrap_or(Range { min: f64::MIN, max: f64::MAX });
+        let accepts = |reward| (range.min..=range.max).contains(&reward);
+        let reward = self.table.checked(self.reward, &must, accepts, mistakes)?;
+        Some(Outcome::Reward(reward))
+    }
+
+    fn cluster(&self) -> u64 {
+        self.cluster.map_or(self.count, |column| fnv1a(self.table.text(column)))
+    }
+
+    fn day(&mut self) -> Option<u32> {
+        let day = self.table.text(self.day?);
+        if let Some(&number) = self.days.get(day) {
+            return Some(number);
+        }
+        let number = u32::try_from(self.days.len()).ok()?;
+        self.days.insert(day.to_vec(), number);
+        Some(number)
+    }
+}
+
+/// Fowler, Noll and Vo's hash of 64 bits: users are only told apart by it.
+fn fnv1a(text: &[u8]) -> u64 {
+    text.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}

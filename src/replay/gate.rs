@@ -1,0 +1,296 @@
+//! The gate: whether a log can answer, by several diagnostics, none of which suffices alone.
+//!
+//! An honest log trips each family of tests with a probability of at most [`ALARM`], however many arms or days it has;
+//! the other thresholds are where intervals stop covering. docs/replay.md has them with their reasons.
+
+use super::{intervals::cressie_read, support::Support};
+use crate::engine::math::{double_double::Dd, normal, student_t};
+use serde::Serialize;
+
+/// With what probability a test may speak against a log whose propensities are right.
+pub const ALARM: f64 = 1e-4;
+/// Fewer equal weights than this cannot carry an interval.
+pub const EFFECTIVE_MIN: f64 = 50.0;
+/// The largest share of all weight that one row may carry.
+pub const SHARE_MAX: f64 = 0.1;
+/// The largest shape of the weights' tail in long logs; short ones are told apart less well and must keep to less.
+pub const PARETO_SHAPE_MAX: f64 = 0.7;
+/// The target's largest share of probability where the log never goes.
+pub const UNSUPPORTED_MAX: f64 = 0.01;
+/// An arm that was drawn less often says nothing by itself.
+pub const RARE_DRAWS: u64 = 10;
+/// The target's largest share of probability on arms that were drawn fewer than [`RARE_DRAWS`] times.
+pub const RARE_MAX: f64 = 0.2;
+/// The largest share of rows without an outcome, and the largest share whose window is open.
+pub const UNKNOWN_MAX: f64 = 0.05;
+/// With fewer rewarded rows, counted by their weights, an interval is mostly what the design allows.
+pub const REWARDED_MIN: f64 = 10.0;
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Which check.
+    pub check: &'static str,
+    /// What was found, and what is required.
+    pub found: String,
+    /// What would help.
+    pub help: &'static str,
+}
+
+/// What the gate says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// Whether the log cannot answer.
+    pub refused: bool,
+    /// Why it cannot.
+    pub reasons: Vec<Finding>,
+    /// What to bear in mind if it can.
+    pub warnings: Vec<Finding>,
+}
+
+/// What is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// What rows look like.
+    pub support: &'a Support,
+    /// Sums over the clusters' weights.
+    pub weights: &'a cressie_read::Sums,
+    /// The largest weight by design.
+    pub weight_max: f64,
+    /// The share of rows that each group should have, if it was declared.
+    pub group_shares: &'a [(u32, f64)],
+    /// Whether the range of rewards was declared, or is a matter of course.
+    pub reward_declared: bool,
+}
+
+/// Judges.
+#[must_use]
+pub fn judge(case: &Case<'_>) -> Verdict {
+    let refusals = [
+        case.overlap(),
+        case.rare_arms(),
+        case.effective_size(),
+        case.largest_weight(),
+        case.heavy_tail(),
+        case.mean_weight(),
+        case.mean_weight_by_day(),
+        case.propensities(),
+        case.groups(),
+        case.missing(),
+        case.immature(),
+    ];
+    let warnings = [case.some_overlap(), case.few_rewards(), case.drift(), case.undeclared()];
+    let reasons: Vec<Finding> = refusals.into_iter().flatten().collect();
+    Verdict { refused: !reasons.is_empty(), reasons, warnings: warnings.into_iter().flatten().collect() }
+}
+
+/// How many standard errors any of `tests` may be off before it counts.
+fn alarm(tests: usize) -> f64 {
+    -normal::quantile(ALARM / (2.0 * tests.max(1) as f64))
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+fn finding(check: &'static str, help: &'static str, found: String) -> Finding {
+    Finding { check, found, help }
+}
+
+const MORE: &str = "log with a larger floor, or evaluate a target that is closer to the logging policy";
+const WRONG: &str =
+    "the propensities are not the probabilities that rows were drawn with: check how they were logged and joined";
+
+impl Case<'_> {
+    fn rows(&self) -> f64 {
+        self.support.rows() as f64
+    }
+
+    fn unsupported(&self) -> f64 {
+        let possible = self.support.unsupported.mean().unwrap_or(0.0);
+        possible.max(self.support.arms.target_below(1))
+    }
+
+    fn overlap(&self) -> Option<Finding> {
+        let share = self.unsupported();
+        let help = "log a policy that draws these arms, or evaluate a target without them";
+        (share > UNSUPPORTED_MAX).then(|| {
+            let (share, most) = (percent(share), percent(UNSUPPORTED_MAX));
+            finding(
+                "overlap",
+                help,
+                format!("{share} of the target's draws are of arms that the log never drew, at most {most}"),
+            )
+        })
+    }
+
+    fn some_overlap(&self) -> Option<Finding> {
+        let share = self.unsupported();
+        let help = "the estimate leaves these draws out: allow for as much of the largest reward";
+        (share > 0.0 && share <= UNSUPPORTED_MAX).then(|| {
+            finding(
+                "overlap",
+                help,
+                format!("{} of the target's draws are of arms that the log never drew", percent(share)),
+            )
+        })
+    }
+
+    fn rare_arms(&self) -> Option<Finding> {
+        let share = self.support.arms.target_below(RARE_DRAWS);
+        (share > RARE_MAX).then(|| {
+            let (share, most) = (percent(share), percent(RARE_MAX));
+            let found = format!(
+                "{share} of the target's draws are of arms drawn fewer than {RARE_DRAWS} times, at most {most}"
+            );
+            finding("rare_arms", MORE, found)
+        })
+    }
+
+    fn effective_size(&self) -> Option<Finding> {
+        let effective = self.support.weight.effective();
+        (effective < EFFECTIVE_MIN).then(|| {
+            let found = format!("the weights know as much as {effective:.1} equal rows, at least {EFFECTIVE_MIN}");
+            finding("effective_sample_size", "a longer log, or a target that is closer to the logging policy", found)
+        })
+    }
+
+    fn largest_weight(&self) -> Option<Finding> {
+        let share = self.support.weight.largest_share()?;
+        (share > SHARE_MAX).then(|| {
+            let (share, most) = (percent(share), percent(SHARE_MAX));
+            finding("largest_weight", MORE, format!("one row carries {share} of all weight, at most {most}"))
+        })
+    }
+
+    fn heavy_tail(&self) -> Option<Finding> {
+        let shape = super::support::pareto::shape(&self.support.sorted_weights())?;
+        let most = PARETO_SHAPE_MAX.min(1.0 - 1.0 / libm::log10(self.rows()));
+        (shape > most).then(|| {
+            let found = format!("the largest weights have a tail of shape {shape:.2}, at most {most:.2}: a longer log will hold larger ones");
+            finding("heavy_tail", MORE, found)
+        })
+    }
+
+    fn mean_weight(&self) -> Option<Finding> {
+        let mean = self.support.weight.mean()?;
+        let found = |mean| {
+            format!(
+                "the mean weight is {mean:.3}, which must be 1 but for chance (at most one honest log in {:.0})",
+                1.0 / ALARM
+            )
+        };
+        off_by_more_than_chance(self.weights, self.weight_max, 1).then(|| finding("mean_weight", WRONG, found(mean)))
+    }
+
+    fn mean_weight_by_day(&self) -> Option<Finding> {
+        let days = &self.support.days;
+        let off = |(day, tally): (&u32, &super::support::tally::Tally)| {
+            let (weight, weight_weight) = tally.sums();
+            let zero = Dd::ZERO;
+            let n = tally.count as f64;
+            let sums =
+                cressie_read::Sums { n, weight, weight_weight, value: zero, weight_value: zero, value_value: zero };
+            off_by_more_than_chance(&sums, self.weight_max, days.len()).then(|| (*day, tally.mean()))
+        };
+        let (day, mean) = days.iter().find_map(off)?;
+        let help = "propensities of that day are not those that acted: look for a change of policy or of logging";
+        Some(finding(
+            "mean_weight_by_day",
+            help,
+            format!("on day {} the mean weight is {:.3}, which must be 1 but for chance", day + 1, mean?),
+        ))
+    }
+
+    fn propensities(&self) -> Option<Finding> {
+        let worst = self.support.arms.worst_misfit()?;
+        (worst.distance.abs() > alarm(self.support.arms.count())).then(|| {
+            let (arm, position, distance) = (worst.arm, worst.position, worst.distance);
+            let found = format!("arm {arm} in position {position} was drawn {distance:.1} standard errors more often than its propensities say");
+            finding("propensities", WRONG, found)
+        })
+    }
+
+    /// Pearson's chi-square, as normal as Wilson and Hilferty (1931) make it.
+    fn groups(&self) -> Option<Finding> {
+        let degrees = self.group_shares.len().checked_sub(1).filter(|degrees| *degrees > 0)? as f64;
+        let rows = self.rows();
+        let statistic: f64 = self
+            .group_shares
+            .iter()
+            .map(|(group, share)| {
+                let expected = share * rows;
+                let counted = self.support.groups.get(group).copied().unwrap_or(0) as f64;
+                (counted - expected) * (counted - expected) / expected
+            })
+            .sum();
+        let spread = 2.0 / (9.0 * degrees);
+        let distance = (libm::cbrt(statistic / degrees) - 1.0 + spread) / libm::sqrt(spread);
+        (distance > -normal::quantile(ALARM)).then(|| {
+            let help = "units were lost or gained between assignment and log, and those that are left may not be alike";
+            finding("sample_ratio", help, format!("groups are not in their declared shares: chi-square {statistic:.1} with {degrees} degrees of freedom"))
+        })
+    }
+
+    fn missing(&self) -> Option<Finding> {
+        let share = self.support.missing as f64 / self.rows();
+        (share > UNKNOWN_MAX).then(|| {
+            let found = format!("{} of rows have no outcome, at most {}", percent(share), percent(UNKNOWN_MAX));
+            finding(
+                "missing_outcomes",
+                "report outcomes of every row, nought too: those that are missing may not be like the others",
+                found,
+            )
+        })
+    }
+
+    fn immature(&self) -> Option<Finding> {
+        let share = self.support.immature as f64 / self.rows();
+        (share > UNKNOWN_MAX).then(|| {
+            let found =
+                format!("the windows of {} of rows are still open, at most {}", percent(share), percent(UNKNOWN_MAX));
+            finding("immature_window", "wait until they close, or leave the last days out", found)
+        })
+    }
+
+    fn few_rewards(&self) -> Option<Finding> {
+        let rewarded = self.support.rewarded.effective();
+        (rewarded < REWARDED_MIN).then(|| {
+            let found = format!("only {rewarded:.1} rewarded rows carry the estimate, by their weights");
+            finding("few_rewards", "read the interval, not the value; it is mostly what the design allows", found)
+        })
+    }
+
+    fn drift(&self) -> Option<Finding> {
+        let rewards: Vec<_> = self.support.rewards.values().collect();
+        let (first, second) = rewards.split_at(rewards.len() / 2);
+        let half = |days: &[&super::support::tally::Tally]| {
+            let count: f64 = days.iter().map(|day| day.count as f64).sum();
+            let mean = days.iter().map(|day| day.sum()).sum::<f64>() / count;
+            let squares: f64 = days.iter().map(|day| day.squares()).sum();
+            (mean, (squares / count - mean * mean).max(0.0) / count)
+        };
+        let ((early, early_error), (late, late_error)) = (half(first), half(second));
+        let distance = (late - early) / libm::sqrt(early_error + late_error);
+        (distance.abs() > alarm(1)).then(|| {
+            let found =
+                format!("rewards went from {early:.4} a row in the first half of the days to {late:.4} in the second");
+            finding("drift", "the value is that of the logged days as a whole, and need not be tomorrow's", found)
+        })
+    }
+
+    fn undeclared(&self) -> Option<Finding> {
+        let help = "declare it: the interval must allow for a reward that was not seen yet";
+        (!self.reward_declared)
+            .then(|| finding("reward_range", help, "the range of rewards is taken from the sample".to_owned()))
+    }
+}
+
+/// Whether weights that should average to 1 do not, where one that was not seen may still be as large as the design allows.
+fn off_by_more_than_chance(weights: &cressie_read::Sums, weight_max: f64, tests: usize) -> bool {
+    if weights.n < 2.0 || weight_max <= 1.0 {
+        return false;
+    }
+    let quantile = student_t::quantile(weights.n, 1.0 - ALARM / (2.0 * tests as f64));
+    cressie_read::weight_statistic(weights, 0.0, weight_max) > quantile * quantile
+}

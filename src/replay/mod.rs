@@ -1,0 +1,20 @@
+//! What another policy would have earned, from what a logging policy did: estimators, their intervals, and the gate that
+//! refuses where a log cannot answer.
+//!
+//! Everything works on [`row::Row`]s, one for each slot that was drawn, wherever they come from: a log that was decided
+//! again under a target policy, or files of somebody else's ([`files`]). [`estimators`] are one small function from a
+//! row to what it contributes; [`evaluation`] folds rows once, in any order but the anytime-valid interval's;
+//! [`intervals`] are functions of what was folded; [`support`] says what the weights look like, and [`gate`] judges it.
+//! [`slates`] are the same for the reward of several slots together.
+
+pub mod assessment;
+pub mod estimate;
+pub mod estimators;
+pub mod evaluation;
+pub mod files;
+pub mod gate;
+pub mod intervals;
+pub mod moments;
+pub mod report;
+pub mod row;
+pub mod support;

@@ -1,0 +1,98 @@
+//! What a log can say about a target policy: how much of it carries the estimate, and whether its propensities can be
+//! believed.
+
+pub mod arms;
+pub mod pareto;
+pub mod tally;
+
+use super::row::{Outcome, Row};
+use arms::{Arms, Pmfs};
+use std::collections::BTreeMap;
+use tally::Tally;
+
+/// Everything that is looked at before a number is given; 8 bytes are kept for each row.
+#[derive(Clone, Debug, Default)]
+pub struct Support {
+    weights: Vec<f64>,
+    /// Weights of all rows.
+    pub weight: Tally,
+    /// Weights by day.
+    pub days: BTreeMap<u32, Tally>,
+    /// Rewards by day.
+    pub rewards: BTreeMap<u32, Tally>,
+    /// Inverse propensities.
+    pub inverse_propensity: Tally,
+    /// The target's probability on arms that could not be drawn.
+    pub unsupported: Tally,
+    /// Draws of each arm in each slot.
+    pub arms: Arms,
+    /// Rows by group.
+    pub groups: BTreeMap<u32, u64>,
+    /// Weights of rows that earned something.
+    pub rewarded: Tally,
+    /// The largest w r; 0 of none.
+    pub largest_contribution: f64,
+    /// Rows without any outcome.
+    pub missing: u64,
+    /// Rows whose window is still open.
+    pub immature: u64,
+    /// The largest weight that any row could have had.
+    pub weight_max: f64,
+}
+
+impl Support {
+    /// Takes in a row, and what is known of the distributions it was drawn from.
+    pub fn observe(&mut self, row: &Row, pmfs: &Pmfs<'_>) {
+        let weight = row.weight();
+        self.weights.push(weight);
+        self.weight.add(weight);
+        self.weight_max = self.weight_max.max(weight).max(row.weight_max);
+        self.inverse_propensity.add(1.0 / row.propensity);
+        self.unsupported.add(row.unsupported);
+        self.arms.observe(row, pmfs);
+        *self.groups.entry(row.group).or_default() += 1;
+        match row.outcome {
+            Outcome::Missing => self.missing += 1,
+            Outcome::Immature(_) => self.immature += 1,
+            Outcome::Reward(_) => {}
+        }
+        let reward = row.reward();
+        if let Some(reward) = reward {
+            let first = self.rows() == 1;
+            let contribution = weight * reward;
+            self.largest_contribution = if first { contribution } else { self.largest_contribution.max(contribution) };
+        }
+        if reward.is_some_and(|reward| reward != 0.0) {
+            self.rewarded.add(weight);
+        }
+        if let Some(day) = row.day {
+            self.days.entry(day).or_default().add(weight);
+            if let Some(reward) = reward {
+                self.rewards.entry(day).or_default().add(reward);
+            }
+        }
+    }
+
+    /// How many rows were taken in.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.weights.len() as u64
+    }
+
+    /// Weights in ascending order.
+    #[must_use]
+    pub fn sorted_weights(&self) -> Vec<f64> {
+        let mut sorted = self.weights.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        sorted
+    }
+}
+
+/// The weight below which a share `level` of sorted weights lies, between neighbours by line; `None` of none.
+#[must_use]
+pub fn quantile(sorted: &[f64], level: f64) -> Option<f64> {
+    let place = (sorted.len().checked_sub(1)?) as f64 * level;
+    let below = sorted.get(place as usize)?;
+    let above = sorted.get(place as usize + 1).unwrap_or(below);
+    Some(below + (above - below) * place.fract())
+}
