@@ -45,7 +45,7 @@ impl Estimate<'_> {
         if !self.estimator.normalised {
             return Some(plain);
         }
-        let rest = Form::of(&[(Part::Baseline, 1.0), (Part::Reward, -self.paired())]);
+        let rest = Form::of(&[(Part::Baseline, self.modelled()), (Part::Reward, -self.paired())]);
         Some(self.ratio()? + self.moments.sum(&rest).to_f64() / rows)
     }
 
@@ -120,8 +120,13 @@ impl Estimate<'_> {
         }
     }
 
+    /// 1 where there is a baseline: rows may have a model's word that this estimator does not ask for.
+    fn modelled(&self) -> f64 {
+        f64::from(u8::from(self.estimator.model))
+    }
+
     fn contribution(&self) -> Form {
-        Form::of(&[(Part::Weighted, 1.0), (Part::Baseline, 1.0), (Part::Reward, -self.paired())])
+        Form::of(&[(Part::Weighted, 1.0), (Part::Baseline, self.modelled()), (Part::Reward, -self.paired())])
     }
 
     /// Weighted parts over weights.
@@ -137,11 +142,11 @@ impl Estimate<'_> {
             return Some(self.contribution().plus(-self.value()?, &Form::of(&[(Part::Rows, 1.0)])));
         }
         let (ratio, scale) = (self.ratio()?, 1.0 / mean(Part::Weight));
-        let rest = mean(Part::Baseline) - self.paired() * mean(Part::Reward);
+        let rest = self.modelled() * mean(Part::Baseline) - self.paired() * mean(Part::Reward);
         Some(Form::of(&[
             (Part::Weighted, scale),
             (Part::Weight, -ratio * scale),
-            (Part::Baseline, 1.0),
+            (Part::Baseline, self.modelled()),
             (Part::Reward, -self.paired()),
             (Part::Rows, -rest),
         ]))

@@ -13,7 +13,7 @@ pub const ALARM: f64 = 1e-4;
 pub const EFFECTIVE_MIN: f64 = 50.0;
 /// The largest share of all weight that one row may carry.
 pub const SHARE_MAX: f64 = 0.1;
-/// The largest shape of the weights' tail in long logs; short ones are told apart less well and must keep to less.
+/// The largest shape of the weights' tail: means over heavier ones converge too slowly for any sample.
 pub const PARETO_SHAPE_MAX: f64 = 0.7;
 /// The target's largest share of probability where the log never goes.
 pub const UNSUPPORTED_MAX: f64 = 0.01;
@@ -165,9 +165,9 @@ impl Case<'_> {
 
     fn heavy_tail(&self) -> Option<Finding> {
         let shape = super::support::pareto::shape(&self.support.sorted_weights())?;
-        let most = PARETO_SHAPE_MAX.min(1.0 - 1.0 / libm::log10(self.rows()));
-        (shape > most).then(|| {
-            let found = format!("the largest weights have a tail of shape {shape:.2}, at most {most:.2}: a longer log will hold larger ones");
+        (shape > PARETO_SHAPE_MAX).then(|| {
+            let most = PARETO_SHAPE_MAX;
+            let found = format!("the largest weights have a tail of shape {shape:.2}, at most {most}: a longer log will hold larger ones");
             finding("heavy_tail", MORE, found)
         })
     }

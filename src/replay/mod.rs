@@ -7,6 +7,7 @@
 //! [`intervals`] are functions of what was folded; [`support`] says what the weights look like, and [`gate`] judges it.
 //! [`slates`] are the same for the reward of several slots together.
 
+pub mod anytime;
 pub mod assessment;
 pub mod estimate;
 pub mod estimators;

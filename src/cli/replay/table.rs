@@ -56,8 +56,9 @@ fn findings(word: &str, findings: &[Finding], out: &mut impl Write) -> io::Resul
 /// Six significant digits.
 fn short(number: Option<f64>) -> String {
     let Some(number) = number else { return "-".to_owned() };
-    let whole = number.abs().max(1e-6).log10().floor().clamp(-6.0, 5.0);
-    format!("{number:.0$}", (5.0 - whole) as usize)
+    // Of 0 and of what is smaller than that in any practice, none.
+    let places = if number.abs() < 1e-9 { 0.0 } else { 5.0 - number.abs().log10().floor().min(5.0) };
+    format!("{number:.0$}", places as usize)
 }
 
 fn range(interval: Option<[f64; 2]>) -> String {

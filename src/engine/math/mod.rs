@@ -7,6 +7,7 @@ pub mod beta;
 pub mod cholesky;
 pub mod double_double;
 pub mod gamma;
+pub mod incomplete_gamma;
 pub mod normal;
 pub mod quadrature;
 pub mod real;
