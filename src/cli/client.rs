@@ -3,9 +3,7 @@
 use crate::proto;
 use comfy_table::{CellAlignment, Table, presets};
 use iso_currency::Currency;
-use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
-use std::{fmt::Write as _, io, sync::LazyLock, time::Duration};
+use std::{fmt::Write as _, io, time::Duration};
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
@@ -173,27 +171,6 @@ fn decimals(currency_code: &str) -> usize {
     Currency::from_code(currency_code).and_then(Currency::exponent).map_or(0, usize::from)
 }
 
-/// The JSON mapping of a message, with field names as the proto files spell them.
-#[must_use]
-pub fn to_json(name: &str, message: &impl Message) -> serde_json::Value {
-    static POOL: LazyLock<DescriptorPool> =
-        LazyLock::new(|| DescriptorPool::decode(proto::DESCRIPTORS).expect("invariant: built from our proto files"));
-    let descriptor = POOL
-        .get_message_by_name(&format!("offer_ranker.v1.{name}"))
-        .expect("invariant: only messages of this package are shown");
-    let mut dynamic = DynamicMessage::new(descriptor);
-    dynamic.transcode_from(message).expect("invariant: both come from the same proto files");
-    let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
-    dynamic
-        .serialize_with_options(serde_json::value::Serializer, &options)
-        .expect("invariant: the JSON mapping covers every message")
-}
-
-/// The last part of an enum's name: `FLAG_STALE` without `FLAG_` is `STALE`.
-pub(super) fn short_name(name: &'static str, prefix: &str) -> &'static str {
-    name.strip_prefix(prefix).unwrap_or(name)
-}
-
 /// A table that survives copying into a mail: ASCII rules, numbers to the right.
 pub(super) fn plain_table(header: &[&str], numeric: &[usize]) -> Table {
     let mut table = Table::new();
@@ -238,7 +215,7 @@ mod tests {
     #[test]
     fn json_spells_fields_as_the_proto_files_do() {
         assert_eq!(
-            to_json("Money", &money("SEK", 9900)),
+            proto::shown::to_json("Money", &money("SEK", 9900)),
             serde_json::json!({"currency_code": "SEK", "amount_minor": 9900})
         );
     }

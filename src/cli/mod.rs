@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod client;
 pub mod health;
 pub mod history;
+pub mod log;
 pub mod operations;
 pub mod outage;
 mod progress;

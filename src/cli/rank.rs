@@ -1,9 +1,11 @@
 //! `offer-ranker rank`: asks a running server for one ranking and shows it to a person.
 
-use super::client::{ClientError, TargetArgs, format_money, plain_table, short_name, to_json};
+use super::client::{ClientError, TargetArgs, format_money, plain_table};
 use crate::proto::{
     ExclusionReason, Explanation, Flag, Group, RankRequest, RankResponse, RankedOffer, ScoreDistribution,
-    ranking_service_client::RankingServiceClient, score_distribution,
+    ranking_service_client::RankingServiceClient,
+    score_distribution,
+    shown::{short_name, to_json},
 };
 use comfy_table::Table;
 use prost_types::{Timestamp, Value, value::Kind};

@@ -13,7 +13,7 @@
 //! A report is taken into a ledger in memory. The caller stores the ledger in one step, on top of the sequence it
 //! was read with, or reads and judges again.
 
-use super::instant::Instant;
+use super::{catalog::WindowLengths, instant::Instant};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -56,6 +56,19 @@ pub struct Windows {
     pub closes_at: Instant,
     /// Revisions that arrive at or after this are late.
     pub revisions_end_at: Instant,
+}
+
+impl Windows {
+    /// Those of a decision, by how long they stay open.
+    #[must_use]
+    pub fn of(lengths: WindowLengths, decided_at: Instant) -> Self {
+        Self {
+            decided_at,
+            attribution_ends_at: decided_at.plus_s(lengths.attribution_s),
+            closes_at: decided_at.plus_s(lengths.attribution_s).plus_s(lengths.grace_s),
+            revisions_end_at: decided_at.plus_s(lengths.revision_s),
+        }
+    }
 }
 
 /// An outcome as reported and as counted.

@@ -57,9 +57,10 @@ fn classify(error: &ServiceError) -> (Code, &'static str) {
         ServiceError::EtagMismatch { .. } => (Code::Aborted, "ETAG_MISMATCH"),
         ServiceError::NoCatalog => (Code::Unavailable, "NO_CATALOG"),
         ServiceError::Store(error) if error.is_transient() => (Code::Unavailable, "STORE_UNAVAILABLE"),
-        ServiceError::Store(_) | ServiceError::Decode(_) | ServiceError::Inconsistent { .. } => {
-            (Code::Internal, "INTERNAL")
-        }
+        ServiceError::Store(_)
+        | ServiceError::Decode(_)
+        | ServiceError::Archive(_)
+        | ServiceError::Inconsistent { .. } => (Code::Internal, "INTERNAL"),
     }
 }
 
@@ -125,7 +126,10 @@ fn printable(text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{log::DecodeError, store::StoreError};
+    use crate::{
+        log::{DecodeError, archive::ArchiveError},
+        store::StoreError,
+    };
 
     #[test]
     fn every_error_has_its_code_and_reason() {
@@ -151,6 +155,7 @@ mod tests {
             (StoreError::Corrupt { reason: text() }.into(), Code::Internal, "INTERNAL"),
             (DecodeError::Version { version: 9 }.into(), Code::Internal, "INTERNAL"),
             (ServiceError::Inconsistent { reason: text() }, Code::Internal, "INTERNAL"),
+            (ArchiveError::Content { path: text().into(), reason: text() }.into(), Code::Internal, "INTERNAL"),
         ];
         for (error, code, reason) in cases {
             let status = Status::from(error);

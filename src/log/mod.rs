@@ -3,6 +3,7 @@
 //! Records are engine types with what identifies them; the encoding is protobuf (`log.proto`), so that old versions
 //! stay readable and other languages can read an export. A record is decoded whole or not at all.
 
+pub mod archive;
 pub mod codec;
 mod columns;
 pub mod decision_id;
@@ -10,6 +11,7 @@ pub mod ledger_codec;
 pub mod outline;
 pub mod record;
 pub mod statistics_codec;
+pub mod tables;
 pub mod unit_codec;
 
 /// Version of the encoding that is written; every version up to it is read.

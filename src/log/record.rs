@@ -133,6 +133,18 @@ pub enum Cause {
     Closed,
 }
 
+impl Cause {
+    /// Takes it into the ledger that it changed.
+    pub fn apply(&self, ledger: &mut Ledger) {
+        ledger.sequence += 1;
+        match self {
+            Self::Outcome(id, outcome) => drop(ledger.outcomes.insert(id.clone(), outcome.clone())),
+            Self::Exposure(slots) => ledger.exposed.get_or_insert_default().extend(slots),
+            Self::Closed => ledger.closed = true,
+        }
+    }
+}
+
 impl DecisionRecord {
     /// The ledger that the decision starts with, closing when these windows end. That of a repeat stays empty: what is
     /// reported on it is its root's.

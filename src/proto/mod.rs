@@ -9,3 +9,4 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 pub(crate) mod engine_types;
 pub(crate) mod fields;
 pub(crate) mod reader;
+pub(crate) mod shown;

@@ -14,11 +14,7 @@ use crate::{
         ledger::{Ledger, LedgerState, Windows},
     },
     log::{
-        decision_id::DecisionId,
-        ledger_codec::decode_ledger,
-        outline::LogOutline,
-        record::{Cause, LogRecord},
-        statistics_codec,
+        decision_id::DecisionId, ledger_codec::decode_ledger, outline::LogOutline, record::LogRecord, statistics_codec,
     },
     store::{LogId, Store, StoredDecision, StoredStatistics},
 };
@@ -185,7 +181,7 @@ fn follow(followed: &mut Followed, record: &LogRecord, offset: u64, audit: &mut 
                     .push(format!("offset {offset} changes decision {id}, which is not in the log before it"));
                 return;
             };
-            apply(ledger, &entry.cause);
+            entry.cause.apply(ledger);
             let before = std::mem::replace(state, ledger.state());
             let expected = ledger.sequence;
             if entry.sequence != expected || entry.before != before {
@@ -200,15 +196,6 @@ fn follow(followed: &mut Followed, record: &LogRecord, offset: u64, audit: &mut 
                 audit.differences.push(difference);
             }
         }
-    }
-}
-
-fn apply(ledger: &mut Ledger, cause: &Cause) {
-    ledger.sequence += 1;
-    match cause {
-        Cause::Outcome(id, outcome) => drop(ledger.outcomes.insert(id.clone(), outcome.clone())),
-        Cause::Exposure(slots) => ledger.exposed.get_or_insert_default().extend(slots),
-        Cause::Closed => ledger.closed = true,
     }
 }
 

@@ -71,6 +71,16 @@ pub fn decode(stored: &StoredCatalog) -> Result<(proto::Catalog, Catalog)> {
     Ok((message, engine))
 }
 
+/// A stored catalog as the API shows it.
+///
+/// # Errors
+/// Where it does not decode.
+pub fn to_json(stored: &StoredCatalog) -> Result<serde_json::Value> {
+    let message = proto::Catalog::decode(stored.catalog.as_slice())
+        .map_err(|source| DecodeError::Encoding { what: "catalog", source })?;
+    Ok(proto::shown::to_json("Catalog", &message))
+}
+
 impl Service {
     /// Opens a service on a store; what takes long will run on the runtime that this is called on. `seed` becomes
     /// revision 1 of a store without a catalog; a store that has one keeps it.

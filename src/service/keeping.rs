@@ -9,7 +9,7 @@ use super::{
     validate::RankCommand,
 };
 use crate::{
-    engine::{catalog::Placement, fallback::fall_back, instant::Instant, ledger::Windows, unit::rules::WhenUnknown},
+    engine::{catalog::Placement, fallback::fall_back, ledger::Windows, unit::rules::WhenUnknown},
     log::{
         decision_id::DecisionId,
         ledger_codec::encode_ledger,
@@ -72,7 +72,7 @@ impl Service {
         request: Option<Request>,
         document: Option<DocumentChange>,
     ) -> Result<Keeping> {
-        let windows = windows(&served.snapshot.placement, answer.record.decided_at);
+        let windows = Windows::of(served.snapshot.placement.windows, answer.record.decided_at);
         // A request that may be repeated has to wait for what makes it answerable once, and what is counted for its count.
         if request.is_none() && document.is_none() {
             if self.outages.holds(answer.record.id.log()) {
@@ -138,7 +138,7 @@ impl Service {
     ) -> Result<Answer> {
         let Some(spool) = &self.spool else { return Ok(self.not_logged(answer, served)) };
         let degraded = flagged(answer.clone(), Flag::Degraded);
-        let windows = windows(&served.snapshot.placement, answer.record.decided_at);
+        let windows = Windows::of(served.snapshot.placement.windows, answer.record.decided_at);
         let (mark, claim_in) = request.map_or((None, None), |request| (Some(request.mark), request.claim_in));
         let fingerprint = mark.as_ref().map(|mark| mark.fingerprint);
         let append = append_of(&degraded.record, windows, mark);
@@ -232,14 +232,4 @@ fn offers_capped(record: &DecisionRecord, placement: &Placement) -> bool {
     let is_capped = |slot| rules.is_capped(&decision.drawn(slot).offer_id);
     // A repeat counts for nothing.
     rules.when_unknown == WhenUnknown::Skip && decision.root.is_none() && decision.slots.iter().any(is_capped)
-}
-
-fn windows(placement: &Placement, decided_at: Instant) -> Windows {
-    let lengths = placement.windows;
-    Windows {
-        decided_at,
-        attribution_ends_at: decided_at.plus_s(lengths.attribution_s),
-        closes_at: decided_at.plus_s(lengths.attribution_s).plus_s(lengths.grace_s),
-        revisions_end_at: decided_at.plus_s(lengths.revision_s),
-    }
 }

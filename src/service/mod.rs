@@ -6,7 +6,7 @@
 use crate::{
     clock::Clock,
     engine::catalog::Catalog,
-    log::DecodeError,
+    log::{DecodeError, archive::ArchiveError},
     store::{Store, StoreError, spool::Spool},
 };
 use arc_swap::ArcSwap;
@@ -23,14 +23,18 @@ pub mod backlog;
 pub mod catalog;
 pub mod contexts;
 mod documents;
+pub mod export;
 pub mod feedback;
+pub mod import;
 mod keeping;
 mod kept_catalogs;
 pub mod leadership;
 pub mod learner;
+pub mod log_source;
 pub mod meters;
 mod outage;
 pub mod outcome_report;
+pub mod past_catalogs;
 pub mod placement;
 pub mod pseudonym;
 pub mod rank;
@@ -150,6 +154,9 @@ pub enum ServiceError {
     /// What the store holds does not decode.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// An archive of logs cannot be written or read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// What the store holds contradicts itself.
     #[error("what is stored contradicts itself: {reason}")]
     Inconsistent {

@@ -15,6 +15,7 @@ mod door;
 mod eligibility;
 mod feedback;
 mod leases;
+mod log;
 mod poison;
 mod rank;
 #[path = "../common/redis.rs"]

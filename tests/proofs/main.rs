@@ -10,6 +10,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod archive;
 mod audit;
 mod crash;
 mod draws;

@@ -7,14 +7,11 @@ use super::{
     truth::{Report, Truth},
 };
 use crate::{
-    cli::{
-        client::{ClientError, short_name},
-        progress,
-    },
+    cli::{client::ClientError, progress},
     proto::{
         ContextSchema, Exposure, ExposureMode, FeedbackCode, FeedbackResult, Outcome, Placement, RankRequest,
         RankResponse, RecordExposuresRequest, RecordOutcomesRequest, feedback_service_client::FeedbackServiceClient,
-        ranking_service_client::RankingServiceClient,
+        ranking_service_client::RankingServiceClient, shown::short_name,
     },
 };
 use std::sync::Arc;

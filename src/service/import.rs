@@ -1,0 +1,218 @@
+//! Importing an archive into an empty store: the same log, offset by offset, with its ledgers; and what it teaches is
+//! learned from it again.
+//!
+//! Statistics are not archived: they are a fold of the log, and folding it gives the same bits. Nor is what is kept of
+//! units, requests and users, and the key that ids are hashed with never leaves its store: an imported store is for
+//! looking back, and serves users whom it does not recognise.
+
+use super::{
+    Result, ServiceError,
+    assembly::{Learning, Revision},
+    log_source::LogSource as _,
+    past_catalogs::PastCatalogs,
+};
+use crate::{
+    clock::Clock,
+    engine::ledger::{Ledger, Windows},
+    log::{
+        archive::Archive,
+        decision_id::DecisionId,
+        ledger_codec::{decode_ledger, encode_ledger},
+        record::{DecisionRecord, LedgerRecord, LogRecord},
+    },
+    store::{AdvanceOutcome, AppendOutcome, DecisionAppend, LedgerAdvance, LogId, Store},
+};
+use futures_util::future::try_join_all;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Records written at a time.
+const BATCH: usize = 1000;
+
+/// What was imported.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct ImportReport {
+    /// Catalog revisions.
+    pub revisions: u64,
+    /// Records of all logs.
+    pub records: u64,
+    /// Logs that have records.
+    pub logs: usize,
+}
+
+/// Imports an archive into a store that is empty, and learns what it teaches; `progress` is told of each batch of
+/// records.
+///
+/// # Errors
+/// Where the archive cannot be read or is not whole, and where the store is not empty or refuses.
+pub async fn import(
+    archive: &Archive,
+    store: &Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    mut progress: impl FnMut(u64),
+) -> Result<ImportReport> {
+    let revisions = import_catalogs(archive, &**store).await?;
+    let mut catalogs = PastCatalogs::of(archive);
+    let mut report = ImportReport { revisions, ..ImportReport::default() };
+    for (log, end) in archive.log_ends().await? {
+        let mut offset = 0;
+        while offset < end {
+            let records = archive.read(log, offset, BATCH)?;
+            let batch = Batch { archive: &mut catalogs, store: &**store, log, offset };
+            batch.import(&records).await?;
+            offset += records.len() as u64;
+            progress(records.len() as u64);
+        }
+        report.records += end;
+        report.logs += 1;
+    }
+    let newest = store.catalog(None).await?.ok_or(ServiceError::NoCatalog)?;
+    Learning::new(clock).assembly(&**store, None, true).build(Revision::decode(newest)?).await?;
+    Ok(report)
+}
+
+async fn import_catalogs(archive: &Archive, store: &dyn Store) -> Result<u64> {
+    let newest = archive.newest_revision()?;
+    if newest == 0 {
+        return Err(ServiceError::NoCatalog);
+    }
+    for revision in 1..=newest {
+        let missing = || ServiceError::Inconsistent { reason: format!("catalog revision {revision} is not archived") };
+        let catalog = archive.catalog(Some(revision)).await?.ok_or_else(missing)?;
+        if !store.append_catalog(catalog).await? {
+            let reason = "the store has catalogs already; import into one that is not there yet".to_owned();
+            return Err(ServiceError::Inconsistent { reason });
+        }
+    }
+    Ok(newest)
+}
+
+/// Records that stand in a log from `offset` on.
+struct Batch<'a, 'b> {
+    archive: &'a mut PastCatalogs<'b, Archive>,
+    store: &'a dyn Store,
+    log: LogId,
+    offset: u64,
+}
+
+impl Batch<'_, '_> {
+    async fn import(mut self, records: &[Arc<[u8]>]) -> Result<()> {
+        let decoded = records.iter().map(|bytes| LogRecord::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
+        let mut ledgers = self.ledgers(&decoded).await?;
+        let mut writes = Vec::with_capacity(decoded.len());
+        for (offset, (bytes, record)) in (self.offset..).zip(records.iter().zip(&decoded)) {
+            writes.push(match record {
+                LogRecord::Decision(decision) => {
+                    Write::Decision(self.first(&mut ledgers, (offset, bytes), decision).await?)
+                }
+                LogRecord::Ledger(change) => Write::Ledger(self.next(&mut ledgers, (offset, bytes), change)?),
+            });
+        }
+        // All at once, so that the store's writer takes them in groups; it takes them in this order, which is checked.
+        let written = writes.into_iter().map(|write| write.to(self.store));
+        let offsets = try_join_all(written).await?;
+        let moved =
+            (self.offset..).zip(offsets).find(|(expected, offset)| offset.is_some_and(|offset| offset != *expected));
+        match moved {
+            Some((expected, _)) => Err(self.inconsistent(expected, "was not stored where it stands in the archive")),
+            None => Ok(()),
+        }
+    }
+
+    /// The ledgers that records change whose decisions stand further up.
+    async fn ledgers(&self, records: &[LogRecord]) -> Result<BTreeMap<DecisionId, Ledger>> {
+        let here = |change: &LedgerRecord| change.decision_offset >= self.offset;
+        let above = |record: &LogRecord| match record {
+            LogRecord::Ledger(change) if !here(change) => Some(change.decision),
+            LogRecord::Ledger(_) | LogRecord::Decision(_) => None,
+        };
+        let mut ids: Vec<DecisionId> = records.iter().filter_map(above).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let keys: Vec<_> = ids.iter().map(|id| *id.as_bytes()).collect();
+        let mut ledgers = BTreeMap::new();
+        for (id, stored) in ids.into_iter().zip(self.store.decisions(&keys).await?) {
+            if let Some(stored) = stored {
+                ledgers.insert(id, decode_ledger(&stored.ledger, stored.offset)?);
+            }
+        }
+        Ok(ledgers)
+    }
+
+    async fn first(
+        &mut self,
+        ledgers: &mut BTreeMap<DecisionId, Ledger>,
+        (offset, bytes): (u64, &[u8]),
+        decision: &DecisionRecord,
+    ) -> Result<DecisionAppend> {
+        let catalog = self.archive.at(decision.catalog_revision).await?;
+        let placement = catalog.as_ref().and_then(|catalog| catalog.placements.get(&decision.placement));
+        let placement = placement.ok_or_else(|| {
+            let what = format!("was decided by catalog revision {}, which is not there", decision.catalog_revision);
+            self.inconsistent(offset, &what)
+        })?;
+        let windows = Windows::of(placement.windows, decision.decided_at);
+        let ledger = decision.first_ledger(offset, windows);
+        let encoded = encode_ledger(&ledger);
+        ledgers.insert(decision.id, ledger);
+        Ok(DecisionAppend {
+            log: self.log,
+            decision: *decision.id.as_bytes(),
+            record: bytes.to_vec(),
+            ledger: encoded,
+            closes_at: windows.closes_at,
+            request: None,
+            document: None,
+        })
+    }
+
+    fn next(
+        &self,
+        ledgers: &mut BTreeMap<DecisionId, Ledger>,
+        (offset, bytes): (u64, &[u8]),
+        change: &LedgerRecord,
+    ) -> Result<LedgerAdvance> {
+        let ledger = ledgers.get_mut(&change.decision);
+        let ledger = ledger.ok_or_else(|| self.inconsistent(offset, "changes a decision that is not above it"))?;
+        let from_sequence = ledger.sequence;
+        change.cause.apply(ledger);
+        if ledger.sequence != change.sequence || ledger.state() != change.after {
+            return Err(self.inconsistent(offset, "does not continue the ledger of its decision"));
+        }
+        Ok(LedgerAdvance {
+            log: self.log,
+            decision: *change.decision.as_bytes(),
+            from_sequence,
+            ledger: encode_ledger(ledger),
+            records: vec![bytes.to_vec()],
+            closed: ledger.closed,
+        })
+    }
+
+    fn inconsistent(&self, offset: u64, what: &str) -> ServiceError {
+        let LogId { placement, partition } = self.log;
+        let reason =
+            format!("offset {offset} of the log of placement number {placement}, partition {partition}, {what}");
+        ServiceError::Inconsistent { reason }
+    }
+}
+
+enum Write {
+    Decision(DecisionAppend),
+    Ledger(LedgerAdvance),
+}
+
+impl Write {
+    /// Writes; returns where it stands, where the store says so.
+    async fn to(self, store: &dyn Store) -> Result<Option<u64>> {
+        match self {
+            Self::Decision(append) => match store.append_decision(append).await? {
+                AppendOutcome::Appended { offset } => Ok(Some(offset)),
+                other => Err(ServiceError::Inconsistent { reason: format!("a decision was not appended: {other:?}") }),
+            },
+            Self::Ledger(advance) => match store.advance_ledgers(vec![advance]).await?.first() {
+                Some(AdvanceOutcome::Advanced) => Ok(None),
+                _ => Err(ServiceError::Inconsistent { reason: "a ledger did not take its change".to_owned() }),
+            },
+        }
+    }
+}

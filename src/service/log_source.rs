@@ -1,0 +1,65 @@
+//! What a log is read from: a store, or the archive of one. Whatever looks back on logs takes either.
+
+use super::Result;
+use crate::{
+    engine::instant::Instant,
+    log::archive::{Archive, ArchiveError, ArchivedCatalog},
+    store::{LogId, Store, StoredCatalog},
+};
+use async_trait::async_trait;
+use data_encoding::HEXLOWER;
+use std::{path::Path, sync::Arc};
+
+/// Logs, and the catalogs that their decisions were made from.
+#[async_trait]
+pub trait LogSource: Send + Sync {
+    /// Every log that has records, with the number of its records, in order.
+    async fn log_ends(&self) -> Result<Vec<(LogId, u64)>>;
+
+    /// At most `limit` records of a log from `offset` on, in order; empty only at its end (or for a limit of 0).
+    async fn read_log(&self, log: LogId, offset: u64, limit: usize) -> Result<Vec<Arc<[u8]>>>;
+
+    /// The catalog with this revision, or the newest for `None`; `Ok(None)` where there is none.
+    async fn catalog(&self, revision: Option<u64>) -> Result<Option<StoredCatalog>>;
+}
+
+#[async_trait]
+impl LogSource for dyn Store {
+    async fn log_ends(&self) -> Result<Vec<(LogId, u64)>> {
+        Ok(Store::log_ends(self).await?)
+    }
+
+    async fn read_log(&self, log: LogId, offset: u64, limit: usize) -> Result<Vec<Arc<[u8]>>> {
+        Ok(Store::read_log(self, log, offset, limit).await?)
+    }
+
+    async fn catalog(&self, revision: Option<u64>) -> Result<Option<StoredCatalog>> {
+        Ok(Store::catalog(self, revision).await?)
+    }
+}
+
+#[async_trait]
+impl LogSource for Archive {
+    async fn log_ends(&self) -> Result<Vec<(LogId, u64)>> {
+        Ok(self.logs().map(|(_, log, end)| (log, end)).collect())
+    }
+
+    async fn read_log(&self, log: LogId, offset: u64, limit: usize) -> Result<Vec<Arc<[u8]>>> {
+        Ok(self.read(log, offset, limit)?)
+    }
+
+    async fn catalog(&self, revision: Option<u64>) -> Result<Option<StoredCatalog>> {
+        let revision = match revision {
+            Some(revision) => revision,
+            None => self.newest_revision()?,
+        };
+        let Some(archived) = self.archived_catalog(revision)? else { return Ok(None) };
+        let ArchivedCatalog { applied_at_ms, reason, placement_numbers, encoded, .. } = archived;
+        let catalog = HEXLOWER.decode(encoded.as_bytes()).map_err(|error| ArchiveError::Content {
+            path: Path::new(&format!("catalog revision {revision}")).to_owned(),
+            reason: format!("encoded is not in hexadecimal digits: {error}"),
+        })?;
+        let applied_at = Instant::from_ms(applied_at_ms);
+        Ok(Some(StoredCatalog { revision, applied_at, reason, catalog, placement_numbers }))
+    }
+}

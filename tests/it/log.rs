@@ -1,0 +1,310 @@
+//! Logs go out to files and come back: the same records, the same ledgers, the same statistics.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
+use crate::common::{
+    DAY_S, HOUR_S, TestServer, attributes, conversion, number, offer_mut, request, revenue, shop, text, upsell,
+};
+use offer_ranker::{
+    log::{
+        archive::{Archive, ArchiveWriter, Format},
+        record::{Cause, LogRecord},
+        tables::day_of,
+    },
+    proto::RankRequest,
+    service::{
+        audit::audit,
+        export::{ExportReport, Exporting, export},
+        import::import,
+    },
+    store::{LogId, Store, embedded::EmbeddedStore},
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
+use tempfile::TempDir;
+
+/// Chunks that a test's log has many of.
+const CHUNK: usize = 7;
+
+/// A server that has lived for some days: decisions of every placement, outcomes early and late, exposures, a revision,
+/// windows that closed, and a change of the catalog between.
+async fn lived() -> TestServer {
+    let server = TestServer::start().await;
+    for day in 0..3 {
+        for user in 0..6 {
+            let name = format!("user-{day}-{user}");
+            let known = attributes([("tenure_days", number(f64::from(user) * 0.1)), ("channel", text("email"))]);
+            let paywall = server.rank(RankRequest { attributes: known, ..request("paywall", &name) }).await;
+            let banner = server.rank(request("banner", &name)).await;
+            let upsell = server.rank(upsell(&name)).await;
+            server.clock.advance_s(60);
+            server.report(conversion("o1", &paywall)).await;
+            server.report(revenue("o2", &banner, 0.1 + f64::from(user), "SEK")).await;
+            let mut revised = revenue("o3", &banner, 0.7, "EUR");
+            revised.revises_outcome_id = "o2".to_owned();
+            server.report(revised).await;
+            server.expose(&upsell.decision_id, &[1]).await;
+            server.report(revenue("o4", &upsell, 3.3, "USD")).await;
+            server.refresh().await;
+        }
+        server.clock.advance_s(DAY_S + HOUR_S);
+        server.refresh().await;
+        let mut catalog = shop();
+        offer_mut(&mut catalog, "monthly").tags = vec![format!("day-{day}")];
+        server.apply(catalog).await;
+    }
+    server
+}
+
+async fn export_some(server: &TestServer, folder: &Path, placement: Option<&str>, format: Format) -> ExportReport {
+    let store = server.place.address.open_read_only().await.expect("the store can be read while it serves");
+    let mut writer = ArchiveWriter::open(folder, Some(format), store.identity().epoch).expect("the folder takes it");
+    let exporting = Exporting { placement, chunk_records: CHUNK };
+    export(&*store, &mut writer, exporting, |_| {}).await.expect("the log can be exported")
+}
+
+/// Every record of a store's logs, as it is encoded.
+async fn stored(store: &dyn Store) -> BTreeMap<LogId, Vec<Arc<[u8]>>> {
+    let mut logs = BTreeMap::new();
+    for (log, end) in store.log_ends().await.unwrap() {
+        let mut records = Vec::new();
+        while (records.len() as u64) < end {
+            records.extend(store.read_log(log, records.len() as u64, 1000).await.unwrap());
+        }
+        logs.insert(log, records);
+    }
+    logs
+}
+
+/// Every record of an archive.
+fn archived(folder: &Path) -> BTreeMap<LogId, Vec<Arc<[u8]>>> {
+    let archive = Archive::open(folder).unwrap();
+    let mut logs = BTreeMap::new();
+    for (_, log, end) in archive.logs() {
+        let mut records = Vec::new();
+        while (records.len() as u64) < end {
+            records.extend(archive.read(log, records.len() as u64, 1000).unwrap());
+        }
+        logs.insert(log, records);
+    }
+    logs
+}
+
+/// Imports an archive into a store in a directory of its own.
+async fn imported(server: &TestServer, folder: &Path) -> (TempDir, Arc<dyn Store>) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(directory.path().join("store.db"), [9; 48]).unwrap();
+    let store: Arc<dyn Store> = Arc::new(store);
+    import(&Archive::open(folder).unwrap(), &store, server.clock.clone(), |_| {}).await.unwrap();
+    (directory, store)
+}
+
+/// The files in a folder and below, by their paths in it.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn what_is_exported_and_imported_is_the_same_log_and_teaches_the_same() {
+    let server = lived().await;
+    server.refresh().await;
+    for format in [Format::Parquet, Format::Jsonl] {
+        let folder = tempfile::tempdir().unwrap();
+        let report = export_some(&server, folder.path(), None, format).await;
+        let records = stored(&*server.store).await;
+        assert_eq!(report.records as usize, records.values().map(Vec::len).sum::<usize>());
+        assert!(report.records > 10 * CHUNK as u64, "there are many chunks");
+        assert!(
+            report.logs.iter().any(|log| log.rows.values().all(|&rows| rows > 0)),
+            "one log has rows of every table"
+        );
+        assert_eq!(archived(folder.path()), records, "{format:?}");
+
+        let (_directory, store) = imported(&server, folder.path()).await;
+        assert_eq!(stored(&*store).await, records, "{format:?}");
+        let report = audit(&*store, |_| {}).await.unwrap();
+        assert!(report.equal, "{:#?}", report.partitions);
+        for served in server.service.serving().placements.values() {
+            let model_id = &served.snapshot.version.model_id;
+            for partition in 0..served.snapshot.version.offsets.len() as u16 {
+                let log = served.log(partition);
+                let (here, there) = (
+                    server.store.statistics(model_id, log).await.unwrap(),
+                    store.statistics(model_id, log).await.unwrap(),
+                );
+                assert_eq!((here.offset, here.shared, here.arms), (there.offset, there.shared, there.arms), "{log:?}");
+            }
+        }
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_export_goes_on_where_the_last_one_ended() {
+    let server = lived().await;
+    let folder = tempfile::tempdir().unwrap();
+    let first = export_some(&server, folder.path(), None, Format::Parquet).await;
+    let untouched = files(folder.path());
+    let answer = server.rank(request("banner", "later")).await;
+    server.report(conversion("o1", &answer)).await;
+    let second = export_some(&server, folder.path(), None, Format::Parquet).await;
+    assert_eq!((second.records, first.records > 0), (2, true));
+    let third = export_some(&server, folder.path(), None, Format::Parquet).await;
+    assert_eq!(third.records, 0);
+    assert_eq!(archived(folder.path()), stored(&*server.store).await);
+    assert!(untouched.iter().all(|path| path.exists()), "what was there stays");
+}
+
+#[tokio::test]
+async fn what_a_killed_export_left_counts_for_nothing() {
+    let server = lived().await;
+    let folder = tempfile::tempdir().unwrap();
+    export_some(&server, folder.path(), None, Format::Jsonl).await;
+    let before = archived(folder.path());
+    server.rank(request("banner", "later")).await;
+    let description = folder.path().join("_archive.json");
+    let described = fs::read(&description).unwrap();
+    export_some(&server, folder.path(), None, Format::Jsonl).await;
+    // As if it had been killed after its files had their names, and before they counted; and once in the middle of one.
+    fs::write(&description, described).unwrap();
+    let some_file = files(folder.path()).into_iter().find(|path| path.extension().is_some_and(|end| end == "jsonl"));
+    let half = some_file.unwrap().with_file_name(".00000-000000000000099.jsonl.tmp");
+    fs::write(&half, "{\"offset\":").unwrap();
+    assert_eq!(archived(folder.path()), before);
+
+    server.rank(request("banner", "last")).await;
+    export_some(&server, folder.path(), None, Format::Jsonl).await;
+    assert_eq!(archived(folder.path()), stored(&*server.store).await);
+    assert!(!half.exists());
+}
+
+#[tokio::test]
+async fn a_placement_is_exported_alone() {
+    let server = lived().await;
+    let folder = tempfile::tempdir().unwrap();
+    let report = export_some(&server, folder.path(), Some("upsell"), Format::Parquet).await;
+    assert!(report.logs.iter().all(|log| log.placement == "upsell"));
+    let placements =
+        |path: &PathBuf| path.components().any(|part| part.as_os_str().to_string_lossy() == "placement=upsell");
+    let rows: Vec<_> =
+        files(folder.path()).into_iter().filter(|path| path.extension().is_some_and(|end| end == "parquet")).collect();
+    assert!(!rows.is_empty() && rows.iter().all(placements), "{rows:?}");
+    let (_directory, store) = imported(&server, folder.path()).await;
+    assert!(audit(&*store, |_| {}).await.unwrap().equal);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_of_something_else_is_refused_and_left_alone() {
+    let server = lived().await;
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("letters.txt"), "dear").unwrap();
+    let refused = ArchiveWriter::open(folder.path(), None, server.store.identity().epoch).unwrap_err().to_string();
+    assert!(refused.contains("not empty"), "{refused}");
+    assert_eq!(files(folder.path()).len(), 1);
+
+    let folder = tempfile::tempdir().unwrap();
+    export_some(&server, folder.path(), None, Format::Parquet).await;
+    let other_store = ArchiveWriter::open(folder.path(), None, [1; 16]).unwrap_err().to_string();
+    assert!(other_store.contains("another store"), "{other_store}");
+    let epoch = server.store.identity().epoch;
+    let other_format = ArchiveWriter::open(folder.path(), Some(Format::Jsonl), epoch).unwrap_err().to_string();
+    assert!(other_format.contains("parquet"), "{other_format}");
+    let _first = ArchiveWriter::open(folder.path(), None, epoch).unwrap();
+    let second = ArchiveWriter::open(folder.path(), None, epoch).unwrap_err().to_string();
+    assert!(second.contains("another process"), "{second}");
+}
+
+#[tokio::test]
+async fn an_archive_that_lost_a_file_says_so() {
+    let server = lived().await;
+    let folder = tempfile::tempdir().unwrap();
+    export_some(&server, folder.path(), None, Format::Jsonl).await;
+    let outcomes = files(&folder.path().join("outcomes"));
+    fs::remove_file(&outcomes[0]).unwrap();
+    let archive = Archive::open(folder.path()).unwrap();
+    let read = archive.logs().try_for_each(|(_, log, end)| {
+        (0..end).step_by(CHUNK).try_for_each(|offset| archive.read(log, offset, 1).map(drop))
+    });
+    let error = read.unwrap_err().to_string();
+    assert!(error.contains("files are missing"), "{error}");
+}
+
+/// Python's own reader of JSON and nothing else: sums what is needed to evaluate a policy.
+const STRANGER: &str = r#"
+import json, pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+rows = lambda table: [json.loads(line) for path in sorted(folder.glob(table + "/placement=*/date=*/*.jsonl")) for line in path.open()]
+decisions, outcomes = rows("decisions"), rows("outcomes")
+for row in decisions:
+    for slot in row["slots"]:
+        drawn = [arm for arm in slot["arms"] if arm["offer_id"] == slot["offer_id"]]
+        assert len(drawn) == 1 and drawn[0]["probability"] == slot["propensity"], slot
+def plain_sum(numbers):
+    total = 0.0
+    for number in numbers:
+        total += number
+    return total
+print(len(decisions), plain_sum(slot["propensity"] for row in decisions for slot in row["slots"]).hex())
+print(len(outcomes), plain_sum(row["value"] for row in outcomes).hex())
+print(sum(row["decision_id"] in {decision["decision_id"] for decision in decisions} for row in outcomes))
+"#;
+
+/// Runs wherever there is a Python.
+#[tokio::test]
+async fn a_stranger_reads_exact_numbers_from_json_lines() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return;
+    }
+    let server = lived().await;
+    let folder = tempfile::tempdir().unwrap();
+    export_some(&server, folder.path(), None, Format::Jsonl).await;
+    let script = folder.path().join("_stranger.py");
+    fs::write(&script, STRANGER).unwrap();
+    let read = Command::new("python3").arg(&script).arg(folder.path()).output().unwrap();
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    let (mut propensities, mut values, mut decisions) = (Vec::new(), Vec::new(), 0);
+    // In the order of files and rows: placement, day, then partition and offset.
+    let mut days: BTreeMap<(String, i64), Vec<LogRecord>> = BTreeMap::new();
+    let numbers = server.store.catalog(None).await.unwrap().unwrap().placement_numbers;
+    for (log, record) in server.records().await {
+        let placement = numbers.iter().find(|(_, number)| *number == log.placement).unwrap().0.clone();
+        days.entry((placement, day_of(&record))).or_default().push(record);
+    }
+    for record in days.into_values().flatten() {
+        match record {
+            LogRecord::Decision(decision) => {
+                decisions += 1;
+                propensities.extend(decision.decision.slots.iter().map(|slot| slot.propensity()));
+            }
+            LogRecord::Ledger(change) => {
+                if let Cause::Outcome(_, outcome) = &change.cause {
+                    values.push(outcome.value);
+                }
+            }
+        }
+    }
+    let said = String::from_utf8(read.stdout).unwrap();
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let number = |hex: &str| {
+        let python =
+            Command::new("python3").args(["-c", "import sys; print(float.fromhex(sys.argv[1]))", hex]).output();
+        String::from_utf8(python.unwrap().stdout).unwrap().trim().parse::<f64>().unwrap()
+    };
+    assert_eq!(words[0], decisions.to_string());
+    assert_eq!(number(words[1]).to_bits(), propensities.iter().sum::<f64>().to_bits());
+    assert_eq!(words[2], values.len().to_string());
+    assert_eq!(number(words[3]).to_bits(), values.iter().sum::<f64>().to_bits());
+    assert_eq!(words[4], values.len().to_string(), "every outcome finds its decision");
+}
