@@ -1,15 +1,23 @@
 //! From rows to a report: folds every row into the estimators and into what the gate judges.
 
 use super::{
+    anytime::robust::Sequence,
     estimate::{Estimand, Estimate},
     estimators::{Estimator, Grids, Weighting},
     evaluation::{Evaluation, Range, Ranges},
     gate::{self, Verdict},
+    intervals::bootstrap::Bootstrap,
     moments::Moments,
-    report::{Diagnostics, EstimatorReport, Report, Settings},
+    report::{Diagnostics, EstimatorReport, Report, Settings, ends},
     row::Row,
+    slope::{self, Candidate},
     support::{Support, arms::Pmfs},
 };
+
+use std::collections::BTreeMap;
+
+/// What rewards are taken to be where nobody says more, as long as none is outside.
+const UNIT: Range = Range { min: 0.0, max: 1.0 };
 
 /// What is asked of the rows.
 #[derive(Clone, Debug)]
@@ -24,6 +32,10 @@ pub struct Plan {
     pub reward: Option<Range>,
     /// What intervals leave outside, in (0, 1).
     pub alpha: f64,
+    /// How often rows are drawn again for bootstrap intervals; 0: not at all.
+    pub replicates: usize,
+    /// Decides what is drawn again.
+    pub seed: u64,
 }
 
 /// Rows on the way to a report.
@@ -34,6 +46,9 @@ pub struct Assessment {
     /// Rows whose arm the target is sure of, each of weight 1.
     matched: Evaluation,
     support: Support,
+    bootstrap: Option<Bootstrap>,
+    /// In the order of the rows; `None` once a reward is out of range.
+    sequence: Option<Sequence>,
 }
 
 impl Assessment {
@@ -42,7 +57,11 @@ impl Assessment {
     pub fn new(plan: Plan) -> Self {
         let mut estimators = plan.grids.estimators(plan.model);
         estimators.retain(|estimator| estimator.weighting != Weighting::Match);
+        let bootstrap = || Bootstrap::new(estimators.clone(), plan.replicates, plan.seed);
         Self {
+            bootstrap: (plan.replicates > 0).then(bootstrap),
+            // Rows of one cluster are no sequence of independent ones.
+            sequence: (!plan.clustered).then(|| Sequence::new(plan.reward.unwrap_or(UNIT))),
             evaluation: Evaluation::new(estimators, plan.clustered),
             matched: Evaluation::new(vec![Estimator::IPS], plan.clustered),
             support: Support::default(),
@@ -53,11 +72,24 @@ impl Assessment {
     /// Takes in a row, and what is known of the distributions it was drawn from.
     pub fn observe(&mut self, row: &Row, pmfs: &Pmfs<'_>) {
         self.support.observe(row, pmfs);
-        self.evaluation.observe(row);
+        if self.evaluation.observe(row) {
+            self.follow(row);
+        }
         if row.target >= 1.0 {
             // What replay averages: the propensity does not matter.
             self.matched.observe(&Row { target: row.propensity, weight_max: 0.0, ..*row });
         }
+    }
+
+    fn follow(&mut self, row: &Row) {
+        if let Some(bootstrap) = &mut self.bootstrap {
+            bootstrap.observe(row);
+        }
+        let Range { min, max } = self.plan.reward.unwrap_or(UNIT);
+        self.sequence = self.sequence.take().zip(row.reward()).and_then(|(mut sequence, reward)| {
+            sequence.observe(row.weight(), reward);
+            (min..=max).contains(&reward).then_some(sequence)
+        });
     }
 
     /// The report. `weight_max` is the largest weight by design, where rows did not say; the gate's word is law unless
@@ -82,6 +114,7 @@ impl Assessment {
                 forced: forced && verdict.refused,
             },
             estimators: shown.then(|| self.estimators(&estimates, &ranges)),
+            slope: shown.then(|| self.slope(&estimates)),
             diagnostics,
             verdict,
         }
@@ -94,10 +127,32 @@ impl Assessment {
         // The value of nothing is 0 by convention; nothing is known of it, and nothing of what the rest would have earned.
         replay.value = replay.value.or(Some(0.0));
         replay.gain = None;
-        let others = estimates
-            .iter()
-            .map(|estimate| (estimate.estimator.to_string(), EstimatorReport::new(estimate, self.plan.alpha)));
+        let others = estimates.iter().map(|estimate| (estimate.estimator.to_string(), self.estimator(estimate)));
         std::iter::once((Estimator::REPLAY.to_string(), replay)).chain(others).collect()
+    }
+
+    fn estimator(&self, estimate: &Estimate<'_>) -> EstimatorReport {
+        let (estimator, alpha) = (estimate.estimator, self.plan.alpha);
+        let bootstrap = self.bootstrap.as_ref().and_then(|bootstrap| bootstrap.interval(&estimator, alpha));
+        let sequence = self.sequence.as_ref().filter(|_| matches!(estimator, Estimator::IPS | Estimator::SNIPS));
+        let anytime = sequence.and_then(|sequence| sequence.interval(alpha));
+        let mut report = EstimatorReport::new(estimate, alpha);
+        for (name, interval) in [("bootstrap", bootstrap), ("anytime", anytime)] {
+            report.intervals.extend(interval.map(|interval| (name, ends(interval))));
+        }
+        report
+    }
+
+    /// Of every family with a hyper-parameter, the one that SLOPE takes.
+    fn slope(&self, estimates: &[Estimate<'_>]) -> BTreeMap<&'static str, f64> {
+        let mut families: BTreeMap<&'static str, Vec<Candidate>> = BTreeMap::new();
+        for estimate in estimates.iter().filter(|estimate| estimate.estimator.lambda().is_some()) {
+            let Some((value, interval)) = estimate.value().zip(estimate.normal(self.plan.alpha)) else { continue };
+            let candidate = Candidate { estimator: estimate.estimator, value, interval };
+            families.entry(estimate.estimator.family()).or_default().push(candidate);
+        }
+        let chosen = |candidates: &Vec<Candidate>| slope::choose(candidates)?.estimator.lambda();
+        families.iter().filter_map(|(family, candidates)| Some((*family, chosen(candidates)?))).collect()
     }
 
     fn verdict(&self, estimates: &[Estimate<'_>], weight_max: f64) -> Verdict {
@@ -120,7 +175,7 @@ impl Assessment {
     /// What was declared, or what was seen: nothing outside [0, 1] makes it [0, 1].
     fn reward(&self) -> Range {
         let seen = self.evaluation.ranges().reward;
-        self.plan.reward.unwrap_or(if self.looks_binary() { Range { min: 0.0, max: 1.0 } } else { seen })
+        self.plan.reward.unwrap_or(if self.looks_binary() { UNIT } else { seen })
     }
 }
 

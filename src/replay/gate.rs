@@ -286,6 +286,17 @@ impl Case<'_> {
     }
 }
 
+/// The finding that an estimator of slates has weights that cannot carry a number.
+pub(super) fn slate_weights(name: &str, effective: f64, share: f64) -> Finding {
+    let share = percent(share);
+    let found = format!(
+        "{name}: the weights know as much as {effective:.1} equal slates, at least {EFFECTIVE_MIN}; one carries {share} of \
+         all weight, at most {}",
+        percent(SHARE_MAX)
+    );
+    finding("slate_weights", "a longer log, or an estimator that assumes more of how slots act on each other", found)
+}
+
 /// Whether weights that should average to 1 do not, where one that was not seen may still be as large as the design allows.
 fn off_by_more_than_chance(weights: &cressie_read::Sums, weight_max: f64, tests: usize) -> bool {
     if weights.n < 2.0 || weight_max <= 1.0 {

@@ -18,4 +18,6 @@ pub mod intervals;
 pub mod moments;
 pub mod report;
 pub mod row;
+pub mod slates;
+pub mod slope;
 pub mod support;

@@ -22,6 +22,8 @@ pub struct Report {
     /// By name, in the order in which people read them; `None` where the gate refused.
     #[serde(serialize_with = "as_map")]
     pub estimators: Option<Vec<(String, EstimatorReport)>>,
+    /// The hyper-parameter of each family that SLOPE takes; `None` where the gate refused.
+    pub slope: Option<BTreeMap<&'static str, f64>>,
     /// What the gate looked at.
     pub diagnostics: Diagnostics,
     /// What it said.

@@ -11,6 +11,7 @@ pub(crate) struct Library {
     pub(crate) cases: Vec<Case>,
     /// What could not be read, and why: each is a failure, for a case may be lost in it.
     pub(crate) unreadable: Vec<String>,
+    folders: Vec<PathBuf>,
 }
 
 /// One case.
@@ -27,9 +28,11 @@ pub(crate) struct Case {
 }
 
 impl Library {
-    /// Reads `tests/golden` and the folders of `OFFER_RANKER_GOLDEN`.
+    /// Reads `tests/golden`, `../shared/golden` and the folders of `OFFER_RANKER_GOLDEN`.
     pub(crate) fn read() -> Self {
-        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")];
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut folders = vec![root.join("tests/golden")];
+        folders.extend(Some(root.join("../shared/golden")).filter(|folder| folder.is_dir()));
         if let Some(more) = std::env::var_os("OFFER_RANKER_GOLDEN") {
             folders.extend(std::env::split_paths(&more).filter(|folder| !folder.as_os_str().is_empty()));
         }
@@ -38,7 +41,7 @@ impl Library {
 
     /// Reads these folders. One without any case is unreadable: its name may be mistyped.
     pub(crate) fn of(folders: &[PathBuf]) -> Self {
-        let mut library = Self { cases: Vec::new(), unreadable: Vec::new() };
+        let mut library = Self { cases: Vec::new(), unreadable: Vec::new(), folders: folders.to_vec() };
         for folder in folders {
             let found = library.cases.len() + library.unreadable.len();
             for entry in sorted_entries(folder) {
@@ -53,6 +56,14 @@ impl Library {
             }
         }
         library
+    }
+
+    /// The file of this name, or of it gzipped, that a case refers to: beside it, or in the folders that were read.
+    pub(crate) fn file(&self, name: &str, near: &Case) -> Option<PathBuf> {
+        let beside = near.file.parent().map(Path::to_owned);
+        let folders = beside.into_iter().chain([near.folder.clone()]).chain(self.folders.iter().cloned());
+        let candidates = folders.flat_map(|folder| [folder.join(name), folder.join(format!("{name}.gz"))]);
+        candidates.into_iter().find(|file| file.is_file())
     }
 
     fn read_file(&mut self, folder: &Path, file: &Path, name: &str) -> Result<(), String> {
@@ -83,6 +94,11 @@ impl Library {
 }
 
 impl Case {
+    /// The file it stands in.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
     pub(crate) fn key_names(&self) -> String {
         self.keys.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
@@ -127,8 +143,9 @@ pub(crate) fn matrix(value: &Value) -> Vec<Vec<f64>> {
 ///
 /// Only by their exact names, so that an expectation of a name nobody thought of is not passed over.
 pub(crate) fn is_remark(key: &str) -> bool {
-    const REMARKS: [&str; 24] = [
+    const REMARKS: [&str; 25] = [
         "id",
+        "title",
         "family",
         "note",
         "rule",

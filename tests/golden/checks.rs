@@ -25,6 +25,19 @@ impl Checks {
         self.within(what, actual, expected, 1e-10 * expected.abs());
     }
 
+    /// Compares to a share of the expected number, or to what rounding leaves of something of size `scale`; where null is
+    /// expected, nothing must be there.
+    pub(crate) fn nullable(&mut self, what: &str, actual: Option<f64>, expected: &Value, share: f64, scale: f64) {
+        match (actual, expected) {
+            (None, Value::Null) => self.require(what, true),
+            (Some(actual), Value::Number(_)) => {
+                let expected = super::cases::number(expected);
+                self.within(what, actual, expected, share * expected.abs() + 1e-15 * scale);
+            }
+            _ => self.require(&format!("{what}: is {actual:?}, must be {expected}"), false),
+        }
+    }
+
     /// Compares element by element to 1e-10 of each, or 1e-14 of the largest: elements that cancel to nothing are not
     /// known better than that.
     pub(crate) fn relative_all(&mut self, what: &str, actual: &[f64], expected: &[f64]) {
@@ -47,7 +60,7 @@ impl Checks {
         }
     }
 
-    fn within(&mut self, what: &str, actual: f64, expected: f64, tolerance: f64) {
+    pub(crate) fn within(&mut self, what: &str, actual: f64, expected: f64, tolerance: f64) {
         self.compared += 1;
         let error = (actual - expected).abs();
         self.worst = self.worst.max(error / tolerance.max(f64::MIN_POSITIVE));

@@ -1,11 +1,15 @@
 //! Which checks a case gets, and what becomes of it.
 
 use super::{
+    anytime,
     cases::{Case, Library},
     checks::Checks,
-    linear, posteriors, probabilities,
+    intervals, linear, posteriors, probabilities, rounds, slates,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Families that are compared here.
+pub(crate) const FAMILIES: &str = "PTGSCA";
 
 /// What became of one case.
 pub(crate) struct Verdict {
@@ -37,6 +41,10 @@ fn check(library: &Library, case: &Case, checks: &mut Checks) {
     match case.family {
         'P' => posterior(library, case, checks),
         'T' => probabilities::check(case, checks),
+        'G' => rounds::check(library, case, checks),
+        'S' => slates::check(case, checks),
+        'C' => intervals::check(library, case, checks),
+        'A' => anytime::check(case, checks),
         _ => checks.verdict = "not yet",
     }
 }

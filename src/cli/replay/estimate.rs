@@ -9,10 +9,12 @@ use crate::{
         evaluation::Range,
         files::{self, Sources, mistakes::Mistakes, table::Source},
         report::Report,
+        slates,
         support::arms::Pmfs,
     },
 };
 use indicatif::ProgressBar;
+use serde::Serialize;
 use std::{
     fs::File,
     io::{self, Write},
@@ -22,18 +24,21 @@ use std::{
 
 /// Estimate a policy's value from rounds, its probabilities and reward estimates made elsewhere
 ///
-/// Exits with 2 where the rounds cannot answer, and says why; with 1 where the files are wrong. See docs/replay.md.
+/// Either of single slots, with --rounds and --target, or of whole slates, with --slates. Exits with 2 where the rounds cannot answer, and says why; with 1 where the files are wrong. See docs/replay.md.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// What was drawn and earned: CSV, plain or gzipped, with the columns t, action, position, reward, pscore
-    #[arg(long, value_name = "FILE")]
-    rounds: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "target", required_unless_present = "slates")]
+    rounds: Option<PathBuf>,
     /// The target policy's probabilities: by round (t, position, a0, a1, ..) or the same in all (action, position, pi_e)
-    #[arg(long, value_name = "FILE")]
-    target: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "rounds")]
+    target: Option<PathBuf>,
     /// A reward model's estimates, laid out like the target's probabilities
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "rounds")]
     rewards: Option<PathBuf>,
+    /// Whole slates with their probabilities under both policies, in one JSON file
+    #[arg(long, value_name = "FILE", conflicts_with = "rounds")]
+    slates: Option<PathBuf>,
     /// Hyper-parameters to try instead of the usual grids; sub-Gaussian weights take those up to 1
     #[arg(long, value_name = "VALUE", value_delimiter = ',', value_parser = lambda)]
     lambda: Vec<f64>,
@@ -55,6 +60,12 @@ pub(super) struct Args {
     /// What intervals leave outside
     #[arg(long, value_name = "P", default_value_t = 0.05, value_parser = probability)]
     alpha: f64,
+    /// How often rows are drawn again for bootstrap intervals, which are there for comparison; 0: not at all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    bootstrap: usize,
+    /// Decides what is drawn again
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
     /// Print what the gate refuses, with its warning on top
     #[arg(long)]
     force: bool,
@@ -75,6 +86,9 @@ pub(super) enum EstimateError {
         #[source]
         source: io::Error,
     },
+    /// There is nothing to estimate from.
+    #[error("name --rounds and --target, or --slates")]
+    Nothing,
     /// Something is wrong with the files.
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
@@ -94,27 +108,52 @@ pub(super) enum EstimateError {
 
 /// Estimates and prints.
 pub(super) fn run(args: Args, out: &mut impl Write) -> Result<ExitCode, EstimateError> {
-    let report = assess(&args)?;
-    match &args.json {
-        None => table::print(&report, out)?,
-        Some(path) if path.as_os_str() == "-" => writeln!(out, "{:#}", serde_json::json!(report))?,
-        Some(path) => {
-            let written = std::fs::write(path, format!("{:#}\n", serde_json::json!(report)));
-            written.map_err(|source| EstimateError::Unwritable { file: path.clone(), source })?;
+    let reward = args.reward_min.zip(args.reward_max).map(|(min, max)| Range { min, max });
+    let refused = match (&args.slates, &args.rounds, &args.target) {
+        (Some(path), ..) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| EstimateError::Unreadable { file: path.clone(), source })?;
+            let slates = slates::file::read(&path.display().to_string(), &text)?;
+            let report = slates::report::report(&slates, reward, args.alpha, args.force);
+            write(&report, table::print_slates, &args, out)?;
+            report.verdict.refused
         }
-    }
-    Ok(if report.verdict.refused && !args.force { ExitCode::from(2) } else { ExitCode::SUCCESS })
+        (None, Some(rounds), Some(target)) => {
+            let report = assess(&args, rounds, target, reward)?;
+            write(&report, table::print, &args, out)?;
+            report.verdict.refused
+        }
+        // Not let through by the flags.
+        _ => return Err(EstimateError::Nothing),
+    };
+    Ok(if refused && !args.force { ExitCode::from(2) } else { ExitCode::SUCCESS })
 }
 
-fn assess(args: &Args) -> Result<Report, EstimateError> {
+/// Writes a report as one JSON object or as tables, wherever it is wanted.
+fn write<R: Serialize, W: Write>(
+    report: &R,
+    as_tables: impl FnOnce(&R, &mut W) -> io::Result<()>,
+    args: &Args,
+    out: &mut W,
+) -> Result<(), EstimateError> {
+    let json = || format!("{:#}\n", serde_json::json!(report));
+    match &args.json {
+        None => as_tables(report, out)?,
+        Some(path) if path.as_os_str() == "-" => out.write_all(json().as_bytes())?,
+        Some(path) => {
+            std::fs::write(path, json()).map_err(|source| EstimateError::Unwritable { file: path.clone(), source })?
+        }
+    }
+    Ok(())
+}
+
+fn assess(args: &Args, rounds: &Path, target: &Path, reward: Option<Range>) -> Result<Report, EstimateError> {
     let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let paths = [Some(&args.rounds), Some(&args.target), args.rewards.as_ref()];
-    let total = paths.into_iter().flatten().map(|path| bytes(path)).sum();
+    let total = [Some(rounds), Some(target), args.rewards.as_deref()].into_iter().flatten().map(bytes).sum();
     let bar = progress::bar(total, "{bar:40} {bytes}/{total_bytes}, {eta} left");
-    let reward = args.reward_min.zip(args.reward_max).map(|(min, max)| Range { min, max });
     let sources = Sources {
-        rounds: source(&args.rounds, &bar)?,
-        target: source(&args.target, &bar)?,
+        rounds: source(rounds, &bar)?,
+        target: source(target, &bar)?,
         rewards: args.rewards.as_deref().map(|path| source(path, &bar)).transpose()?,
         cluster: args.cluster.clone(),
         day: args.day.clone(),
@@ -127,6 +166,8 @@ fn assess(args: &Args) -> Result<Report, EstimateError> {
         clustered: args.cluster.is_some(),
         reward,
         alpha: args.alpha,
+        replicates: args.bootstrap,
+        seed: args.seed,
     });
     let weight_max = files::read(sources, |row, target| {
         assessment.observe(row, &Pmfs { logged: None, target: Some(target) });

@@ -3,22 +3,16 @@
 use crate::{
     cli::client::plain_table,
     replay::{
-        gate::Finding,
+        gate::{Finding, Verdict},
         report::{EstimatorReport, Report},
+        slates::report::SlateReport,
     },
 };
 use std::io::{self, Write};
 
 /// Prints the verdict first, then the numbers there are.
 pub(super) fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let verdict = &report.verdict;
-    match (verdict.refused, report.settings.forced) {
-        (true, true) => writeln!(out, "WARNING: these rows cannot answer; what follows was forced\n")?,
-        (true, false) => writeln!(out, "refused: these rows cannot answer\n")?,
-        (false, _) => {}
-    }
-    findings("because", &verdict.reasons, out)?;
-    findings("mind", &verdict.warnings, out)?;
+    print_verdict(&report.verdict, report.settings.forced, out)?;
     let diagnostics = &report.diagnostics;
     writeln!(
         out,
@@ -43,7 +37,40 @@ pub(super) fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
             range(gain.and_then(|gain| gain.interval)),
         ]);
     }
+    writeln!(out, "{table}")?;
+    let slope = report.slope.iter().flatten().map(|(family, lambda)| format!("{family}[{lambda:?}]"));
+    let slope: Vec<String> = slope.collect();
+    if !slope.is_empty() {
+        writeln!(out, "\nSLOPE takes {}", slope.join(", "))?;
+    }
+    Ok(())
+}
+
+/// Prints the verdict first, then the numbers there are.
+pub(super) fn print_slates(report: &SlateReport, out: &mut impl Write) -> io::Result<()> {
+    print_verdict(&report.verdict, report.forced, out)?;
+    let mut table = plain_table(&["weights", "slates", "mean", "know as much as", "largest share"], &[1, 2, 3, 4]);
+    for (name, weights) in &report.diagnostics {
+        let (mean, share) = (short(weights.mean_w), short(weights.share_of_max_w));
+        table.add_row([(*name).to_owned(), weights.n.to_string(), mean, short(Some(weights.ess_kish)), share]);
+    }
+    writeln!(out, "{table}\n")?;
+    let Some(estimators) = &report.estimators else { return Ok(()) };
+    let mut table = plain_table(&["estimator", "value", "interval", "standard error"], &[1, 2, 3]);
+    for (name, EstimatorReport { value, interval, standard_error, .. }) in estimators {
+        table.add_row([(*name).to_owned(), short(*value), range(*interval), short(*standard_error)]);
+    }
     writeln!(out, "{table}")
+}
+
+fn print_verdict(verdict: &Verdict, forced: bool, out: &mut impl Write) -> io::Result<()> {
+    match (verdict.refused, forced) {
+        (true, true) => writeln!(out, "WARNING: the log cannot answer; what follows was forced\n")?,
+        (true, false) => writeln!(out, "refused: the log cannot answer\n")?,
+        (false, _) => {}
+    }
+    findings("because", &verdict.reasons, out)?;
+    findings("mind", &verdict.warnings, out)
 }
 
 fn findings(word: &str, findings: &[Finding], out: &mut impl Write) -> io::Result<()> {

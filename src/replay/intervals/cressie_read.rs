@@ -16,7 +16,7 @@ use crate::{
 const SLACK: f64 = 1e-9;
 
 /// Sums over n observations of weights w and values z.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sums {
     /// How many observations.
     pub n: f64,
@@ -58,6 +58,29 @@ pub fn interval(sums: &Sums, least: Unseen, most: Unseen, bounds: Range, alpha: 
     Some(Interval { lower: lower.clamp(bounds.min, bounds.max), upper: upper.clamp(bounds.min, bounds.max) })
 }
 
+/// The mean value of the distribution that fits best, within [wmin, wmax] of the weights; `mean` is what is supposed of
+/// what was not seen. `None` without observations.
+#[must_use]
+pub fn point(sums: &Sums, least: f64, most: f64, mean_unseen: f64) -> Option<f64> {
+    let n = sums.n;
+    if n < 1.0 {
+        return None;
+    }
+    let unseen = if sums.weight.to_f64() < n { most } else { least };
+    // Each observation's probability is (constant + slope w) / (1 + n).
+    let (constant, slope) = if unseen.is_infinite() {
+        (Dd::from(1.0 + n) / Dd::from(n), Dd::ZERO)
+    } else {
+        let first = mean(sums.weight, unseen, n);
+        let second = mean_of(sums.weight_weight, Dd::product(unseen, unseen), n);
+        let variance = second - first * first;
+        ((second - first) / variance, (Dd::from(1.0) - first) / variance)
+    };
+    let per = |plain: Dd, weighted: Dd| ((constant * plain + slope * weighted) / Dd::from(1.0 + n)).to_f64();
+    let missing = (1.0 - per(sums.weight, sums.weight_weight)).max(0.0);
+    Some(per(sums.value, sums.weight_value) + missing * mean_unseen)
+}
+
 /// The statistic of the constraint that weights average to 1: by how much the sample speaks against it.
 #[must_use]
 pub fn weight_statistic(sums: &Sums, least: f64, most: f64) -> f64 {
@@ -87,6 +110,16 @@ fn mean_of(sum: Dd, unseen: Dd, n: f64) -> Dd {
 }
 
 impl Sums {
+    /// Takes in an observation.
+    pub fn add(&mut self, weight: f64, value: f64) {
+        self.n += 1.0;
+        self.weight = self.weight + Dd::from(weight);
+        self.weight_weight = self.weight_weight + Dd::product(weight, weight);
+        self.value = self.value + Dd::from(value);
+        self.weight_value = self.weight_value + Dd::product(weight, value);
+        self.value_value = self.value_value + Dd::product(value, value);
+    }
+
     fn mirrored(&self) -> Self {
         Self { value: -self.value, weight_value: -self.weight_value, ..*self }
     }

@@ -1,8 +1,10 @@
 //! Intervals for a policy's value, from moments of contributions or from the rows in order.
 
+pub mod bootstrap;
 pub mod clopper_pearson;
 pub mod cressie_read;
 pub mod empirical_bernstein;
+pub mod empirical_likelihood;
 pub mod normal;
 
 /// An interval that holds the value with a stated probability.

@@ -1,0 +1,176 @@
+//! What comes of slates: every estimator, what its weights look like, and the verdict.
+
+use super::{Slate, Weights, cascade_dr};
+use crate::{
+    engine::math::double_double::Dd,
+    replay::{
+        evaluation::Range,
+        gate::{self, Verdict},
+        intervals::{
+            cressie_read::{self, Sums, Unseen},
+            normal,
+        },
+        report::{EstimatorReport, ends},
+        support::tally::Tally,
+    },
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// A report on slates. What is undefined, or cannot be computed from what was told, is null in JSON.
+#[derive(Clone, Debug, Serialize)]
+pub struct SlateReport {
+    /// By name; `None` where the gate refused.
+    pub estimators: Option<BTreeMap<&'static str, EstimatorReport>>,
+    /// By the plain estimator's name.
+    pub diagnostics: BTreeMap<&'static str, WeightDiagnostics>,
+    /// What the gate said: it refuses where no estimator's weights can carry a number.
+    pub verdict: Verdict,
+    /// Whether there are numbers that the gate refused.
+    pub forced: bool,
+}
+
+/// What an estimator's weights look like, each slate's averaged over its slots.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct WeightDiagnostics {
+    /// How many slates there are.
+    pub n: u64,
+    /// Must be 1 but for chance.
+    pub mean_w: Option<f64>,
+    /// How many equal slates know as much.
+    pub ess_kish: f64,
+    /// The largest one's share of all weight.
+    pub share_of_max_w: Option<f64>,
+}
+
+/// Evaluates slates of the same number of slots. `reward` is the range of one slot's reward.
+#[must_use]
+pub fn report(slates: &[Slate], reward: Option<Range>, alpha: f64, forced: bool) -> SlateReport {
+    let slots = slates.first().map_or(0, |slate| slate.rewards.len()) as f64;
+    let mut seen = Range::NOTHING;
+    slates.iter().flat_map(|slate| &slate.rewards).for_each(|&reward| seen.include(reward));
+    let slot = reward.unwrap_or(if seen.min >= 0.0 && seen.max <= 1.0 { Range { min: 0.0, max: 1.0 } } else { seen });
+    let whole = Range { min: slots * slot.min, max: slots * slot.max };
+    let mut estimators = BTreeMap::new();
+    let mut diagnostics = BTreeMap::new();
+    for weights in Weights::ALL {
+        let terms: Option<Vec<Vec<f64>>> = slates.iter().map(|slate| weights.of(slate)).collect();
+        let [plain, normalised] = weights.names();
+        let Some(terms) = terms else {
+            estimators.extend([(plain, undefined()), (normalised, undefined())]);
+            continue;
+        };
+        let weighted = Weighted { slates, terms: &terms, whole };
+        diagnostics.insert(plain, weighted.diagnostics());
+        let interval = if weights == Weights::PseudoInverse { None } else { weighted.cressie_read(alpha) };
+        estimators.insert(plain, of_contributions(&weighted.contributions(), interval, alpha));
+        let ratio = weighted.self_normalised();
+        let interval = interval.filter(|_| ratio.is_some());
+        estimators.insert(normalised, EstimatorReport { value: ratio, interval, ..undefined() });
+        if weights == Weights::PseudoInverse {
+            let mean_weights: Vec<f64> = weighted.mean_weights().collect();
+            estimators.insert("pi_mean_weight", of_contributions(&mean_weights, None, alpha));
+        }
+    }
+    let cascade: Option<Vec<f64>> = slates.iter().map(cascade_dr).collect();
+    estimators.insert("cascade_dr", cascade.map_or_else(undefined, |terms| of_contributions(&terms, None, alpha)));
+    estimators.entry("pi_mean_weight").or_insert_with(undefined);
+    let verdict = judge(&diagnostics);
+    let shown = !verdict.refused || forced;
+    SlateReport { estimators: shown.then_some(estimators), diagnostics, forced: forced && verdict.refused, verdict }
+}
+
+struct Weighted<'a> {
+    slates: &'a [Slate],
+    /// Of each slate, each slot's.
+    terms: &'a [Vec<f64>],
+    /// What a whole slate can earn.
+    whole: Range,
+}
+
+impl Weighted<'_> {
+    fn contributions(&self) -> Vec<f64> {
+        let sum = |(weights, slate): (&Vec<f64>, &Slate)| {
+            weights
+                .iter()
+                .zip(&slate.rewards)
+                .fold(Dd::ZERO, |sum, (&weight, &reward)| sum + Dd::product(weight, reward))
+        };
+        self.terms.iter().zip(self.slates).map(|pair| sum(pair).to_f64()).collect()
+    }
+
+    fn mean_weights(&self) -> impl Iterator<Item = f64> {
+        self.terms.iter().map(|weights| weights.iter().sum::<f64>() / weights.len() as f64)
+    }
+
+    /// The sum over slots of weighted rewards over weights; `None` where a slot's weights sum to nought.
+    fn self_normalised(&self) -> Option<f64> {
+        let slots = self.terms.first()?.len();
+        let mut value = Dd::ZERO;
+        for slot in 0..slots {
+            let (mut rewards, mut weights) = (Dd::ZERO, Dd::ZERO);
+            for (terms, slate) in self.terms.iter().zip(self.slates) {
+                rewards = rewards + Dd::product(terms[slot], slate.rewards[slot]);
+                weights = weights + Dd::from(terms[slot]);
+            }
+            if weights.to_f64() == 0.0 {
+                return None;
+            }
+            value = value + rewards / weights;
+        }
+        Some(value.to_f64())
+    }
+
+    /// Nothing bounds the weights; a slate of mean weight w earns up to L w times a slot's largest reward.
+    fn cressie_read(&self, alpha: f64) -> Option<[f64; 2]> {
+        let mut sums = Sums::default();
+        self.mean_weights().zip(self.contributions()).for_each(|(weight, value)| sums.add(weight, value));
+        let least = Unseen { weight: 0.0, values: Range { min: 0.0, max: 0.0 } };
+        let most = Unseen { weight: f64::INFINITY, values: self.whole };
+        cressie_read::interval(&sums, least, most, self.whole, alpha).map(ends)
+    }
+
+    fn diagnostics(&self) -> WeightDiagnostics {
+        let mut tally = Tally::default();
+        self.mean_weights().for_each(|weight| tally.add(weight));
+        WeightDiagnostics {
+            n: tally.count,
+            mean_w: tally.mean(),
+            ess_kish: tally.effective(),
+            share_of_max_w: tally.largest_share(),
+        }
+    }
+}
+
+/// The mean of contributions, with the normal interval where there is no other.
+fn of_contributions(contributions: &[f64], interval: Option<[f64; 2]>, alpha: f64) -> EstimatorReport {
+    let mut tally = Tally::default();
+    contributions.iter().for_each(|&contribution| tally.add(contribution));
+    let (value, standard_error) = (tally.mean(), tally.standard_error());
+    let normal = value.zip(standard_error).map(|(value, error)| ends(normal::interval(value, error, alpha)));
+    EstimatorReport {
+        value,
+        interval: interval.or(normal),
+        standard_error,
+        intervals: normal.map(|normal| ("normal", normal)).into_iter().collect(),
+        gain: None,
+    }
+}
+
+const fn undefined() -> EstimatorReport {
+    EstimatorReport { value: None, interval: None, standard_error: None, intervals: BTreeMap::new(), gain: None }
+}
+
+fn judge(diagnostics: &BTreeMap<&'static str, WeightDiagnostics>) -> Verdict {
+    let mut findings = Vec::new();
+    for (name, weights) in diagnostics {
+        let short = weights.ess_kish < gate::EFFECTIVE_MIN;
+        let heavy = weights.share_of_max_w.is_none_or(|share| share > gate::SHARE_MAX);
+        if short || heavy {
+            findings.push(gate::slate_weights(name, weights.ess_kish, weights.share_of_max_w.unwrap_or(1.0)));
+        }
+    }
+    let refused = findings.len() == diagnostics.len();
+    let (reasons, warnings) = if refused { (findings, Vec::new()) } else { (Vec::new(), findings) };
+    Verdict { refused, reasons, warnings }
+}
