@@ -15,6 +15,7 @@ pub mod evaluation;
 pub mod files;
 pub mod gate;
 pub mod intervals;
+pub mod models;
 pub mod moments;
 pub mod report;
 pub mod row;

@@ -1,0 +1,153 @@
+//! The gate refuses each kind of log that cannot answer, and passes its healthy twin.
+
+use crate::scene::{LOGGING, Log, TARGET, assessed, rng, row};
+use offer_ranker::replay::{gate, report::Report, row::Outcome};
+use rand::{RngExt as _, seq::SliceRandom as _};
+
+fn reasons(report: &Report) -> Vec<&'static str> {
+    report.verdict.reasons.iter().map(|finding| finding.check).collect()
+}
+
+fn refuses(log: &Log, check: &str) {
+    let report = log.report();
+    assert!(report.verdict.refused && reasons(&report).contains(&check), "{:?}", report.verdict);
+}
+
+fn passes(log: &Log) {
+    let report = log.report();
+    assert!(!report.verdict.refused, "{:?}", report.verdict);
+}
+
+#[test]
+fn a_target_that_the_log_never_follows_is_refused() {
+    refuses(&Log::new(&[0.6, 0.3, 0.1, 0.0], &TARGET, 2_000, 1), "overlap");
+    passes(&Log::new(&[0.6, 0.3, 0.05, 0.05], &TARGET, 2_000, 1));
+}
+
+#[test]
+fn arms_that_were_never_drawn_are_found_in_rounds_without_pmfs() {
+    let mut log = Log::new(&[0.6, 0.3, 0.1, 0.0], &TARGET, 2_000, 1);
+    log.rows.iter_mut().for_each(|row| row.unsupported = 0.0);
+    refuses(&log, "overlap");
+}
+
+#[test]
+fn one_row_that_carries_all_is_refused() {
+    let healthy = Log::healthy(2);
+    passes(&healthy);
+    let mut log = healthy;
+    log.rows.push(row(9_999, 3, 1e-4, 0.3, 1.0));
+    refuses(&log, "largest_weight");
+}
+
+#[test]
+fn rows_without_outcomes_are_refused() {
+    let mut log = Log::healthy(3);
+    passes(&log);
+    // One in a hundred is borne.
+    log.rows.iter_mut().step_by(100).for_each(|row| row.outcome = Outcome::Missing);
+    passes(&log);
+    log.rows.iter_mut().for_each(|row| row.outcome = Outcome::Missing);
+    refuses(&log, "missing_outcomes");
+    assert_eq!(log.report().estimators.unwrap()[1].1.value, None);
+}
+
+#[test]
+fn rows_whose_windows_are_open_are_refused() {
+    let mut log = Log::healthy(4);
+    passes(&log);
+    log.rows.iter_mut().step_by(5).for_each(|row| row.outcome = Outcome::Immature(0.0));
+    refuses(&log, "immature_window");
+}
+
+/// Two arms, the first drawn with a probability that differs from row to row; the target always draws the first.
+fn first_arm(propensity: impl Fn(f64) -> f64, n: u64, seed: u64) -> Log {
+    let mut rng = rng(seed);
+    let one = |cluster| {
+        let p = propensity(rng.random());
+        match rng.random::<f64>() < p {
+            true => row(cluster, 0, p, 1.0, f64::from(u8::from(rng.random::<f64>() < 0.3))),
+            false => row(cluster, 1, 1.0 - p, 0.0, 0.0),
+        }
+    };
+    Log { rows: (0..n).map(one).collect(), target: vec![1.0, 0.0] }
+}
+
+#[test]
+fn a_heavy_tail_of_weights_is_refused() {
+    // P(p < x) = x^(1/8), so that P(weight > t) falls like t^-(9/8): no variance, and barely a mean.
+    refuses(&first_arm(|u| u.powi(8), 100_000, 5), "heavy_tail");
+    passes(&first_arm(|u| 0.2 + 0.8 * u, 100_000, 5));
+}
+
+#[test]
+fn shuffled_propensities_are_refused() {
+    let mut log = Log::healthy(6);
+    passes(&log);
+    let mut propensities: Vec<f64> = log.rows.iter().map(|row| row.propensity).collect();
+    propensities.shuffle(&mut rng(7));
+    log.rows.iter_mut().zip(propensities).for_each(|(row, propensity)| row.propensity = propensity);
+    refuses(&log, "propensities");
+    // On all but one row in ten they are right: it still shows.
+    let mut log = Log::new(&LOGGING, &TARGET, 50_000, 6);
+    passes(&log);
+    let mut propensities: Vec<f64> = log.rows.iter().step_by(10).map(|row| row.propensity).collect();
+    propensities.shuffle(&mut rng(7));
+    log.rows.iter_mut().step_by(10).zip(propensities).for_each(|(row, propensity)| row.propensity = propensity);
+    assert!(log.report().verdict.refused, "{:?}", log.report().verdict);
+}
+
+#[test]
+fn a_day_with_wrong_propensities_is_refused() {
+    let mut log = Log::new(&LOGGING, &TARGET, 20_000, 8);
+    log.rows.iter_mut().enumerate().for_each(|(index, row)| row.day = Some(index as u32 / 2_000));
+    passes(&log);
+    log.rows[4_000..6_000].iter_mut().for_each(|row| row.propensity = 0.25);
+    refuses(&log, "mean_weight_by_day");
+}
+
+#[test]
+fn few_rows_are_refused() {
+    refuses(&Log::new(&LOGGING, &TARGET, 30, 9), "effective_sample_size");
+}
+
+#[test]
+fn honest_logs_pass() {
+    // Every family of tests trips with probability 1e-4 at most, and there are four: of 300, one in ten times one.
+    let refused: Vec<_> =
+        (0..300).map(|seed| Log::healthy(1_000 + seed).report().verdict).filter(|verdict| verdict.refused).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+}
+
+#[test]
+fn what_the_gate_refuses_has_no_number_unless_forced() {
+    let rows = Log::new(&LOGGING, &TARGET, 30, 9).rows;
+    let mut assessment = offer_ranker::replay::assessment::Assessment::new(crate::scene::plan());
+    rows.iter().for_each(|row| assessment.observe(row, &Default::default()));
+    let refused = assessment.report(0.0, false);
+    assert!(refused.verdict.refused && refused.estimators.is_none() && refused.slope.is_none());
+    let forced = assessed(&rows, None, false);
+    assert!(forced.verdict.refused && forced.settings.forced && forced.estimators.is_some());
+}
+
+#[test]
+fn groups_out_of_their_shares_are_refused() {
+    let judge = |second: u64| {
+        let mut log = Log::healthy(10);
+        log.rows.iter_mut().take(second as usize).for_each(|row| row.group = 1);
+        let mut support = offer_ranker::replay::support::Support::default();
+        log.rows.iter().for_each(|row| support.observe(row, &Default::default()));
+        let mut weights = offer_ranker::replay::intervals::cressie_read::Sums::default();
+        log.rows.iter().for_each(|row| weights.add(row.weight(), 0.0));
+        let case = gate::Case {
+            support: &support,
+            weights: &weights,
+            weight_max: 3.0,
+            group_shares: &[(0, 0.9), (1, 0.1)],
+            reward_declared: true,
+        };
+        gate::judge(&case).refused
+    };
+    // 200 of 2,000 are expected, with a standard deviation of 13.
+    assert!(!judge(200) && !judge(230) && judge(270) && judge(130));
+}

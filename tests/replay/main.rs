@@ -1,0 +1,12 @@
+//! Evaluation of other policies: on logs whose truth is known, on real ones, and as the command line does it.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
+mod clusters;
+mod command;
+mod estimates;
+mod files;
+mod gate;
+mod models;
+mod obd;
+mod scene;
