@@ -3,6 +3,8 @@
 
 mod customers;
 
+pub(crate) use customers::read_file;
+
 use crate::replay::{self, Metric, Study};
 use std::{io::Write, path::PathBuf};
 
@@ -34,7 +36,7 @@ pub(crate) struct Args {
 
 /// Runs every policy through every order and prints what came of it.
 pub(crate) async fn run(args: Args, out: &mut impl Write) -> anyhow::Result<()> {
-    let customers = customers::read_file(&args.data)?;
+    let customers = read_file(&args.data)?;
     let policies = POLICIES.iter().map(|&(policy, declaration)| (policy, catalog(declaration))).collect();
     Study { placement: "email", policies, metrics: METRICS, customers }.run(&args.replay, out).await
 }

@@ -4,6 +4,8 @@
 
 mod letters;
 
+pub(crate) use letters::read_file;
+
 use crate::replay::{self, Metric, Study};
 use std::{io::Write, path::PathBuf};
 
@@ -42,7 +44,7 @@ pub(crate) struct Args {
 
 /// Runs every policy through every order and prints what came of it.
 pub(crate) async fn run(args: Args, out: &mut impl Write) -> anyhow::Result<()> {
-    let customers = letters::read_file(&args.data)?;
+    let customers = read_file(&args.data)?;
     let policies = POLICIES.iter().map(|&(name, reward, policy)| (name, catalog(reward, policy))).collect();
     Study { placement: "letter", policies, metrics: METRICS, customers }.run(&args.replay, out).await
 }

@@ -1,6 +1,7 @@
 //! Drivers that put load and real data through running servers, over the wire like any other client, and print what
 //! came of it.
 
+mod coverage;
 mod hillstrom;
 mod loans;
 mod output;
@@ -20,6 +21,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Driver {
+    Coverage(coverage::Args),
     Hillstrom(hillstrom::Args),
     Loans(loans::Args),
     Transport(transport::Args),
@@ -35,6 +37,7 @@ fn main() -> anyhow::Result<()> {
     let out = &mut io::stdout().lock();
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match Cli::parse().driver {
+        Driver::Coverage(args) => coverage::run(&args, out),
         Driver::Hillstrom(args) => runtime()?.block_on(hillstrom::run(args, out)),
         Driver::Loans(args) => runtime()?.block_on(loans::run(args, out)),
         Driver::Transport(args) => transport::run(&args, out),

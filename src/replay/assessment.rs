@@ -36,6 +36,8 @@ pub struct Plan {
     pub replicates: usize,
     /// Decides what is drawn again.
     pub seed: u64,
+    /// The share of rows that each group should have; empty: not declared.
+    pub group_shares: Vec<(u32, f64)>,
 }
 
 /// Rows on the way to a report.
@@ -162,7 +164,7 @@ impl Assessment {
             support: &self.support,
             weights: &any.sums(),
             weight_max,
-            group_shares: &[],
+            group_shares: &self.plan.group_shares,
             reward_declared: self.plan.reward.is_some() || self.looks_binary(),
         })
     }

@@ -4,7 +4,7 @@ use super::{
     estimators::{Estimator, Weighting},
     evaluation::{Range, Ranges},
     intervals::{
-        Interval,
+        Interval, clopper_pearson,
         cressie_read::{self, Sums, Unseen},
         empirical_bernstein, normal,
     },
@@ -71,7 +71,8 @@ impl Estimate<'_> {
         if self.estimator.weighting == Weighting::Ignored {
             return self.normal(alpha);
         }
-        let weight_max = if self.ranges.weight_max > 1.0 { self.ranges.weight_max } else { f64::INFINITY };
+        // A target that draws as the log did has weights of 1, and so has what it did not see.
+        let weight_max = self.ranges.weight_max.max(1.0);
         let most = Unseen { weight: weight_max, values: self.unseen_values(weight_max) };
         let least = Unseen { weight: 0.0, values: self.ranges.contribution(&self.estimator, 0.0, self.paired()) };
         cressie_read::interval(&self.sums(), least, most, self.bounds(), alpha)
@@ -89,6 +90,22 @@ impl Estimate<'_> {
         let range = least.max.max(most.max) - least.min.min(most.min);
         let error = self.standard_error()?;
         empirical_bernstein::interval(self.value()?, error * error * rows, rows, range, alpha)
+    }
+
+    /// Clopper and Pearson's interval, for inverse propensity scores alone; `None` for clusters and where nothing bounds the
+    /// weights.
+    #[must_use]
+    pub fn clopper_pearson(&self, alpha: f64) -> Option<Interval> {
+        let (Range { min, max }, weight_max) = (self.ranges.reward, self.ranges.weight_max);
+        let (clusters, rows) = (self.moments.clusters(), self.moments.total(Part::Rows));
+        let applies = self.estimator == Estimator::IPS && self.estimand == Estimand::Value && clusters == rows;
+        if !applies || !(weight_max > 0.0 && weight_max.is_finite() && max > min) {
+            return None;
+        }
+        let won = (self.moments.total(Part::Weighted) - min * self.moments.total(Part::Weight)) / (max - min);
+        let trials = rows / weight_max;
+        let share = clopper_pearson::interval((won / weight_max).clamp(0.0, trials), trials, alpha);
+        Some(Interval { lower: min + share.lower * (max - min), upper: min + share.upper * (max - min) })
     }
 
     /// Everything that sums observe, in which a cluster of average size weighs 1 on average.

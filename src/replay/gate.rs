@@ -205,8 +205,11 @@ impl Case<'_> {
     fn propensities(&self) -> Option<Finding> {
         let worst = self.support.arms.worst_misfit()?;
         (worst.distance.abs() > alarm(self.support.arms.count())).then(|| {
-            let (arm, position, distance) = (worst.arm, worst.position, worst.distance);
-            let found = format!("arm {arm} in position {position} was drawn {distance:.1} standard errors more often than its propensities say");
+            let (arm, position, distance) = (worst.arm, worst.position, worst.distance.abs());
+            let side = if worst.distance > 0.0 { "more" } else { "less" };
+            let found = format!(
+                "arm {arm} in position {position} was drawn {distance:.1} standard errors {side} often than its propensities say"
+            );
             finding("propensities", WRONG, found)
         })
     }

@@ -135,7 +135,11 @@ pub(super) const fn ends(interval: Interval) -> [f64; 2] {
 impl EstimatorReport {
     pub(super) fn new(estimate: &Estimate<'_>, alpha: f64) -> Self {
         let gain = Estimate { estimand: Estimand::Gain, ..*estimate };
-        let others = [("normal", estimate.normal(alpha)), ("empirical_bernstein", estimate.empirical_bernstein(alpha))];
+        let others = [
+            ("normal", estimate.normal(alpha)),
+            ("empirical_bernstein", estimate.empirical_bernstein(alpha)),
+            ("clopper_pearson", estimate.clopper_pearson(alpha)),
+        ];
         Self {
             value: estimate.value(),
             interval: estimate.cressie_read(alpha).map(ends),

@@ -92,3 +92,29 @@ fn golden_cases_refer_to_those_of_their_own_folder() {
     assert_eq!(verdicts.len(), 4);
     verdicts.iter().for_each(|verdict| assert!(!verdict.failed, "{} {}", verdict.id, verdict.words));
 }
+
+#[test]
+fn golden_rounds_are_found_beside_their_case_and_by_name_and_compared() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        fs::write(file, text).expect("a file");
+    };
+    write("G80_a/rounds.csv", "t,action,position,reward,pscore\n0,0,0,1,0.5\n1,1,0,1,0.5\n");
+    write("G80_a/pi_e.csv", "action,position,pi_e\n0,0,0.75\n1,0,0.25\n");
+    let case = |ips: &str, path: &str| {
+        format!(
+            r#"{{"files": {{"rounds": "{path}rounds.csv", "pi_e": "{path}pi_e.csv"}}, "layout": {{}},
+            "estimators": {{"ips": {{"obp": {ips}, "independent": 1.0}}}}, "diagnostics": {{"n": 2, "max_w": 1.5}}}}"#
+        )
+    };
+    write("G80_a/case.json", &case("1.0", ""));
+    write("G81_b/case.json", &case("1.0", "G80_a/"));
+    write("G82_c/case.json", &case("1.1", "G80_a/"));
+    write("G83_d/case.json", r#"{"files": {}, "estimators": {}}"#);
+    let verdicts = judge(&Library::of(&[folder.path().to_owned()]), "G");
+    let failed: Vec<bool> = verdicts.iter().map(|verdict| verdict.failed).collect();
+    assert_eq!(failed, [false, false, true, true]);
+    assert!(verdicts[2].words.contains("ips by obp: is 1, must be 1.1"), "{}", verdicts[2].words);
+}

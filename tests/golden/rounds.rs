@@ -53,7 +53,16 @@ fn report(library: &Library, case: &Case) -> (Report, f64) {
         reward: None,
     };
     let model = sources.rewards.is_some();
-    let plan = Plan { grids: grids(case), model, clustered: false, reward: None, alpha: 0.05, replicates: 0, seed: 1 };
+    let plan = Plan {
+        grids: grids(case),
+        model,
+        clustered: false,
+        reward: None,
+        alpha: 0.05,
+        replicates: 0,
+        seed: 1,
+        group_shares: Vec::new(),
+    };
     let mut assessment = Assessment::new(plan);
     let mut scale = 0.0_f64;
     let read = files::read(sources, |row, target| {

@@ -1,7 +1,12 @@
 //! The gate refuses each kind of log that cannot answer, and passes its healthy twin.
 
-use crate::scene::{LOGGING, Log, TARGET, assessed, rng, row};
-use offer_ranker::replay::{gate, report::Report, row::Outcome};
+use crate::scene::{LOGGING, Log, TARGET, assessed, plan, rng, row};
+use offer_ranker::replay::{
+    assessment::{Assessment, Plan},
+    report::Report,
+    row::Outcome,
+    support::arms::Pmfs,
+};
 use rand::{RngExt as _, seq::SliceRandom as _};
 
 fn reasons(report: &Report) -> Vec<&'static str> {
@@ -122,8 +127,8 @@ fn honest_logs_pass() {
 #[test]
 fn what_the_gate_refuses_has_no_number_unless_forced() {
     let rows = Log::new(&LOGGING, &TARGET, 30, 9).rows;
-    let mut assessment = offer_ranker::replay::assessment::Assessment::new(crate::scene::plan());
-    rows.iter().for_each(|row| assessment.observe(row, &Default::default()));
+    let mut assessment = Assessment::new(plan());
+    rows.iter().for_each(|row| assessment.observe(row, &Pmfs::default()));
     let refused = assessment.report(0.0, false);
     assert!(refused.verdict.refused && refused.estimators.is_none() && refused.slope.is_none());
     let forced = assessed(&rows, None, false);
@@ -132,22 +137,28 @@ fn what_the_gate_refuses_has_no_number_unless_forced() {
 
 #[test]
 fn groups_out_of_their_shares_are_refused() {
-    let judge = |second: u64| {
-        let mut log = Log::healthy(10);
-        log.rows.iter_mut().take(second as usize).for_each(|row| row.group = 1);
-        let mut support = offer_ranker::replay::support::Support::default();
-        log.rows.iter().for_each(|row| support.observe(row, &Default::default()));
-        let mut weights = offer_ranker::replay::intervals::cressie_read::Sums::default();
-        log.rows.iter().for_each(|row| weights.add(row.weight(), 0.0));
-        let case = gate::Case {
-            support: &support,
-            weights: &weights,
-            weight_max: 3.0,
-            group_shares: &[(0, 0.9), (1, 0.1)],
-            reward_declared: true,
-        };
-        gate::judge(&case).refused
+    let judge = |second: usize| {
+        let mut rows = Log::healthy(10).rows;
+        rows.iter_mut().take(second).for_each(|row| row.group = 1);
+        let mut assessment = Assessment::new(Plan { group_shares: vec![(0, 0.9), (1, 0.1)], ..plan() });
+        rows.iter().for_each(|row| assessment.observe(row, &Pmfs::default()));
+        reasons(&assessment.report(0.0, true))
     };
     // 200 of 2,000 are expected, with a standard deviation of 13.
-    assert!(!judge(200) && !judge(230) && judge(270) && judge(130));
+    assert_eq!([200, 230].map(|second| judge(second).len()), [0, 0]);
+    assert_eq!([130, 270].map(judge), [["sample_ratio"], ["sample_ratio"]]);
+}
+
+#[test]
+fn full_pmfs_speak_against_arms_that_were_drawn_too_rarely() {
+    let judge = |logging: &[f64]| {
+        let log = Log::healthy(11);
+        let mut assessment = Assessment::new(plan());
+        let pmfs = Pmfs { logged: Some(logging), target: Some(&log.target) };
+        log.rows.iter().for_each(|row| assessment.observe(row, &pmfs));
+        reasons(&assessment.report(0.0, true))
+    };
+    assert_eq!(judge(&LOGGING), [""; 0]);
+    // Drawn with a tenth each, and told otherwise.
+    assert_eq!(judge(&[0.5, 0.3, 0.05, 0.15]), ["propensities"]);
 }

@@ -96,6 +96,7 @@ pub(crate) fn plan() -> Plan {
         alpha: 0.05,
         replicates: 0,
         seed: 1,
+        group_shares: Vec::new(),
     }
 }
 

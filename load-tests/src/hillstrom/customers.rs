@@ -24,7 +24,7 @@ struct Line {
 }
 
 /// Reads a gzipped file of customers.
-pub(super) fn read_file(path: &Path) -> anyhow::Result<Vec<Customer>> {
+pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<Customer>> {
     let file =
         File::open(path).with_context(|| format!("cannot read {}; name the file with --data", path.display()))?;
     read(GzDecoder::new(file)).with_context(|| format!("{} is not as expected", path.display()))

@@ -35,7 +35,7 @@ struct Line {
 
 /// Reads a gzipped file of letters. The 632 letters whose rate broke the cap of their class are left out: no policy that
 /// keeps to the rule could have sent them.
-pub(super) fn read_file(path: &Path) -> anyhow::Result<Vec<Customer>> {
+pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<Customer>> {
     let file =
         File::open(path).with_context(|| format!("cannot read {}; name the file with --data", path.display()))?;
     read(GzDecoder::new(file)).with_context(|| format!("{} is not as expected", path.display()))

@@ -168,6 +168,7 @@ fn assess(args: &Args, rounds: &Path, target: &Path, reward: Option<Range>) -> R
         alpha: args.alpha,
         replicates: args.bootstrap,
         seed: args.seed,
+        group_shares: Vec::new(),
     });
     let weight_max = files::read(sources, |row, target| {
         assessment.observe(row, &Pmfs { logged: None, target: Some(target) });

@@ -65,10 +65,7 @@ pub fn read(sources: Sources<'_>, mut each: impl FnMut(&Row, &[f64])) -> Result<
         let model = match estimates {
             None => None,
             Some(None) => continue,
-            Some(Some(estimates)) => Some(Prediction {
-                logged: estimates[drawn.arm],
-                target: probabilities.iter().zip(estimates).map(|(p, q)| p * q).sum(),
-            }),
+            Some(Some(estimates)) => Some(prediction(drawn.arm, probabilities, estimates)),
         };
         largest = probabilities.iter().copied().fold(largest, f64::max);
         smallest = smallest.min(drawn.propensity);
@@ -84,4 +81,9 @@ pub fn read(sources: Sources<'_>, mut each: impl FnMut(&Row, &[f64])) -> Result<
     }
     mistakes.into_result()?;
     Ok(largest / sources.floor.unwrap_or(smallest))
+}
+
+/// What a model's estimates come to for the drawn arm and for the target.
+fn prediction(drawn: usize, target: &[f64], estimates: &[f64]) -> Prediction {
+    Prediction { logged: estimates[drawn], target: target.iter().zip(estimates).map(|(p, q)| p * q).sum() }
 }

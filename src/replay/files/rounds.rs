@@ -84,44 +84,43 @@ impl<'a> Rounds<'a> {
             return None;
         }
         self.count += 1;
-        let table = &self.table;
-        let t = table.checked(self.t, "a number", f64::is_finite, mistakes).unwrap_or(f64::NAN);
-        let position = self.position.map_or(Some(0), |column| table.index(column, mistakes));
-        let arm = table.index(self.action, mistakes);
-        let arm = arm.filter(|&arm| {
-            let known = arm < arms;
-            if !known {
-                table.mistake(self.action, format_args!("is {arm}, but the target has {arms} arms, from 0"), mistakes);
-            }
-            known
-        });
-        let Limits { floor, reward } = limits;
-        let least = floor.unwrap_or(0.0);
-        let accepts = |p: f64| p > 0.0 && p >= least * (1.0 - ROUNDING) && p <= 1.0 + ROUNDING;
+        let t = self.table.checked(self.t, "a number", f64::is_finite, mistakes).unwrap_or(f64::NAN);
+        let position = self.position.map_or(Some(0), |column| self.table.index(column, mistakes));
+        let arm = self.arm(arms, mistakes);
+        let propensity = self.propensity(limits.floor, mistakes);
+        let outcome = self.outcome(limits.reward, mistakes);
+        let (cluster, day) = (self.cluster(), self.day());
+        let row = |((arm, propensity), (outcome, position))| Row {
+            cluster,
+            day,
+            group: 0,
+            arm,
+            position,
+            propensity,
+            target: 0.0,
+            unsupported: 0.0,
+            weight_max: 0.0,
+            outcome,
+            model: None,
+        };
+        Some(Round { t, position, drawn: arm.zip(propensity).zip(outcome.zip(position)).map(row) })
+    }
+
+    fn arm(&self, arms: usize, mistakes: &mut Mistakes) -> Option<usize> {
+        let arm = self.table.index(self.action, mistakes)?;
+        if arm >= arms {
+            self.table.mistake(self.action, format_args!("is {arm}, but the target has {arms} arms, from 0"), mistakes);
+        }
+        (arm < arms).then_some(arm)
+    }
+
+    fn propensity(&self, floor: Option<f64>, mistakes: &mut Mistakes) -> Option<f64> {
+        let least = floor.unwrap_or(0.0) * (1.0 - ROUNDING);
         let must = match floor {
             Some(floor) => format!("a probability from the logging floor of {floor} to 1"),
             None => "a probability above 0, up to 1".to_owned(),
         };
-        let propensity = table.checked(self.pscore, &must, accepts, mistakes);
-        let outcome = self.outcome(reward, mistakes);
-        let (cluster, day) = (self.cluster(), self.day());
-        let drawn = match (arm, propensity, outcome, position) {
-            (Some(arm), Some(propensity), Some(outcome), Some(position)) => Some(Row {
-                cluster,
-                day,
-                group: 0,
-                arm,
-                position,
-                propensity,
-                target: 0.0,
-                unsupported: 0.0,
-                weight_max: 0.0,
-                outcome,
-                model: None,
-            }),
-            _ => None,
-        };
-        Some(Round { t, position, drawn })
+        self.table.checked(self.pscore, &must, |p| p > 0.0 && p >= least && p <= 1.0 + ROUNDING, mistakes)
     }
 
     fn outcome(&self, range: Option<Range>, mistakes: &mut Mistakes) -> Option<Outcome> {

@@ -85,13 +85,17 @@ pub fn point(sums: &Sums, least: f64, most: f64, mean_unseen: f64) -> Option<f64
 #[must_use]
 pub fn weight_statistic(sums: &Sums, least: f64, most: f64) -> f64 {
     let n = sums.n;
-    let unseen = if sums.weight.to_f64() < n { most } else { least };
+    // Where no weight exceeds 1 all are 1, and the unseen one is no exception.
+    let unseen = if sums.weight.to_f64() < n || most <= 1.0 { most } else { least };
     if unseen.is_infinite() {
         return 1.0 + 1.0 / n;
     }
     let mean = mean(sums.weight, unseen, n);
     let variance = mean_of(sums.weight_weight, Dd::product(unseen, unseen), n) - mean * mean;
     let distance = mean - Dd::from(1.0);
+    if distance.to_f64() == 0.0 {
+        return 0.0;
+    }
     ((distance * distance) / variance).to_f64() * (1.0 + n)
 }
 
@@ -143,12 +147,14 @@ impl Sums {
         let w = mean(self.weight, weight, n);
         let z = mean(self.value, value, n);
         let variance = mean_of(self.weight_weight, Dd::product(weight, weight), n) - w * w;
+        let distance = Dd::from(1.0) - w;
         if variance.to_f64() <= 0.0 {
-            return None;
+            // All weights are alike: 1, which leaves the values free, or another, which fits nothing.
+            let variance = mean_of(self.value_value, Dd::product(value, value), n) - z * z;
+            return (distance.to_f64() == 0.0).then(|| (z.to_f64(), -variance.to_f64(), 0.0));
         }
         let covariance = mean_of(self.weight_value, Dd::product(weight, value), n) - w * z;
         let spread = mean_of(self.value_value, Dd::product(value, value), n) - z * z;
-        let distance = Dd::from(1.0) - w;
         let centre = z + distance * covariance / variance;
         let spread = covariance * covariance / variance - spread;
         let cost = (distance * distance / variance).to_f64() / 2.0;
@@ -164,5 +170,59 @@ impl Sums {
         let squares = squares + self.value_value;
         let spread = rest * rest / Dd::product(n, 1.0 + n) - squares / Dd::from(1.0 + n);
         (centre.to_f64(), spread.to_f64(), 1.0 / (2.0 * n))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARES: Range = Range { min: 0.0, max: 1.0 };
+
+    fn unseen(weight: f64) -> Unseen {
+        Unseen { weight, values: Range { min: 0.0, max: weight } }
+    }
+
+    fn sums(rows: impl IntoIterator<Item = (f64, f64)>) -> Sums {
+        let mut sums = Sums::default();
+        rows.into_iter().for_each(|(weight, reward)| sums.add(weight, weight * reward));
+        sums
+    }
+
+    fn ends(sums: &Sums, weight_max: f64) -> (f64, f64) {
+        let interval = interval(sums, unseen(0.0), unseen(weight_max), SHARES, 0.05).unwrap();
+        (interval.lower, interval.upper)
+    }
+
+    #[test]
+    fn a_sample_without_rewards_says_what_one_more_row_could_have_earned() {
+        let (lower, upper) = ends(&sums((0..1_000).map(|index| (f64::from(index % 2) * 2.0, 0.0))), 6.0);
+        assert!(lower <= 0.0, "{lower}");
+        // One row of weight 6 among a thousand earns .006 in the mean, and up to twice the root of that in its interval.
+        assert!(upper > 0.006 && upper < 0.03, "{upper}");
+    }
+
+    #[test]
+    fn the_larger_the_weights_that_are_allowed_the_wider_the_interval() {
+        let rows = || sums((0..500).map(|index| (f64::from(index % 2) * 2.0, f64::from(u8::from(index % 20 == 1)))));
+        let widths = [2.0, 6.0, 20.0].map(|weight_max| {
+            let (lower, upper) = ends(&rows(), weight_max);
+            upper - lower
+        });
+        assert!(widths.is_sorted(), "{widths:?}");
+    }
+
+    #[test]
+    fn weights_of_one_give_the_interval_of_a_mean_with_one_row_more() {
+        let rewards = |index: u32| f64::from(index % 4) / 4.0;
+        let (lower, upper) = ends(&sums((0..400).map(|index| (1.0, rewards(index)))), 1.0);
+        // Student's interval of 401 rewards, the last one the worst: mean .375, standard deviation .2795.
+        let half = 1.966 * 0.2795 / 401_f64.sqrt();
+        assert!((lower - (0.374 - half)).abs() < 1e-3 && (upper - (0.3766 + half)).abs() < 1e-3, "{lower} {upper}");
+    }
+
+    #[test]
+    fn nothing_observed_is_nothing_known() {
+        assert_eq!(interval(&Sums::default(), unseen(0.0), unseen(2.0), SHARES, 0.05), None);
     }
 }
