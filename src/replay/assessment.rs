@@ -8,7 +8,7 @@ use super::{
     gate::{self, Verdict},
     intervals::bootstrap::Bootstrap,
     moments::Moments,
-    report::{Diagnostics, EstimatorReport, Report, Settings, ends},
+    report::{Diagnostics, EstimatorReport, FORCED, Report, Settings, ends},
     row::Row,
     slope::{self, Candidate},
     support::{Support, arms::Pmfs},
@@ -107,13 +107,13 @@ impl Assessment {
         let shown = !verdict.refused || forced;
         let diagnostics = Diagnostics::new(&self.support, &estimates);
         Report {
+            warning: (forced && verdict.refused).then_some(FORCED),
             settings: Settings {
                 alpha: self.plan.alpha,
                 weight_max: ranges.weight_max,
                 reward_min: ranges.reward.min,
                 reward_max: ranges.reward.max,
                 reward_declared: self.plan.reward.is_some(),
-                forced: forced && verdict.refused,
             },
             estimators: shown.then(|| self.estimators(&estimates, &ranges)),
             slope: shown.then(|| self.slope(&estimates)),

@@ -99,7 +99,7 @@ impl Estimate<'_> {
         let (Range { min, max }, weight_max) = (self.ranges.reward, self.ranges.weight_max);
         let (clusters, rows) = (self.moments.clusters(), self.moments.total(Part::Rows));
         let applies = self.estimator == Estimator::IPS && self.estimand == Estimand::Value && clusters == rows;
-        if !applies || !(weight_max > 0.0 && weight_max.is_finite() && max > min) {
+        if !(applies && weight_max > 0.0 && weight_max.is_finite() && max > min) {
             return None;
         }
         let won = (self.moments.total(Part::Weighted) - min * self.moments.total(Part::Weight)) / (max - min);

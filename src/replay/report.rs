@@ -14,11 +14,15 @@ use std::collections::BTreeMap;
 /// The outside of intervals among the diagnostics, on both sides together or on the one there is.
 const ALPHA: f64 = 0.05;
 
+/// What stands on top of numbers that the gate refused.
+pub const FORCED: &str = "the log cannot answer; what follows was forced";
+
 /// A report. What is undefined is null in JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// What was assumed.
-    pub settings: Settings,
+    /// What must be read before any number, where the gate refused and was overruled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<&'static str>,
     /// By name, in the order in which people read them; `None` where the gate refused.
     #[serde(serialize_with = "as_map")]
     pub estimators: Option<Vec<(String, EstimatorReport)>>,
@@ -26,6 +30,8 @@ pub struct Report {
     pub slope: Option<BTreeMap<&'static str, f64>>,
     /// What the gate looked at.
     pub diagnostics: Diagnostics,
+    /// What was assumed.
+    pub settings: Settings,
     /// What it said.
     pub verdict: Verdict,
 }
@@ -43,8 +49,6 @@ pub struct Settings {
     pub reward_max: f64,
     /// Whether somebody said so.
     pub reward_declared: bool,
-    /// Whether there are numbers that the gate refused.
-    pub forced: bool,
 }
 
 /// One estimator.

@@ -69,6 +69,9 @@ fn a_refusal_exits_with_two_and_force_prints_under_a_warning() {
     let (code, out, _) = run(folder.path(), &with(&["--json"]));
     let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &report["verdict"]["refused"], &report["estimators"]), (2, &Value::Bool(true), &Value::Null));
+    let (code, out, _) = run(folder.path(), &with(&["--force", "--json"]));
+    assert_eq!(code, 0);
+    assert!(out.starts_with("{\n  \"warning\": "), "{out}");
     let (code, out, _) = run(folder.path(), &with(&["--force"]));
     assert_eq!(code, 0);
     assert!(out.starts_with("WARNING:") && out.contains("snips"), "{out}");

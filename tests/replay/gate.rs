@@ -132,7 +132,7 @@ fn what_the_gate_refuses_has_no_number_unless_forced() {
     let refused = assessment.report(0.0, false);
     assert!(refused.verdict.refused && refused.estimators.is_none() && refused.slope.is_none());
     let forced = assessed(&rows, None, false);
-    assert!(forced.verdict.refused && forced.settings.forced && forced.estimators.is_some());
+    assert!(forced.verdict.refused && forced.warning.is_some() && forced.estimators.is_some());
 }
 
 #[test]

@@ -136,12 +136,13 @@ fn write<R: Serialize, W: Write>(
     args: &Args,
     out: &mut W,
 ) -> Result<(), EstimateError> {
-    let json = || format!("{:#}\n", serde_json::json!(report));
+    // In the order in which a report is to be read, which a JSON value does not keep.
+    let json = || serde_json::to_string_pretty(report).map(|text| text + "\n").map_err(io::Error::from);
     match &args.json {
         None => as_tables(report, out)?,
-        Some(path) if path.as_os_str() == "-" => out.write_all(json().as_bytes())?,
+        Some(path) if path.as_os_str() == "-" => out.write_all(json()?.as_bytes())?,
         Some(path) => {
-            std::fs::write(path, json()).map_err(|source| EstimateError::Unwritable { file: path.clone(), source })?
+            std::fs::write(path, json()?).map_err(|source| EstimateError::Unwritable { file: path.clone(), source })?
         }
     }
     Ok(())

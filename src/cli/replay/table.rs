@@ -12,7 +12,7 @@ use std::io::{self, Write};
 
 /// Prints the verdict first, then the numbers there are.
 pub(super) fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    print_verdict(&report.verdict, report.settings.forced, out)?;
+    print_verdict(&report.verdict, report.warning, out)?;
     let diagnostics = &report.diagnostics;
     writeln!(
         out,
@@ -48,7 +48,7 @@ pub(super) fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
 
 /// Prints the verdict first, then the numbers there are.
 pub(super) fn print_slates(report: &SlateReport, out: &mut impl Write) -> io::Result<()> {
-    print_verdict(&report.verdict, report.forced, out)?;
+    print_verdict(&report.verdict, report.warning, out)?;
     let mut table = plain_table(&["weights", "slates", "mean", "know as much as", "largest share"], &[1, 2, 3, 4]);
     for (name, weights) in &report.diagnostics {
         let (mean, share) = (short(weights.mean_w), short(weights.share_of_max_w));
@@ -63,11 +63,11 @@ pub(super) fn print_slates(report: &SlateReport, out: &mut impl Write) -> io::Re
     writeln!(out, "{table}")
 }
 
-fn print_verdict(verdict: &Verdict, forced: bool, out: &mut impl Write) -> io::Result<()> {
-    match (verdict.refused, forced) {
-        (true, true) => writeln!(out, "WARNING: the log cannot answer; what follows was forced\n")?,
-        (true, false) => writeln!(out, "refused: the log cannot answer\n")?,
-        (false, _) => {}
+fn print_verdict(verdict: &Verdict, warning: Option<&str>, out: &mut impl Write) -> io::Result<()> {
+    match warning {
+        Some(warning) => writeln!(out, "WARNING: {warning}\n")?,
+        None if verdict.refused => writeln!(out, "refused: the log cannot answer\n")?,
+        None => {}
     }
     findings("because", &verdict.reasons, out)?;
     findings("mind", &verdict.warnings, out)

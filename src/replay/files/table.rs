@@ -27,9 +27,9 @@ impl<'a> Table<'a> {
         let Source { name, content } = source;
         let whole = Place { line: 0, column: 0 };
         let content = unzipped(content).map_err(|error| mistakes.add(&name, whole, unreadable(&error))).ok()?;
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(content);
+        let mut reader = csv::Reader::from_reader(content);
         let columns = match reader.headers() {
-            Ok(header) => header.iter().map(str::to_owned).collect(),
+            Ok(header) => header.iter().map(|name| name.trim().to_owned()).collect(),
             Err(error) => {
                 mistakes.add(&name, whole, format_args!("cannot be read: {error}"));
                 return None;
@@ -79,7 +79,7 @@ impl<'a> Table<'a> {
 
     /// The text of a field of the row.
     pub(super) fn text(&self, column: usize) -> &[u8] {
-        self.record.get(column).unwrap_or_default()
+        self.record.get(column).unwrap_or_default().trim_ascii()
     }
 
     /// A field of the row as a number, whatever it is; `None` if it is none.

@@ -10,7 +10,7 @@ use crate::{
             cressie_read::{self, Sums, Unseen},
             normal,
         },
-        report::{EstimatorReport, ends},
+        report::{EstimatorReport, FORCED, ends},
         support::tally::Tally,
     },
 };
@@ -20,14 +20,15 @@ use std::collections::BTreeMap;
 /// A report on slates. What is undefined, or cannot be computed from what was told, is null in JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct SlateReport {
+    /// What must be read before any number, where the gate refused and was overruled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<&'static str>,
     /// By name; `None` where the gate refused.
     pub estimators: Option<BTreeMap<&'static str, EstimatorReport>>,
     /// By the plain estimator's name.
     pub diagnostics: BTreeMap<&'static str, WeightDiagnostics>,
     /// What the gate said: it refuses where no estimator's weights can carry a number.
     pub verdict: Verdict,
-    /// Whether there are numbers that the gate refused.
-    pub forced: bool,
 }
 
 /// What an estimator's weights look like, each slate's averaged over its slots.
@@ -77,7 +78,8 @@ pub fn report(slates: &[Slate], reward: Option<Range>, alpha: f64, forced: bool)
     estimators.entry("pi_mean_weight").or_insert_with(undefined);
     let verdict = judge(&diagnostics);
     let shown = !verdict.refused || forced;
-    SlateReport { estimators: shown.then_some(estimators), diagnostics, forced: forced && verdict.refused, verdict }
+    let warning = (forced && verdict.refused).then_some(FORCED);
+    SlateReport { warning, estimators: shown.then_some(estimators), diagnostics, verdict }
 }
 
 struct Weighted<'a> {
