@@ -10,15 +10,16 @@ mod fixtures;
 mod model;
 
 use fixtures::{
-    Backend, advance, append, arms, at, catalog, commit, document, key, log, mark, offset, record, unit, whole_log,
+    Backend, advance, append, arms, at, catalog, commit, document, key, log, mark, offset, record, salt, unit,
+    whole_log,
 };
 use offer_ranker::store::{
     AdvanceOutcome::{Advanced, Conflict},
     AppendOutcome,
     ChangeOutcome::{Changed, Moved},
     CommitOutcome::{Committed, Fenced},
-    DecisionAppend, DocumentChange, DocumentKey, Leadership, RECORD_BYTES_MAX, Store, StoreError, StoredDocument,
-    StoredStatistics,
+    DecisionAppend, DocumentChange, DocumentKey, Leadership, LogId, RECORD_BYTES_MAX, Store, StoreError,
+    StoredDocument, StoredStatistics,
 };
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::task::JoinSet;
@@ -694,12 +695,105 @@ async fn reader_never_sees_half_a_change(backend: &dyn Backend) {
     tokio::join!(writing, reading);
 }
 
+/// The salts of the first decisions of a log.
+async fn salts(store: &dyn Store, of: LogId, count: u64) -> Vec<Option<[u8; 16]>> {
+    let keys: Vec<_> = (0..count).map(|n| key(of, n)).collect();
+    let found = store.decisions(&keys).await.unwrap();
+    found.into_iter().map(|found| found.unwrap().salt).collect()
+}
+
+fn salted(of: LogId, n: u64, owner: u8, made_at: i64) -> DecisionAppend {
+    DecisionAppend { salt: Some(salt(owner, made_at)), ..append(of, n) }
+}
+
+async fn a_salt_is_kept_until_its_owner_is_forgotten(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let [here, there, elsewhere] = [log(1, 0), log(1, 1), log(2, 0)];
+    for log in [here, there, elsewhere] {
+        for (n, owner) in [(0, 1), (1, 2), (2, 1)] {
+            store.append_decision(salted(log, n, owner, 0)).await.unwrap();
+        }
+    }
+    store.advance_ledgers(vec![advance(here, 0, 0, &["a"]), advance(here, 1, 0, &["b"])]).await.unwrap();
+    let [first, second] = [1, 2].map(|owner| Some(salt(owner, 0).salt));
+    assert_eq!(salts(&*store, here, 3).await, [first, second, first], "a change of a ledger leaves them");
+    assert_eq!(store.destroy_salts(&[here, there, log(9, 9)], [1; 16], at(5)).await.unwrap(), 4);
+    for log in [here, there] {
+        assert_eq!(salts(&*store, log, 3).await, [None, second, None]);
+    }
+    assert_eq!(salts(&*store, elsewhere, 3).await, [first, second, first]);
+    assert_eq!(store.destroy_salts(&[here, there], [1; 16], at(5)).await.unwrap(), 0);
+    assert_eq!(store.destroy_salts(&[], [2; 16], at(5)).await.unwrap(), 0);
+    // Nothing else of the decisions has changed.
+    let found = store.decisions(&[key(here, 0)]).await.unwrap().remove(0).unwrap();
+    assert_eq!((found.sequence, found.ledger), (1, b"ledger 0 after a".to_vec()));
+    assert_eq!(store.advance_ledgers(vec![advance(here, 0, 1, &["c"])]).await.unwrap(), [Advanced]);
+    assert_eq!(salts(&*store, here, 1).await, [None], "nor does a change bring one back");
+    assert_eq!(offset(store.append_decision(salted(here, 0, 1, 9)).await.unwrap()), 0);
+    assert_eq!(salts(&*store, here, 1).await, [None], "nor the same append again");
+}
+
+async fn a_decision_that_is_older_than_its_owners_end_keeps_no_salt(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let here = log(1, 0);
+    assert_eq!(store.destroy_salts(&[here], [1; 16], at(5)).await.unwrap(), 0);
+    assert_eq!(store.destroy_salts(&[here], [1; 16], at(3)).await.unwrap(), 0, "the later time stands");
+    let first = Some(salt(1, 0).salt);
+    let made_at = [4, 5, 6];
+    for (n, made_at) in (0..).zip(made_at) {
+        store.append_decision(salted(here, n, 1, made_at)).await.unwrap();
+    }
+    let together: Vec<_> = (3..).zip(made_at).map(|(n, made_at)| salted(here, n, 1, made_at)).collect();
+    for outcome in store.append_decisions(together.into()).await {
+        outcome.unwrap();
+    }
+    store.append_decision(salted(here, 6, 2, 4)).await.unwrap();
+    let second = Some(salt(2, 0).salt);
+    assert_eq!(salts(&*store, here, 7).await, [None, None, first, None, None, first, second]);
+}
+
+async fn however_many_salts_an_owner_has_all_are_destroyed(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let here = log(1, 0);
+    let many: Vec<_> = (0..700).map(|n| salted(here, n, 1, 0)).collect();
+    for outcome in store.append_decisions(many.into()).await {
+        outcome.unwrap();
+    }
+    assert_eq!(store.destroy_salts(&[here], [1; 16], at(0)).await.unwrap(), 700);
+    assert!(salts(&*store, here, 700).await.iter().all(Option::is_none));
+}
+
+async fn forgetting_and_appending_at_once_leave_no_salt_that_was_made_before(backend: &dyn Backend) {
+    let store = backend.open().await;
+    at_once(&store, |store, n| async move {
+        if n % 8 == 0 {
+            store.destroy_salts(&[log(1, 0)], [1; 16], at(5)).await.unwrap();
+        }
+        store.append_decision(salted(log(1, 0), n, 1, 5)).await.unwrap();
+    })
+    .await;
+    assert!(salts(&*store, log(1, 0), 64).await.iter().all(Option::is_none));
+}
+
+async fn a_salt_is_there_until_it_expires(backend: &dyn Backend) {
+    let store = backend.open().await;
+    for n in 0..2 {
+        store.append_decision(salted(log(1, 0), n, 1, 0)).await.unwrap();
+    }
+    store.forget_expired(at(999)).await.unwrap();
+    assert_eq!(salts(&*store, log(1, 0), 2).await, [Some(salt(1, 0).salt); 2]);
+    store.forget_expired(at(1_000)).await.unwrap();
+    // Whether it is found after that is left open, and forgetting what may be gone is no error.
+    store.destroy_salts(&[log(1, 0)], [1; 16], at(1_000)).await.unwrap();
+}
+
 async fn everything_is_still_there_when_opened_again(backend: &dyn Backend) {
     let store = backend.open().await;
     let mut marked = append(log(1, 0), 0);
     marked.request = Some(mark(1, 1, 0));
     store.append_decision(marked).await.unwrap();
-    store.append_decision(append(log(1, 0), 1)).await.unwrap();
+    store.append_decision(salted(log(1, 0), 1, 2, 0)).await.unwrap();
+    store.destroy_salts(&[log(1, 0)], [1; 16], at(5)).await.unwrap();
     let mut closing = advance(log(1, 0), 0, 0, &["closed"]);
     closing.closed = true;
     store.advance_ledgers(vec![closing]).await.unwrap();
@@ -718,7 +812,10 @@ async fn everything_is_still_there_when_opened_again(backend: &dyn Backend) {
     let mut again = append(log(1, 0), 2);
     again.request = Some(mark(1, 2, 50));
     assert!(matches!(store.append_decision(again).await.unwrap(), AppendOutcome::Repeated { .. }));
-    assert_eq!(offset(store.append_decision(append(log(1, 0), 3)).await.unwrap()), 3);
+    assert_eq!(offset(store.append_decision(salted(log(1, 0), 3, 1, 5)).await.unwrap()), 3);
+    let asked = [1, 3].map(|n| key(log(1, 0), n));
+    let kept: Vec<_> = store.decisions(&asked).await.unwrap().into_iter().map(|found| found.unwrap().salt).collect();
+    assert_eq!(kept, [Some(salt(2, 0).salt), None]);
     assert_eq!(store.statistics("m", log(1, 0)).await.unwrap().offset, 3);
     assert_eq!(store.commit_statistics(commit(log(1, 0), token - 1, (3, 4), &[])).await.unwrap(), Fenced);
     assert_eq!(lead(&*store, 1, 50).await, token);
@@ -796,6 +893,11 @@ macro_rules! contract {
             of_many_decisions_from_one_document_one_is_appended
             a_document_is_there_until_it_expires
             a_document_that_belongs_elsewhere_is_refused_with_its_decision
+            a_salt_is_kept_until_its_owner_is_forgotten
+            a_decision_that_is_older_than_its_owners_end_keeps_no_salt
+            however_many_salts_an_owner_has_all_are_destroyed
+            forgetting_and_appending_at_once_leave_no_salt_that_was_made_before
+            a_salt_is_there_until_it_expires
             catalogs_are_numbered_without_gaps
             one_of_many_catalogs_with_one_revision_wins
             reader_never_sees_half_a_change

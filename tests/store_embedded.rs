@@ -371,7 +371,7 @@ async fn damage_is_named_by_table_and_key() {
     tamper(
         &place,
         "UPDATE requests SET decision = x'0102' WHERE placement = 1 AND partition = 0 AND key = x'0000000000000000000000000000000000000000000000000000000000000000';
-         INSERT INTO decisions SELECT x'aabb', placement, partition, offset, 0, -5, 0, ledger FROM decisions LIMIT 1;
+         INSERT INTO decisions SELECT x'aabb', placement, partition, offset, 0, -5, 0, ledger, NULL, NULL, NULL FROM decisions LIMIT 1;
          DELETE FROM log WHERE offset = 1;",
     );
     let store = place.open_embedded();

@@ -9,14 +9,14 @@ mod fixtures;
 use fixtures::{
     Redis, advance, append, assert_refuses_to_write, at, catalog, commit, document, key, log, mark, offset, record,
     redis::{Cluster, DEADLINE, Server, cluster_url, standalone_url},
-    unit, whole_log,
+    salt, unit, whole_log,
 };
 use offer_ranker::store::{
     AdvanceOutcome::{Advanced, Conflict},
     AppendOutcome,
     ChangeOutcome::Changed,
     CommitOutcome::Committed,
-    DocumentChange, DocumentKey, Leadership, Store, StoreError,
+    DecisionAppend, DocumentChange, DocumentKey, Leadership, OwnedSalt, Store, StoreError,
     redis::{RedisStore, RedisUrl},
 };
 use redis::Commands as _;
@@ -256,6 +256,7 @@ async fn every_verb_twice(store: &dyn Store) {
     let mut marked = append(here, 0);
     marked.request = Some(mark(1, 1, 0));
     marked.document = Some(document(unit(here, 2), None, 1));
+    marked.salt = Some(salt(1, 0));
     for _ in 0..2 {
         assert!(store.append_catalog(catalog(1, "first")).await.unwrap());
         assert_eq!(offset(store.append_decision(marked.clone()).await.unwrap()), 0);
@@ -282,6 +283,9 @@ async fn every_verb_twice(store: &dyn Store) {
         for _ in 0..2 {
             assert_eq!(store.change_documents(changes.to_vec()).await.unwrap(), [Changed, Changed]);
         }
+    }
+    for destroyed in [1, 0] {
+        assert_eq!(store.destroy_salts(&[here], [1; 16], at(0)).await.unwrap(), destroyed);
     }
     for _ in 0..2 {
         store.resign(here, [1; 16]).await.unwrap();
@@ -404,7 +408,9 @@ async fn a_key_of_another_type_is_told_before_anything_is_written() {
 #[tokio::test]
 async fn every_key_is_known_and_what_may_go_has_a_ttl() {
     let server = Server::start(&[]);
-    every_verb_twice(&open(&server.url("?prefix=p")).await).await;
+    let store = open(&server.url("?prefix=p")).await;
+    every_verb_twice(&store).await;
+    store.append_decision(DecisionAppend { salt: Some(salt(2, 9)), ..append(log(1, 0), 9) }).await.unwrap();
     let mut connection = server.connect();
     let keys: Vec<Vec<u8>> = connection.keys("*").unwrap();
     let mut known: Vec<_> = keys
@@ -417,10 +423,15 @@ async fn every_key_is_known_and_what_may_go_has_a_ttl() {
     known.sort();
     let expected = [
         ("p:{1:0}:d:\u{1}\0", false),
+        ("p:{1:0}:d:\u{1}\0", false),
+        ("p:{1:0}:gone", true),
         ("p:{1:0}:lear", false),
         ("p:{1:0}:log", false),
+        ("p:{1:0}:open", false),
+        ("p:{1:0}:own:", true),
         ("p:{1:0}:req:", true),
         ("p:{1:0}:req:", true),
+        ("p:{1:0}:salt", true),
         ("p:{1:0}:stat", false),
         ("p:{1:0}:unit", true),
         ("p:{1:0}:unit", true),
@@ -430,6 +441,29 @@ async fn every_key_is_known_and_what_may_go_has_a_ttl() {
         ("p:{meta}:log", false),
     ];
     assert_eq!(known, expected.map(|(name, goes)| (name.to_owned(), goes)));
+}
+
+#[tokio::test]
+async fn the_list_of_an_owner_who_comes_back_does_not_grow_for_ever() {
+    let server = Server::start(&[]);
+    let store = open(&server.url("?prefix=p")).await;
+    // Ids of these tests are of 1970: salts that go after a second are gone a minute later.
+    for n in 0..20_u32 {
+        let salt = short(salt(1, 60 * 60_000 * (1 + i64::from(n))));
+        let append = DecisionAppend { salt: Some(salt), ..append(log(1, 0), n.into()) };
+        if n % 2 == 0 {
+            store.append_decision(append).await.unwrap();
+        } else {
+            store.append_decisions(vec![append].into()).await.remove(0).unwrap();
+        }
+    }
+    let owned: usize = server.connect().llen([b"p:{1:0}:own:".as_slice(), &[1; 16]].concat()).unwrap();
+    assert_eq!(owned, 1);
+}
+
+/// A salt that goes a second after its decision.
+fn short(salt: OwnedSalt) -> OwnedSalt {
+    OwnedSalt { expires_at: at(salt.made_at.as_ms() + 1_000), ..salt }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ mod validate;
 pub mod yaml;
 mod zone;
 
-pub use model::{etag, model_id};
+pub use model::{etag, model_id, schema_number};
 pub use problem::{Location, Locations, PROBLEMS_MAX, Problem, Problems, Severity, Violation, Warning};
 pub use validate::{is_resource_id, validate};
 

@@ -3,7 +3,7 @@
 use crate::{
     engine::{
         catalog::{LearningMode, Placement, PosteriorKind},
-        context::{AttributeKind, Scaling},
+        context::{AttributeKind, ContextSchema, Scaling},
     },
     proto,
 };
@@ -33,6 +33,15 @@ pub fn model_id(placement: &Placement, reward_currency: Currency) -> String {
 pub fn etag(catalog: &proto::Catalog) -> String {
     // Fields encode by number and maps by key, so that equal messages encode to equal bytes.
     digest(&catalog.encode_to_vec())
+}
+
+/// Identifies how a schema encodes attributes: schemas with equal numbers have equal codes and features.
+#[must_use]
+pub fn schema_number(schema: &ContextSchema) -> u64 {
+    let lines =
+        schema.attributes.iter().map(|attribute| format!("{:?} {}\n", attribute.name, kind_text(&attribute.kind)));
+    let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(Sha256::digest(lines.collect::<String>()));
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// The first 16 bytes of SHA-256 in hexadecimal: short enough to read out, long enough never to collide by chance.

@@ -64,8 +64,8 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), AuditError> {
 }
 
 fn print(report: &AuditReport, out: &mut impl Write) -> io::Result<()> {
-    let header = ["placement", "partition", "records", "folded", "decisions", "ledger changes", "verdict"];
-    let mut table = plain_table(&header, &[1, 2, 3, 4, 5]);
+    let header = ["placement", "partition", "records", "folded", "decisions", "erased", "ledger changes", "verdict"];
+    let mut table = plain_table(&header, &[1, 2, 3, 4, 5, 6]);
     for partition in &report.partitions {
         let verdict = match (partition.differences.is_empty(), &partition.model_id) {
             (false, _) => "DIFFERENT",
@@ -78,6 +78,7 @@ fn print(report: &AuditReport, out: &mut impl Write) -> io::Result<()> {
             partition.records.to_string(),
             partition.folded.to_string(),
             partition.decisions.to_string(),
+            partition.erased.to_string(),
             partition.ledger_changes.to_string(),
             verdict.to_owned(),
         ]);

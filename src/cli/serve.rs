@@ -74,6 +74,10 @@ pub struct Args {
     /// How long calls in flight may take to finish when the server is told to stop, in milliseconds
     #[arg(long, env = "OFFER_RANKER_DRAIN_MS", value_name = "MS", default_value_t = 10_000)]
     drain_ms: u64,
+    /// For how many days it can be told whom a decision was made for, and what their attributes were; then it is destroyed
+    #[arg(long, env = "OFFER_RANKER_IDENTITIES_DAYS", value_name = "DAYS", default_value_t = 400,
+          value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    identities_days: u32,
     #[command(flatten)]
     operations: OperationsArgs,
 }
@@ -142,6 +146,7 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), ServeError> {
         },
         append_timeout: args.outage.append_timeout(),
         not_yet_s: args.outage.not_yet_s(),
+        identities_s: u64::from(args.identities_days) * 86_400,
     };
     let declared = seed.map(|loaded| {
         loaded.warnings.to_string().lines().for_each(|warning| tracing::warn!("{warning}"));

@@ -40,8 +40,9 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), ClientError> {
         Command::Forget { user_id, target } => {
             let mut client = UserServiceClient::new(target.connect_for(LONG_CALL_TIMEOUT).await?);
             let forgotten = client.forget_user(ForgetUserRequest { user_id }).await;
-            let documents = forgotten.map_err(ClientError::refused("ForgetUser"))?.into_inner().documents;
-            writeln!(out, "{documents} documents were removed")?;
+            let forgotten = forgotten.map_err(ClientError::refused("ForgetUser"))?.into_inner();
+            let (documents, decisions) = (forgotten.documents, forgotten.decisions);
+            writeln!(out, "{documents} documents were removed, {decisions} decisions are nobody's any more")?;
         }
         Command::Link { unit_id, user_id, target } => {
             let mut client = UserServiceClient::new(target.connect().await?);

@@ -155,6 +155,32 @@ impl AttributeKind {
         }
     }
 
+    /// A checked value as models see it.
+    fn code(&self, value: &AttributeValue) -> f64 {
+        match (self, value) {
+            (&Self::Number { min, max, scaling, .. }, &AttributeValue::Number(number)) => {
+                scaling.apply(number, min, max)
+            }
+            (Self::Category { values, .. }, AttributeValue::Category(word)) => {
+                values.iter().position(|value| value == word).unwrap_or(values.len()) as f64
+            }
+            (_, &AttributeValue::Boolean(truth)) => f64::from(u8::from(truth)),
+            // A value of another kind than declared cannot pass `Attribute::check`.
+            _ => 0.0,
+        }
+    }
+
+    /// The value that a code stands for.
+    fn value(&self, code: f64) -> AttributeValue {
+        match self {
+            &Self::Number { min, max, scaling, .. } => AttributeValue::Number(scaling.undo(code, min, max)),
+            Self::Category { values, .. } => {
+                AttributeValue::Category(values.get(code as usize).cloned().unwrap_or_default())
+            }
+            Self::Boolean => AttributeValue::Boolean(code > 0.0),
+        }
+    }
+
     fn feature_count(&self) -> usize {
         match self {
             Self::Number { .. } | Self::Boolean => 1,
@@ -215,21 +241,42 @@ impl ContextSchema {
     #[must_use]
     pub fn encode(&self, values: &[AttributeValue]) -> Vec<f64> {
         debug_assert_eq!(values.len(), self.attributes.len());
+        self.expand(self.attributes.iter().zip(values).map(|(attribute, value)| attribute.kind.code(value)))
+    }
+
+    /// Checked values as models see them and no more, one number for each attribute in the schema's order: a number as it
+    /// is scaled, the place of a word, 0 or 1. Words that no category knows are all the same here.
+    #[must_use]
+    pub fn codes(&self, values: &[AttributeValue]) -> Vec<f64> {
+        self.attributes.iter().zip(values).map(|(attribute, value)| attribute.kind.code(value)).collect()
+    }
+
+    /// The features of codes that this schema has made: to the last bit those of the values that they were made of.
+    #[must_use]
+    pub fn features(&self, codes: &[f64]) -> Vec<f64> {
+        debug_assert_eq!(codes.len(), self.attributes.len());
+        self.expand(codes.iter().copied())
+    }
+
+    /// The values that codes of this schema stand for, by name: numbers to within rounding, and an empty word for one that
+    /// no category knows.
+    #[must_use]
+    pub fn values(&self, codes: &[f64]) -> Vec<(Arc<str>, AttributeValue)> {
+        let named = |(attribute, &code): (&Attribute, &f64)| (attribute.name.clone(), attribute.kind.value(code));
+        self.attributes.iter().zip(codes).map(named).collect()
+    }
+
+    fn expand(&self, codes: impl Iterator<Item = f64>) -> Vec<f64> {
         let mut features = Vec::with_capacity(self.feature_count());
         features.push(1.0);
-        for (attribute, value) in self.attributes.iter().zip(values) {
-            match (&attribute.kind, value) {
-                (&AttributeKind::Number { min, max, scaling, .. }, &AttributeValue::Number(number)) => {
-                    features.push(scaling.apply(number, min, max));
+        for (attribute, code) in self.attributes.iter().zip(codes) {
+            match &attribute.kind {
+                AttributeKind::Category { .. } => {
+                    let place = code as usize;
+                    let count = attribute.kind.feature_count();
+                    features.extend((0..count).map(|index| f64::from(u8::from(index == place))));
                 }
-                (AttributeKind::Category { values, unknown_bucket }, AttributeValue::Category(word)) => {
-                    let known = values.iter().position(|value| value == word);
-                    features.extend((0..values.len()).map(|index| f64::from(u8::from(known == Some(index)))));
-                    features.extend(unknown_bucket.then(|| f64::from(u8::from(known.is_none()))));
-                }
-                (_, &AttributeValue::Boolean(truth)) => features.push(f64::from(u8::from(truth))),
-                // A value of another kind than declared cannot pass `Attribute::check`.
-                (kind, _) => features.extend((0..kind.feature_count()).map(|_| 0.0)),
+                AttributeKind::Number { .. } | AttributeKind::Boolean => features.push(code),
             }
         }
         features
@@ -243,5 +290,61 @@ impl Scaling {
             Self::Log => libm::log1p(number - min) / libm::log1p(max - min),
         };
         2.0 * unit - 1.0
+    }
+
+    fn undo(self, scaled: f64, min: f64, max: f64) -> f64 {
+        let unit = (scaled + 1.0) / 2.0;
+        let number = match self {
+            Self::Linear => min + unit * (max - min),
+            Self::Log => min + libm::expm1(unit * libm::log1p(max - min)),
+        };
+        number.clamp(min, max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
+
+    fn schema() -> ContextSchema {
+        let number = |scaling| AttributeKind::Number { min: -3.0, max: 40.0, scaling, clip: true };
+        let words = |unknown_bucket| {
+            let values = ["ads", "email", "web"].map(Arc::from).to_vec();
+            AttributeKind::Category { values, unknown_bucket }
+        };
+        let kinds = [number(Scaling::Linear), number(Scaling::Log), words(true), words(false), AttributeKind::Boolean];
+        let named = |(place, kind)| Attribute { name: format!("a{place}").into(), kind, default: None };
+        ContextSchema { attributes: kinds.into_iter().enumerate().map(named).collect() }
+    }
+
+    fn checked() -> impl Strategy<Value = Vec<AttributeValue>> {
+        let word = |words: &'static str| words.prop_map(|word: String| AttributeValue::Category(word.into()));
+        let number = || (-3.0..40.0_f64).prop_map(AttributeValue::Number);
+        let truth = any::<bool>().prop_map(AttributeValue::Boolean);
+        let values = (number(), number(), word("ads|email|web|x[a-z]{3}"), word("ads|email|web"), truth);
+        values.prop_map(|(a, b, c, d, e)| vec![a, b, c, d, e])
+    }
+
+    proptest! {
+        #[test]
+        fn codes_lead_to_the_features_of_the_values_and_back_to_the_values(values in checked()) {
+            let schema = schema();
+            let codes = schema.codes(&values);
+            let bits = |features: Vec<f64>| features.into_iter().map(f64::to_bits).collect::<Vec<_>>();
+            prop_assert_eq!(bits(schema.features(&codes)), bits(schema.encode(&values)));
+            for (value, (_, read)) in values.iter().zip(schema.values(&codes)) {
+                match (value, read) {
+                    // A span of 43, and a few roundings of numbers that size.
+                    (AttributeValue::Number(number), AttributeValue::Number(read)) => {
+                        prop_assert!((number - read).abs() < 64.0 * 8.0 * f64::EPSILON, "{} {}", number, read);
+                    }
+                    (AttributeValue::Category(word), AttributeValue::Category(read)) => {
+                        prop_assert_eq!(if word.starts_with('x') { "" } else { word }, &*read);
+                    }
+                    (value, read) => prop_assert_eq!(value, &read),
+                }
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@ use super::{
     catalog::{Catalog, OfferKind},
     instant::Instant,
     ledger::Ledger,
+    unit::links::Links,
     user::{StatedUser, UserState},
 };
 use std::sync::Arc;
@@ -38,6 +39,25 @@ pub struct UserHistory {
     pub subscribed: Option<(Instant, Arc<str>)>,
     /// When a subscription last ended.
     pub churned_at: Option<Instant>,
+}
+
+/// What is kept of a user across placements.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptUser {
+    /// What is known of the user.
+    pub history: UserHistory,
+    /// Which users go on from which, by keyed hashes of their ids: devices rank as users before login.
+    pub links: Links,
+}
+
+impl KeptUser {
+    /// When all of it will mean nothing, if it is kept from now on; `None`: it means nothing at all.
+    #[must_use]
+    pub fn expires_at(&self, rules: Option<&HistoryRules>, now: Instant) -> Option<Instant> {
+        let kept_s = rules.map_or(KEPT_DEFAULT_S, |rules| rules.kept_s);
+        let history = (self.history != UserHistory::default()).then(|| now.plus_s(kept_s));
+        history.max(self.links.expires_at())
+    }
 }
 
 impl HistoryRules {
@@ -171,6 +191,7 @@ mod tests {
         assert!(state.trial_used, "either knows of it");
         assert_eq!((state.current_plan, state.lapsed_at), (None, Some(at(9))), "the caller knows better");
     }
+
     #[test]
     fn an_end_that_either_knows_of_ends_the_plan_when_it_has_come() {
         let known = UserHistory { subscribed: Some((at(5), "basic".into())), ..UserHistory::default() };

@@ -9,7 +9,7 @@ use crate::{
     },
     log::record::{DecisionRecord, Flag},
     proto::{self, fields::Fields},
-    service::{contexts, rank::Answer},
+    service::rank::Answer,
 };
 use prost::Message as _;
 
@@ -120,12 +120,11 @@ fn explanation(record: &DecisionRecord, catalog: &Catalog) -> proto::Explanation
 
 fn features(placement: &Placement, record: &DecisionRecord) -> Vec<proto::Feature> {
     let context = &placement.context;
-    let values = if record.decision.neutral_context {
-        context.neutral()
+    let encoded = Features::new(if record.decision.neutral_context {
+        context.encode(&context.neutral())
     } else {
-        contexts::values(context, &record.attributes).unwrap_or_default()
-    };
-    let encoded = Features::new(context.encode(&values));
+        context.features(&record.attribute_codes)
+    });
     let feature = |(name, &value)| proto::Feature { name, value };
     context.feature_names().into_iter().zip(encoded.values()).map(feature).collect()
 }

@@ -16,6 +16,7 @@ use crate::{
         Service, ServiceError, Violation,
         catalog::Application,
         feedback::{REPORTS_MAX, Report},
+        forgetting::Forgotten,
     },
 };
 use std::{future::Future, io, num::NonZeroUsize, sync::Arc, time::Duration};
@@ -229,8 +230,9 @@ impl proto::user_service_server::UserService for Door {
         request: Request<proto::ForgetUserRequest>,
     ) -> Result<Response<proto::ForgetUserResponse>, Status> {
         let (service, user_id) = (self.service.clone(), request.into_inner().user_id);
-        let documents = self.service.in_background(async move { service.forget_user(&user_id).await }).await?;
-        Ok(Response::new(proto::ForgetUserResponse { documents }))
+        let forgotten = self.service.in_background(async move { service.forget_user(&user_id).await }).await?;
+        let Forgotten { documents, decisions } = forgotten;
+        Ok(Response::new(proto::ForgetUserResponse { documents, decisions }))
     }
 }
 

@@ -5,20 +5,11 @@ use super::{
     columns::{decode_arms, decode_slots, write_arms, write_slots},
     decision_id::DecisionId,
     record::{DecisionRecord, Flag},
-    unit_codec,
 };
 use crate::{
-    engine::{
-        context::AttributeValue,
-        decide::Decision,
-        instant::Instant,
-        unit::state::{UnitState, UnitView},
-        user::UserState,
-    },
+    engine::{decide::Decision, instant::Instant},
     proto::{self, fields::Fields},
 };
-use prost::Message as _;
-use std::sync::Arc;
 
 const WHAT: &str = "decision record";
 
@@ -35,13 +26,11 @@ pub(super) fn write_decision(fields: &mut Fields<'_>, record: &DecisionRecord) {
     fields.number(4, record.engine_version.into());
     fields.signed(5, record.decided_at.as_ms());
     fields.fixed(6, record.seed);
-    fields.bytes(7, &record.user_key);
-    fields.bytes(8, &record.unit_key);
+    fields.bytes(7, &record.sealed_identity);
+    fields.fixed(8, record.schema);
     fields.bytes(9, record.market.as_deref().unwrap_or_default().as_bytes());
     fields.bytes(10, record.platform.as_bytes());
-    for (name, value) in &record.attributes {
-        fields.message(11, |fields| write_attribute(fields, name, value));
-    }
+    fields.doubles(11, record.attribute_codes.iter().copied());
     fields.number(12, proto::Group::Decisioning as u64);
     fields.message(13, |fields| fields.version(&record.version));
     fields.message(14, |fields| write_arms(fields, &decision.arms));
@@ -61,34 +50,12 @@ pub(super) fn write_decision(fields: &mut Fields<'_>, record: &DecisionRecord) {
     fields.number(21, record.slots_requested.into());
     fields.truth(22, record.include_tail);
     fields.truth(23, record.shown_assumed);
-    fields.message(24, |fields| write_user(fields, &record.user));
     fields.truth(25, decision.personalised);
     fields.truth(26, decision.neutral_context);
     fields.bytes(30, decision.root.as_ref().map_or(&[], |root| &root[..]));
     if let Some(lease_until) = decision.lease_until {
         fields.chosen_signed(31, lease_until.as_ms());
     }
-}
-
-fn write_user(fields: &mut Fields<'_>, user: &UserState) {
-    fields.truth(1, user.trial_used);
-    fields.bytes(2, user.current_plan.as_deref().unwrap_or_default().as_bytes());
-    if let Some(lapsed_at) = user.lapsed_at {
-        fields.chosen_signed(3, lapsed_at.as_ms());
-    }
-    if user.unit.state != UnitState::default() {
-        fields.element(4, &unit_codec::row(&user.unit.state).encode_to_vec());
-    }
-    fields.number(5, proto::LimitsMode::from(user.unit.limits) as u64);
-}
-
-fn write_attribute(fields: &mut Fields<'_>, name: &str, value: &AttributeValue) {
-    match value {
-        AttributeValue::Number(number) => fields.chosen_double(1, *number),
-        AttributeValue::Category(word) => fields.element(2, word.as_bytes()),
-        AttributeValue::Boolean(truth) => fields.chosen_truth(3, *truth),
-    }
-    fields.bytes(4, name.as_bytes());
 }
 
 pub(super) fn decode_decision(record: proto::DecisionRecord) -> Result<DecisionRecord, DecodeError> {
@@ -103,12 +70,12 @@ pub(super) fn decode_decision(record: proto::DecisionRecord) -> Result<DecisionR
         engine_version: record.engine_version,
         decided_at: Instant::from_ms(record.decided_at_ms),
         seed: record.seed,
-        user_key: record.user_key.as_slice().try_into().map_err(|_| missing("user_key"))?,
-        unit_key: record.unit_key.as_slice().try_into().map_err(|_| missing("unit_key"))?,
+        identity: None,
+        sealed_identity: record.sealed_identity,
         market: (!record.market.is_empty()).then(|| record.market.as_str().into()),
         platform: record.platform,
-        user: decode_user(record.user_state.ok_or_else(|| missing("user_state"))?)?,
-        attributes: record.attributes.into_iter().map(decode_attribute).collect::<Result<_, _>>()?,
+        attribute_codes: record.attribute_codes,
+        schema: record.schema,
         candidates: record.candidates.iter().map(|offer_id| offer_id.as_str().into()).collect(),
         slots_requested: record.slots_requested,
         include_tail: record.include_tail,
@@ -118,27 +85,6 @@ pub(super) fn decode_decision(record: proto::DecisionRecord) -> Result<DecisionR
         flags: record.flags.iter().map(flag).collect::<Result<_, _>>()?,
         snapshot_age_ms: record.snapshot_age_ms,
     })
-}
-
-fn decode_user(user: proto::UserStateRecord) -> Result<UserState, DecodeError> {
-    let limits = proto::LimitsMode::try_from(user.limits).map_err(|_| missing("user_state.limits"))?;
-    let state = user.unit_state.map(unit_codec::state).transpose()?.unwrap_or_default();
-    Ok(UserState {
-        unit: UnitView { state, limits: limits.into() },
-        trial_used: user.trial_used,
-        current_plan: (!user.current_plan.is_empty()).then(|| user.current_plan.into()),
-        lapsed_at: user.lapsed_at_ms.map(Instant::from_ms),
-    })
-}
-
-fn decode_attribute(record: proto::AttributeRecord) -> Result<(Arc<str>, AttributeValue), DecodeError> {
-    use proto::attribute_record::Value;
-    let value = match record.value.ok_or_else(|| missing("attributes"))? {
-        Value::Number(number) => AttributeValue::Number(number),
-        Value::Category(word) => AttributeValue::Category(word.into()),
-        Value::Boolean(truth) => AttributeValue::Boolean(truth),
-    };
-    Ok((record.name.into(), value))
 }
 
 fn decode_outcome_of_deciding(record: &proto::DecisionRecord) -> Result<Decision, DecodeError> {

@@ -7,6 +7,7 @@ pub mod archive;
 pub mod codec;
 mod columns;
 pub mod decision_id;
+pub mod identity;
 pub mod ledger_codec;
 pub mod outline;
 pub mod record;

@@ -6,52 +6,56 @@ use super::{
     record::{LedgerRecord, LogRecord},
 };
 use crate::{
-    engine::{context::AttributeValue, instant::Instant, ledger::LedgerState},
-    proto::reader::{Field, ReadError, read_fields},
+    engine::{instant::Instant, ledger::LedgerState},
+    proto::reader::{ReadError, read_doubles, read_fields},
 };
 use std::sync::Arc;
 
 /// One record of the log, in outline.
 #[derive(Clone, Debug, PartialEq)]
-pub enum LogOutline<'a> {
+pub enum LogOutline {
     /// A Rank was answered.
-    Decision(DecisionOutline<'a>),
+    Decision(DecisionOutline),
     /// Something was reported on a decision, or its windows closed.
     Ledger(Box<LedgerRecord>),
 }
 
 /// A decision without how it came about.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DecisionOutline<'a> {
+pub struct DecisionOutline {
+    /// The catalog revision that decided.
+    pub catalog_revision: u64,
     /// When.
     pub decided_at: Instant,
-    /// Attributes as validated, by name, in the order of the context schema.
-    pub attributes: Vec<(&'a str, AttributeValue)>,
+    /// Attributes as models see them, in the order of the context schema.
+    pub attribute_codes: Vec<f64>,
+    /// Which schema that is.
+    pub schema: u64,
     /// The offers that were drawn, by slot; none where it repeats another decision, which they belong to.
     pub offers: Vec<Arc<str>>,
     /// Whether slots count as shown before any report.
     pub shown_assumed: bool,
 }
 
-impl<'a> LogOutline<'a> {
+impl LogOutline {
     /// Reads a record of any version so far.
     ///
     /// # Errors
     /// As [`LogRecord::decode`], of what is looked at.
-    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         if let Ok(Some(outline)) = read_record(bytes) {
             return Ok(Self::Decision(outline));
         }
         // It is of another kind, or what is wrong with it is told by reading all of it.
         match LogRecord::decode(bytes)? {
             LogRecord::Ledger(entry) => Ok(Self::Ledger(entry)),
-            LogRecord::Decision(_) => Err(missing("attributes")),
+            LogRecord::Decision(_) => Err(missing("slots")),
         }
     }
 }
 
 /// A `LogRecord`; `None` where it is no decision, or of a version that is not known.
-fn read_record(bytes: &[u8]) -> Result<Option<DecisionOutline<'_>>, ReadError> {
+fn read_record(bytes: &[u8]) -> Result<Option<DecisionOutline>, ReadError> {
     let (mut version, mut decision) = (0, None);
     read_fields(bytes, |field| {
         match field.tag {
@@ -66,13 +70,16 @@ fn read_record(bytes: &[u8]) -> Result<Option<DecisionOutline<'_>>, ReadError> {
 }
 
 /// A `DecisionRecord`; `None` where a slot has no offer.
-fn read_decision(bytes: &[u8]) -> Result<Option<DecisionOutline<'_>>, ReadError> {
-    let (mut decided_at_ms, mut shown_assumed, mut repeats) = (0, false, false);
-    let (mut attributes, mut offer_ids, mut drawn) = (Vec::with_capacity(32), Vec::with_capacity(32), Vec::new());
+fn read_decision(bytes: &[u8]) -> Result<Option<DecisionOutline>, ReadError> {
+    let (mut catalog_revision, mut decided_at_ms, mut schema) = (0, 0, 0);
+    let (mut shown_assumed, mut repeats) = (false, false);
+    let (mut attribute_codes, mut offer_ids, mut drawn) = (Vec::new(), Vec::with_capacity(32), Vec::new());
     read_fields(bytes, |field| {
         match field.tag {
+            3 => catalog_revision = field.number()?,
             5 => decided_at_ms = field.number()?.cast_signed(),
-            11 => attributes.push(read_attribute(field.bytes()?)?),
+            8 => schema = field.fixed()?,
+            11 => read_doubles(field.bytes()?, &mut attribute_codes)?,
             14 => read_fields(field.bytes()?, |column| {
                 if column.tag == 1 {
                     offer_ids.push(column.text()?);
@@ -90,23 +97,9 @@ fn read_decision(bytes: &[u8]) -> Result<Option<DecisionOutline<'_>>, ReadError>
     let own = if repeats { &[] } else { &drawn[..] };
     let offers: Option<Vec<Arc<str>>> = own.iter().map(offer).collect();
     let decided_at = Instant::from_ms(decided_at_ms);
-    Ok(offers.map(|offers| DecisionOutline { decided_at, attributes, offers, shown_assumed }))
-}
-
-/// An `AttributeRecord`.
-fn read_attribute(bytes: &[u8]) -> Result<(&str, AttributeValue), ReadError> {
-    let (mut name, mut value) = ("", None);
-    read_fields(bytes, |field: Field<'_>| {
-        match field.tag {
-            1 => value = Some(AttributeValue::Number(field.double()?)),
-            2 => value = Some(AttributeValue::Category(field.text()?.into())),
-            3 => value = Some(AttributeValue::Boolean(field.truth()?)),
-            4 => name = field.text()?,
-            _ => {}
-        }
-        Ok(())
-    })?;
-    value.map(|value| (name, value)).ok_or(ReadError::Malformed)
+    let outline =
+        |offers| DecisionOutline { catalog_revision, decided_at, attribute_codes, schema, offers, shown_assumed };
+    Ok(offers.map(outline))
 }
 
 /// Which arm a `SlotRecord` says was drawn.
@@ -121,7 +114,7 @@ fn read_drawn(bytes: &[u8]) -> Result<usize, ReadError> {
     Ok(drawn)
 }
 
-impl DecisionOutline<'_> {
+impl DecisionOutline {
     /// What the decision adds up to before anything is reported on it.
     #[must_use]
     pub fn first_state(&self) -> LedgerState {

@@ -4,16 +4,15 @@ use super::{
     DecodeError, RECORD_VERSION,
     codec::{decode_decision, write_decision},
     decision_id::DecisionId,
+    identity::{Identity, Salt, Seals},
     ledger_codec::{decode_ledger_entry, encode_ledger_entry},
 };
 use crate::{
     engine::{
-        context::AttributeValue,
         decide::{Decision, SlotDraw},
         instant::Instant,
         ledger::{Ledger, LedgerState, Outcome, Windows},
         snapshot::PosteriorVersion,
-        user::UserState,
     },
     proto::{self, fields::Fields},
 };
@@ -50,18 +49,20 @@ pub struct DecisionRecord {
     pub decided_at: Instant,
     /// Seed of its random streams.
     pub seed: u64,
-    /// Keyed hash of the user id.
-    pub user_key: [u8; 16],
-    /// Keyed hash of the unit id.
-    pub unit_key: [u8; 16],
+    /// Whom it was made for; `None`: not opened, or nobody can any more.
+    pub identity: Option<Identity>,
+    /// The same, sealed, as it is logged.
+    pub sealed_identity: Vec<u8>,
     /// Market id.
     pub market: Option<Arc<str>>,
     /// Platform as requested.
     pub platform: String,
-    /// Attributes as validated, by name, in the order of the context schema.
-    pub attributes: Vec<(Arc<str>, AttributeValue)>,
-    /// What was known of the user's subscription.
-    pub user: UserState,
+    /// Attributes as models see them, in the order of the context schema: [`ContextSchema::codes`].
+    ///
+    /// [`ContextSchema::codes`]: crate::engine::context::ContextSchema::codes
+    pub attribute_codes: Vec<f64>,
+    /// Which schema that is: equal numbers, equal codes.
+    pub schema: u64,
     /// Offers asked for; empty: all of the placement's.
     pub candidates: Vec<Arc<str>>,
     /// Slots asked for.
@@ -146,6 +147,18 @@ impl Cause {
 }
 
 impl DecisionRecord {
+    /// The record with its identity open; as it is where the salt is gone.
+    ///
+    /// # Errors
+    /// Where the salt is not that of this decision, or what is sealed has been changed.
+    pub fn opened(mut self: Arc<Self>, seals: &Seals, salt: Option<&Salt>) -> Result<Arc<Self>, DecodeError> {
+        if let Some(salt) = salt {
+            let identity = seals.open(&self.id, salt, &self.sealed_identity)?;
+            Arc::make_mut(&mut self).identity = Some(identity);
+        }
+        Ok(self)
+    }
+
     /// The ledger that the decision starts with, closing when these windows end. That of a repeat stays empty: what is
     /// reported on it is its root's.
     #[must_use]

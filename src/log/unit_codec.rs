@@ -4,7 +4,7 @@ use super::DecodeError;
 use crate::{
     engine::{
         catalog::Money,
-        history::UserHistory,
+        history::{KeptUser, UserHistory},
         instant::Instant,
         unit::{
             links::Links,
@@ -83,7 +83,7 @@ fn offering_row(decision: &[u8; 20], offering: &Offering) -> proto::OfferingRow 
 }
 
 fn links(links: &BTreeMap<UnitKey, Instant>) -> Vec<proto::LinkRow> {
-    links.iter().map(|(unit, since)| proto::LinkRow { unit_key: unit.to_vec(), since_ms: since.as_ms() }).collect()
+    links.iter().map(|(unit, since)| proto::LinkRow { key: unit.to_vec(), since_ms: since.as_ms() }).collect()
 }
 
 pub(super) fn state(row: proto::UnitStateRow) -> Result<UnitState, DecodeError> {
@@ -105,16 +105,17 @@ pub(super) fn state(row: proto::UnitStateRow) -> Result<UnitState, DecodeError> 
         let decision = fixed(&row.decision_id, "refusals.decision_id")?;
         Ok(((row.metric.into(), row.offer_id.into(), decision), at(row.at_ms)))
     };
-    let links = |rows: Vec<proto::LinkRow>| -> Result<BTreeMap<UnitKey, Instant>, DecodeError> {
-        rows.into_iter().map(|row| Ok((fixed(&row.unit_key, "unit_key")?, at(row.since_ms)))).collect()
-    };
     Ok(UnitState {
         lease: row.lease.map(lease).transpose()?,
         held,
         offered: row.offerings.into_iter().map(offering).collect::<Result<_, DecodeError>>()?,
         refusals: row.refusals.into_iter().map(refusal).collect::<Result<_, DecodeError>>()?,
-        links: Links { origins: links(row.origins)?, heirs: links(row.heirs)? },
+        links: Links { origins: decode_links(row.origins)?, heirs: decode_links(row.heirs)? },
     })
+}
+
+fn decode_links(rows: Vec<proto::LinkRow>) -> Result<BTreeMap<UnitKey, Instant>, DecodeError> {
+    rows.into_iter().map(|row| Ok((fixed(&row.key, "links.key")?, Instant::from_ms(row.since_ms)))).collect()
 }
 
 fn lease(row: proto::LeaseRow) -> Result<Lease, DecodeError> {
@@ -132,9 +133,9 @@ fn fixed<const N: usize>(bytes: &[u8], field: &'static str) -> Result<[u8; N], D
     bytes.try_into().map_err(|_| missing(field))
 }
 
-/// A user's history as it is stored.
+/// What is kept of a user as it is stored.
 #[must_use]
-pub fn encode_history(history: &UserHistory) -> Vec<u8> {
+pub fn encode_user(KeptUser { history, links: of }: &KeptUser) -> Vec<u8> {
     let (subscribed_at_ms, plan) =
         history.subscribed.as_ref().map_or((0, String::new()), |(since, plan)| (since.as_ms(), plan.to_string()));
     proto::UserHistoryRow {
@@ -142,23 +143,26 @@ pub fn encode_history(history: &UserHistory) -> Vec<u8> {
         plan,
         subscribed_at_ms,
         churned_at_ms: history.churned_at.map(Instant::as_ms),
+        origins: links(&of.origins),
+        heirs: links(&of.heirs),
     }
     .encode_to_vec()
 }
 
-/// A user's history from its stored bytes.
+/// What is kept of a user from its stored bytes.
 ///
 /// # Errors
-/// Where the bytes were not written by [`encode_history`].
-pub fn decode_history(bytes: &[u8]) -> Result<UserHistory, DecodeError> {
+/// Where the bytes were not written by [`encode_user`].
+pub fn decode_user(bytes: &[u8]) -> Result<KeptUser, DecodeError> {
     let row = proto::UserHistoryRow::decode(bytes)
         .map_err(|source| DecodeError::Encoding { what: "user's history", source })?;
     let subscribed = (Instant::from_ms(row.subscribed_at_ms), row.plan.as_str().into());
-    Ok(UserHistory {
+    let history = UserHistory {
         trial_used_at: row.trial_used_at_ms.map(Instant::from_ms),
         subscribed: (!row.plan.is_empty()).then_some(subscribed),
         churned_at: row.churned_at_ms.map(Instant::from_ms),
-    })
+    };
+    Ok(KeptUser { history, links: Links { origins: decode_links(row.origins)?, heirs: decode_links(row.heirs)? } })
 }
 
 impl From<Limits> for proto::LimitsMode {

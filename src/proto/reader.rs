@@ -43,6 +43,13 @@ pub(crate) fn read_fields<'a>(
     Ok(())
 }
 
+/// Adds packed `double`s.
+pub(crate) fn read_doubles(packed: &[u8], to: &mut Vec<f64>) -> Result<(), ReadError> {
+    let (doubles, rest) = packed.as_chunks();
+    to.extend(doubles.iter().map(|double| f64::from_le_bytes(*double)));
+    if rest.is_empty() { Ok(()) } else { Err(ReadError::Malformed) }
+}
+
 impl<'a> Field<'a> {
     fn read(bytes: &mut &'a [u8]) -> Result<Self, ReadError> {
         let (tag, wire_type) = decode_key(bytes).map_err(|_| ReadError::Malformed)?;
@@ -88,8 +95,13 @@ impl<'a> Field<'a> {
         Ok(self.number()? != 0)
     }
 
+    /// `fixed64`.
+    pub(crate) fn fixed(&self) -> Result<u64, ReadError> {
+        if let Value::Fixed(fixed) = self.value { Ok(fixed) } else { Err(ReadError::Type(self.tag)) }
+    }
+
     /// `double`.
     pub(crate) fn double(&self) -> Result<f64, ReadError> {
-        if let Value::Fixed(bits) = self.value { Ok(f64::from_bits(bits)) } else { Err(ReadError::Type(self.tag)) }
+        self.fixed().map(f64::from_bits)
     }
 }

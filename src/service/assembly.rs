@@ -258,8 +258,9 @@ impl Wanted<'_> {
                     reason: format!("the statistics of placement {} make no posterior: {error}", self.placement.id),
                 }
             })?;
+        let schema = catalog::schema_number(&self.placement.context);
         let (standings, meters) = (OnceCell::new(), self.meters.clone());
-        Ok(Arc::new(ServedPlacement { number: self.number, snapshot, statistics, standings, meters }))
+        Ok(Arc::new(ServedPlacement { number: self.number, snapshot, schema, statistics, standings, meters }))
     }
 }
 

@@ -14,11 +14,12 @@ use crate::{
         ledger::{Ledger, LedgerState, Windows},
     },
     log::{
-        decision_id::DecisionId, ledger_codec::decode_ledger, outline::LogOutline, record::LogRecord, statistics_codec,
+        decision_id::DecisionId, identity::Seals, ledger_codec::decode_ledger, outline::LogOutline, record::LogRecord,
+        statistics_codec,
     },
     store::{LogId, Store, StoredDecision, StoredStatistics},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Records read at a time.
 const BATCH: usize = 1000;
@@ -52,6 +53,8 @@ pub struct PartitionAudit {
     pub decisions: u64,
     /// Changes of ledgers in the log.
     pub ledger_changes: u64,
+    /// Decisions of which can be told no more whom they were made for.
+    pub erased: u64,
     /// Everything that is not as it must be; empty: all is.
     pub differences: Vec<String>,
 }
@@ -102,6 +105,7 @@ async fn audit_partition(
         folded: committed.offset,
         decisions: 0,
         ledger_changes: 0,
+        erased: 0,
         differences: Vec::new(),
     };
     let mut recomputed = PartitionStatistics::default();
@@ -218,13 +222,18 @@ async fn compare_ledgers(
     followed: &mut Followed,
     audit: &mut PartitionAudit,
 ) -> Result<()> {
+    let seals = Seals::new(&store.identity().hash_key);
+    let mut erased = BTreeSet::new();
     let mut open: Vec<DecisionId> = followed.keys().copied().collect();
     while !open.is_empty() {
         let mut differing = Vec::new();
         for ids in open.chunks(LEDGERS) {
             let keys: Vec<_> = ids.iter().map(|id| *id.as_bytes()).collect();
             for (id, stored) in ids.iter().zip(store.decisions(&keys).await?) {
-                if let Some(difference) = ledger_difference(*id, stored, &followed[id].ledger, log)? {
+                if stored.as_ref().is_some_and(|stored| stored.salt.is_none()) {
+                    erased.insert(*id);
+                }
+                if let Some(difference) = difference(*id, stored, &followed[id].ledger, (log, &seals))? {
                     differing.push((*id, followed[id].ledger.sequence, difference));
                 }
             }
@@ -239,14 +248,16 @@ async fn compare_ledgers(
             if followed[&id].ledger.sequence == sequence { audit.differences.push(difference) } else { open.push(id) }
         }
     }
+    audit.erased = erased.len() as u64;
     Ok(())
 }
 
-fn ledger_difference(
+/// What is stored of a decision and is not as it must be.
+fn difference(
     id: DecisionId,
     stored: Option<StoredDecision>,
     followed: &Ledger,
-    log: LogId,
+    (log, seals): (LogId, &Seals),
 ) -> Result<Option<String>> {
     let Some(stored) = stored else {
         return Ok(Some(format!("decision {id} is in the log, but cannot be found by its id")));
@@ -254,5 +265,8 @@ fn ledger_difference(
     let (record, ledger) = (decode_decision(&stored, log)?, decode_ledger(&stored.ledger, stored.offset)?);
     let expected = Ledger { windows: ledger.windows, ..followed.clone() };
     let equal = record.id == id && stored.sequence == expected.sequence && ledger == expected;
+    if record.opened(seals, stored.salt.as_ref()).is_err() {
+        return Ok(Some(format!("whom decision {id} was made for is not what was sealed")));
+    }
     Ok((!equal).then(|| format!("the ledger of decision {id} is not what the log adds up to")))
 }

@@ -19,7 +19,7 @@ use crate::{
         catalog::{Catalog, MetricKind},
         instant::Instant,
     },
-    log::DecodeError,
+    log::{DecodeError, identity::Seals},
     proto,
     store::{Store, StoreError, StoredCatalog},
 };
@@ -103,6 +103,7 @@ impl Service {
         let serving = learning.assembly(&*store, None, false).build(Revision::decode(stored)?).await?;
         let service = Self {
             pseudonyms: Pseudonyms::new(&store.identity().hash_key),
+            seals: Seals::new(&store.identity().hash_key),
             store,
             clock,
             settings,

@@ -1,13 +1,17 @@
 //! The contexts that a batch of log records teaches in: those of its decisions, which may stand far back in the log.
 
-use super::{Result, ServiceError};
+use super::{Result, ServiceError, past_catalogs::PastCatalogs};
 use crate::{
+    catalog::schema_number,
     engine::{
         catalog::{Placement, PosteriorKind},
         context::{Attribute, AttributeKind, AttributeValue, ContextSchema},
         learn::{Change, PartitionStatistics},
     },
-    log::outline::LogOutline,
+    log::{
+        outline::{DecisionOutline, LogOutline},
+        record::DecisionRecord,
+    },
     store::{LogId, Store},
 };
 use std::{
@@ -23,9 +27,22 @@ const GAP_MAX: u64 = 16;
 #[derive(Debug)]
 pub struct Lessons<'a> {
     placement: &'a Placement,
-    records: &'a [LogOutline<'a>],
-    /// Of the decisions that the batch's ledger changes belong to, by offset; `None`: it teaches this model nothing.
+    /// Where the first record stands in the log.
+    first: u64,
+    records: &'a [LogOutline],
+    /// Of the decisions that teach or that the batch's ledger changes belong to, by offset; `None`: it teaches this model
+    /// nothing.
     contexts: BTreeMap<u64, Option<Vec<f64>>>,
+}
+
+/// Makes contexts of a placement's posterior from what is logged. Only what is not sealed is looked at, so that what was
+/// learned can be learned again when those whom it was learned of are forgotten.
+struct Reader<'a> {
+    placement: &'a Placement,
+    /// The schema that the placement has.
+    schema: u64,
+    /// Where the schemas stand that it had.
+    catalogs: PastCatalogs<'a, dyn Store>,
 }
 
 impl<'a> Lessons<'a> {
@@ -37,14 +54,16 @@ impl<'a> Lessons<'a> {
         store: &dyn Store,
         placement: &'a Placement,
         (log, first): (LogId, u64),
-        records: &'a [LogOutline<'a>],
+        records: &'a [LogOutline],
     ) -> Result<Self> {
+        let (schema, catalogs) = (schema_number(&placement.context), PastCatalogs::of(store));
+        let mut reader = Reader { placement, schema, catalogs };
         let mut contexts = BTreeMap::new();
         let mut far = BTreeSet::new();
-        for offset in records.iter().filter_map(|record| decision_needed(placement, record)) {
+        for offset in (first..).zip(records).filter_map(|record| decision_needed(placement, record)) {
             let here = offset.checked_sub(first).and_then(|position| records.get(usize::try_from(position).ok()?));
             match here {
-                Some(record) => drop(contexts.insert(offset, context_at(placement, log, offset, Some(record))?)),
+                Some(record) => drop(contexts.insert(offset, reader.context_at(log, offset, Some(record)).await?)),
                 None => drop(far.insert(offset)),
             }
         }
@@ -53,65 +72,87 @@ impl<'a> Lessons<'a> {
             while next < run.end {
                 let bytes = store.read_log(log, next, (run.end - next) as usize).await?;
                 if bytes.is_empty() {
-                    contexts.insert(next, context_at(placement, log, next, None)?);
+                    contexts.insert(next, reader.context_at(log, next, None).await?);
                 }
                 for bytes in bytes {
                     if far.contains(&next) {
                         let record = LogOutline::decode(&bytes)?;
-                        contexts.insert(next, context_at(placement, log, next, Some(&record))?);
+                        contexts.insert(next, reader.context_at(log, next, Some(&record)).await?);
                     }
                     next += 1;
                 }
             }
         }
-        Ok(Self { placement, records, contexts })
+        Ok(Self { placement, first, records, contexts })
     }
 
     /// Folds the records in, one after the other; returns the offers whose statistics changed.
     pub fn fold(&self, statistics: &mut PartitionStatistics) -> BTreeSet<Arc<str>> {
-        self.records.iter().flat_map(|record| self.fold_one(statistics, record)).collect()
+        let records = (self.first..).zip(self.records);
+        records.flat_map(|(offset, record)| self.fold_one(statistics, offset, record)).collect()
     }
 
-    fn fold_one(&self, statistics: &mut PartitionStatistics, record: &LogOutline<'_>) -> Vec<Arc<str>> {
+    fn fold_one(&self, statistics: &mut PartitionStatistics, offset: u64, record: &LogOutline) -> Vec<Arc<str>> {
+        let context = match decision_needed(self.placement, (offset, record)) {
+            Some(offset) => self.contexts.get(&offset).and_then(Option::as_deref),
+            // Only the intercept is asked for, or nothing.
+            None => Some(&[1.0][..]),
+        };
+        let Some(context) = context else { return Vec::new() };
         match record {
             LogOutline::Decision(decision) => {
-                let after = decision.first_state();
-                let change = Change { decided_at: decision.decided_at, before: None, after: &after, context: &[] };
-                // What teaches nothing needs no context, but is still a decision that was seen.
-                let teaches = change.teaches(self.placement);
-                let context = if teaches { context(self.placement, &decision.attributes) } else { Some(Vec::new()) };
-                fold_change(self.placement, statistics, change, context.as_deref())
+                let (decided_at, after) = (decision.decided_at, &decision.first_state());
+                statistics.fold(self.placement, &Change { decided_at, before: None, after, context })
             }
             LogOutline::Ledger(entry) => {
-                let (decided_at, before) = (entry.decided_at, Some(&entry.before));
-                let change = Change { decided_at, before, after: &entry.after, context: &[] };
-                let context = match decision_needed(self.placement, record) {
-                    Some(offset) => self.contexts.get(&offset).cloned().flatten(),
-                    // Only the intercept is asked for, or nothing.
-                    None => Some(vec![1.0]),
-                };
-                fold_change(self.placement, statistics, change, context.as_deref())
+                let (decided_at, before, after) = (entry.decided_at, Some(&entry.before), &entry.after);
+                statistics.fold(self.placement, &Change { decided_at, before, after, context })
             }
         }
     }
 }
 
-fn fold_change(
-    placement: &Placement,
-    statistics: &mut PartitionStatistics,
-    change: Change<'_>,
-    context: Option<&[f64]>,
-) -> Vec<Arc<str>> {
-    context.map_or_else(Vec::new, |context| statistics.fold(placement, &Change { context, ..change }))
+impl Reader<'_> {
+    /// The context of the decision at an offset.
+    async fn context_at(&mut self, log: LogId, offset: u64, record: Option<&LogOutline>) -> Result<Option<Vec<f64>>> {
+        match record {
+            Some(LogOutline::Decision(decision)) => self.context(decision).await,
+            _ => Err(ServiceError::Inconsistent {
+                reason: format!("{log:?} has no decision at offset {offset}, where one of its records points"),
+            }),
+        }
+    }
+
+    /// A decision's context. Under another schema the decision's own tells what its codes stand for; `None` where it
+    /// lacks something that this schema requires.
+    async fn context(&mut self, decision: &DecisionOutline) -> Result<Option<Vec<f64>>> {
+        let schema = &self.placement.context;
+        if decision.schema == self.schema && decision.attribute_codes.len() == schema.attributes.len() {
+            return Ok(Some(schema.features(&decision.attribute_codes)));
+        }
+        let catalog = self.catalogs.at(decision.catalog_revision).await?;
+        let earlier = catalog.as_ref().and_then(|catalog| catalog.placements.get(&self.placement.id));
+        let logged = earlier.map(|earlier| earlier.context.values(&decision.attribute_codes));
+        Ok(logged.and_then(|logged| values(schema, &logged)).map(|values| schema.encode(&values)))
+    }
 }
 
-/// The offset of the decision whose context is needed to learn from a record, where that is another record.
-fn decision_needed(placement: &Placement, record: &LogOutline<'_>) -> Option<u64> {
-    let LogOutline::Ledger(entry) = record else { return None };
-    let change =
-        Change { decided_at: entry.decided_at, before: Some(&entry.before), after: &entry.after, context: &[] };
-    let contextual = placement.policy.posterior != PosteriorKind::Beta;
-    (contextual && change.teaches(placement)).then_some(entry.decision_offset)
+/// The offset of the decision whose context is needed to learn from a record.
+fn decision_needed(placement: &Placement, (offset, record): (u64, &LogOutline)) -> Option<u64> {
+    if placement.policy.posterior == PosteriorKind::Beta {
+        return None;
+    }
+    let (teaches, offset) = match record {
+        LogOutline::Decision(decision) => {
+            let (decided_at, after) = (decision.decided_at, &decision.first_state());
+            (Change { decided_at, before: None, after, context: &[] }.teaches(placement), offset)
+        }
+        LogOutline::Ledger(entry) => {
+            let (decided_at, before, after) = (entry.decided_at, Some(&entry.before), &entry.after);
+            (Change { decided_at, before, after, context: &[] }.teaches(placement), entry.decision_offset)
+        }
+    };
+    teaches.then_some(offset)
 }
 
 /// Offsets as ranges that are each read in one go.
@@ -126,44 +167,28 @@ fn runs(offsets: &BTreeSet<u64>) -> Vec<Range<u64>> {
     runs
 }
 
-fn context_at(
-    placement: &Placement,
-    log: LogId,
-    offset: u64,
-    record: Option<&LogOutline<'_>>,
-) -> Result<Option<Vec<f64>>> {
-    match record {
-        Some(LogOutline::Decision(decision)) => Ok(context(placement, &decision.attributes)),
-        _ => Err(ServiceError::Inconsistent {
-            reason: format!("{log:?} has no decision at offset {offset}, where one of its records points"),
-        }),
-    }
-}
-
-/// A decision's context as the placement's posterior sees it. `None` where the decision was made under another
-/// context schema and lacks something that this one requires: it teaches this model nothing.
+/// A decision's context as the placement's posterior sees it, from its codes; `None` where they are of another schema
+/// than the placement's, whose number is given.
 #[must_use]
-pub fn context<Name: AsRef<str>>(placement: &Placement, logged: &[(Name, AttributeValue)]) -> Option<Vec<f64>> {
+pub fn context(placement: &Placement, schema: u64, decision: &DecisionRecord) -> Option<Vec<f64>> {
+    let codes = &decision.attribute_codes;
     match placement.policy.posterior {
         PosteriorKind::Beta => Some(vec![1.0]),
-        PosteriorKind::Linear(_) => Some(placement.context.encode(&values(&placement.context, logged)?)),
+        PosteriorKind::Linear(_) => {
+            let fits = decision.schema == schema && codes.len() == placement.context.attributes.len();
+            fits.then(|| placement.context.features(codes))
+        }
     }
 }
 
 /// A decision's attributes by this schema, with its defaults where they do not fit. Numbers logged under wider bounds
 /// are clipped, whatever the schema does with those of requests: whether it clips is no part of a model.
-#[must_use]
-pub fn values<Name: AsRef<str>>(
-    schema: &ContextSchema,
-    logged: &[(Name, AttributeValue)],
-) -> Option<Vec<AttributeValue>> {
-    let value = |(place, attribute): (usize, &Attribute)| {
-        let is_named = |(name, _): &&(Name, AttributeValue)| *name.as_ref() == *attribute.name;
-        // They stand in the order of the schema that they were logged under, which is mostly this one.
-        let logged = logged.get(place).filter(is_named).or_else(|| logged.iter().find(is_named));
+fn values(schema: &ContextSchema, logged: &[(Arc<str>, AttributeValue)]) -> Option<Vec<AttributeValue>> {
+    let value = |attribute: &Attribute| {
+        let logged = logged.iter().find(|(name, _)| *name == attribute.name);
         logged.and_then(|(_, value)| fitted(attribute, value.clone())).or_else(|| attribute.default.clone())
     };
-    schema.attributes.iter().enumerate().map(value).collect()
+    schema.attributes.iter().map(value).collect()
 }
 
 fn fitted(attribute: &Attribute, logged: AttributeValue) -> Option<AttributeValue> {

@@ -5,6 +5,7 @@ use crate::{
     engine::ledger::Windows,
     log::{
         archive::{ArchiveWriter, ArchivedCatalog, Chunk},
+        identity::Seals,
         record::LogRecord,
         tables::{Entry, Table},
     },
@@ -165,5 +166,22 @@ async fn read_chunk(store: &dyn Store, log: LogId, from: u64, to: u64) -> Result
             records.push((bytes, record));
         }
     }
+    open(store, records.iter_mut().map(|(_, record)| record)).await?;
     Ok(records)
+}
+
+/// Opens whom decisions were made for, where that can be told.
+async fn open(store: &dyn Store, records: impl Iterator<Item = &mut LogRecord>) -> Result<()> {
+    let seals = Seals::new(&store.identity().hash_key);
+    let decisions = records.filter_map(|record| match record {
+        LogRecord::Decision(decision) => Some(decision),
+        LogRecord::Ledger(_) => None,
+    });
+    let mut decisions: Vec<_> = decisions.collect();
+    let keys: Vec<_> = decisions.iter().map(|decision| *decision.id.as_bytes()).collect();
+    for (decision, stored) in decisions.iter_mut().zip(store.decisions(&keys).await?) {
+        let salt = stored.and_then(|stored| stored.salt);
+        **decision = decision.clone().opened(&seals, salt.as_ref())?;
+    }
+    Ok(())
 }

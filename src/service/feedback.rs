@@ -204,7 +204,12 @@ impl Service {
             let result = self.absent(id, now);
             return Ok(Judged { results: reports.map(|_| result.clone()).collect(), ..Judged::default() });
         };
-        let record = decode_decision(&stored, id.log())?;
+        let rules = self.unit_rules(id);
+        let history = self.serving().catalog.history.clone();
+        let mut record = decode_decision(&stored, id.log())?;
+        if rules.is_some() || history.is_some() {
+            record = record.opened(&self.seals, stored.salt.as_ref())?;
+        }
         if let Some(root) = record.root() {
             return Ok(Judged { root: Some((root, record)), ..Judged::default() });
         }
@@ -214,8 +219,6 @@ impl Service {
         let mut state = ledger.state();
         let mut results = Vec::new();
         let mut records = Vec::new();
-        let rules = self.unit_rules(id);
-        let history = self.serving().catalog.history.clone();
         let (mut units, mut users) = (BTreeSet::new(), BTreeSet::new());
         for (report, repeat) in reports {
             let translated = repeat.map(|repeat| repeats::on_root(&report.subject, repeat, &ledger)).transpose();
@@ -250,13 +253,15 @@ impl Service {
                 records.push(LogRecord::Ledger(Box::new(record)).encode());
             }
             if judgement.is_kept() && rules.as_ref().is_some_and(|rules| concerns(rules, subject)) {
-                units.insert((id.log(), record.unit_key));
-                units.extend(repeat.map(|repeat| (repeat.id.log(), repeat.unit_key)));
+                // Of whom a decision was made for that is not known any more, nothing is kept.
+                let decisions = [Some(&record), repeat].into_iter().flatten();
+                let unit = |of: &Arc<DecisionRecord>| Some((of.id.log(), of.identity.as_ref()?.unit_key));
+                units.extend(decisions.filter_map(unit));
             }
             if let (true, Some(history), Subject::Outcome(outcome)) = (judgement.is_kept(), &history, subject)
                 && history.look_at(&outcome.metric)
             {
-                users.insert(repeat.map_or(record.user_key, |repeat| repeat.user_key));
+                users.extend(repeat.unwrap_or(&record).identity.as_ref().map(|identity| identity.user_key));
             }
             results.push(result_of(judgement));
         }

@@ -102,7 +102,7 @@ impl Batch<'_, '_> {
         for (offset, (bytes, record)) in (self.offset..).zip(records.iter().zip(&decoded)) {
             writes.push(match record {
                 LogRecord::Decision(decision) => {
-                    Write::Decision(self.first(&mut ledgers, (offset, bytes), decision).await?)
+                    Write::Decision(Box::new(self.first(&mut ledgers, (offset, bytes), decision).await?))
                 }
                 LogRecord::Ledger(change) => Write::Ledger(self.next(&mut ledgers, (offset, bytes), change)?),
             });
@@ -162,6 +162,8 @@ impl Batch<'_, '_> {
             closes_at: windows.closes_at,
             request: None,
             document: None,
+            // Without its store's key nothing that is sealed can be opened.
+            salt: None,
         })
     }
 
@@ -197,7 +199,7 @@ impl Batch<'_, '_> {
 }
 
 enum Write {
-    Decision(DecisionAppend),
+    Decision(Box<DecisionAppend>),
     Ledger(LedgerAdvance),
 }
 
@@ -205,7 +207,7 @@ impl Write {
     /// Writes; returns where it stands, where the store says so.
     async fn to(self, store: &dyn Store) -> Result<Option<u64>> {
         match self {
-            Self::Decision(append) => match store.append_decision(append).await? {
+            Self::Decision(append) => match store.append_decision(*append).await? {
                 AppendOutcome::Appended { offset } => Ok(Some(offset)),
                 other => Err(ServiceError::Inconsistent { reason: format!("a decision was not appended: {other:?}") }),
             },

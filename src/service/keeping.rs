@@ -16,7 +16,7 @@ use crate::{
         record::{DecisionRecord, Flag, LogRecord},
     },
     store::{
-        AppendOutcome, DecisionAppend, DecisionKey, DocumentChange, LogId, RequestMark,
+        AppendOutcome, DecisionAppend, DecisionKey, DocumentChange, LogId, OwnedSalt, RequestMark,
         spool::{Put, Spooled},
     },
 };
@@ -79,7 +79,7 @@ impl Service {
                 answer = flagged(answer, Flag::Degraded);
             }
             // Where there is no room, whoever asks waits until there is, as durable answers always do.
-            if self.backlog.is_used() && self.backlog.take(append_of(&answer.record, windows, None)) {
+            if self.backlog.is_used() && self.backlog.take(self.append_of(&answer.record, windows, None)) {
                 served.meters.decided(&answer.record);
                 return Ok(Keeping::Answered(answer));
             }
@@ -108,7 +108,7 @@ impl Service {
             return Err(ServiceError::RequestIdReused);
         }
         let mark = request.map(|request| request.mark.clone());
-        let append = DecisionAppend { document, ..append_of(&answer.record, windows, mark) };
+        let append = DecisionAppend { document, ..self.append_of(&answer.record, windows, mark) };
         let fingerprint = request.map(|request| request.mark.fingerprint);
         match self.in_time(log, self.store.append_decision(append)).await? {
             AppendOutcome::Appended { .. } => {
@@ -141,7 +141,7 @@ impl Service {
         let windows = Windows::of(served.snapshot.placement.windows, answer.record.decided_at);
         let (mark, claim_in) = request.map_or((None, None), |request| (Some(request.mark), request.claim_in));
         let fingerprint = mark.as_ref().map(|mark| mark.fingerprint);
-        let append = append_of(&degraded.record, windows, mark);
+        let append = self.append_of(&degraded.record, windows, mark);
         match spool.put(Spooled { append, claim_in }).await {
             Ok(Put::Kept) => {
                 served.meters.decided(&degraded.record);
@@ -197,6 +197,32 @@ impl Service {
         }
     }
 
+    /// The append that logs a decision.
+    fn append_of(
+        &self,
+        record: &Arc<DecisionRecord>,
+        windows: Windows,
+        request: Option<RequestMark>,
+    ) -> DecisionAppend {
+        let made_at = record.decided_at;
+        DecisionAppend {
+            log: record.id.log(),
+            decision: *record.id.as_bytes(),
+            // The store knows the offset; a stored ledger is told it when it is read.
+            ledger: encode_ledger(&record.first_ledger(0, windows)),
+            record: LogRecord::Decision(record.clone()).encode(),
+            closes_at: windows.closes_at,
+            request,
+            document: None,
+            salt: record.identity.as_ref().map(|identity| OwnedSalt {
+                owner: identity.user_key,
+                salt: identity.salt,
+                made_at,
+                expires_at: made_at.plus_s(self.settings.identities_s),
+            }),
+        }
+    }
+
     /// Whether this instance answered a decision that is not logged yet.
     pub(super) fn is_unlogged(&self, id: &DecisionId) -> bool {
         // In this order: what leaves the backlog for the spool stands in both for a while.
@@ -210,20 +236,6 @@ fn flagged(Answer { record, catalog }: Answer, flag: Flag) -> Answer {
         record.flags.push(flag);
     }
     Answer { record: Arc::new(record), catalog }
-}
-
-/// The append that logs a decision.
-fn append_of(record: &Arc<DecisionRecord>, windows: Windows, request: Option<RequestMark>) -> DecisionAppend {
-    DecisionAppend {
-        log: record.id.log(),
-        decision: *record.id.as_bytes(),
-        // The store knows the offset; a stored ledger is told it when it is read.
-        ledger: encode_ledger(&record.first_ledger(0, windows)),
-        record: LogRecord::Decision(record.clone()).encode(),
-        closes_at: windows.closes_at,
-        request,
-        document: None,
-    }
 }
 
 /// Whether a decision offers what a cap has to count, where nothing that is not counted may be offered.

@@ -6,7 +6,7 @@
 use crate::{
     clock::Clock,
     engine::catalog::Catalog,
-    log::{DecodeError, archive::ArchiveError},
+    log::{DecodeError, archive::ArchiveError, identity::Seals},
     store::{Store, StoreError, spool::Spool},
 };
 use arc_swap::ArcSwap;
@@ -25,6 +25,7 @@ pub mod contexts;
 mod documents;
 pub mod export;
 pub mod feedback;
+pub mod forgetting;
 pub mod import;
 mod keeping;
 mod kept_catalogs;
@@ -61,6 +62,7 @@ pub struct Service {
     clock: Arc<dyn Clock>,
     settings: Settings,
     pseudonyms: Pseudonyms,
+    seals: Seals,
     serving: ArcSwap<Serving>,
     /// When `serving` was last known to be current, in milliseconds since 1970.
     refreshed_at_ms: AtomicI64,
@@ -93,6 +95,8 @@ pub struct Settings {
     /// How old an id without a stored decision may be before it counts as unknown, in seconds: another instance may
     /// still be storing what it answered.
     pub not_yet_s: u32,
+    /// For how long it can be told whom a decision was made for, in seconds.
+    pub identities_s: u64,
 }
 
 /// Why a call could not be answered.

@@ -3,7 +3,7 @@
 use super::{Result, Service, ServiceError, contexts::context, serving::ServedPlacement, validate};
 use crate::{
     engine::{
-        catalog::{Objective, Placement, PosteriorKind},
+        catalog::{Objective, PosteriorKind},
         learn::PartitionStatistics,
         standing::{ArmStanding, Moment, standing},
     },
@@ -95,7 +95,7 @@ impl Service {
 impl Standings {
     /// How the arms stand in the contexts of the latest decisions among some records of the placement's logs.
     fn of(served: &ServedPlacement, records: &[Arc<[u8]>]) -> Self {
-        let mut moments = recent_moments(&served.snapshot.placement, records);
+        let mut moments = recent_moments(served, records);
         let policy = &served.snapshot.placement.policy;
         // Context-free posteriors depend on the moment only through prices, where value decides.
         let contextual = policy.posterior != PosteriorKind::Beta || policy.objective == Objective::Value;
@@ -112,7 +112,7 @@ impl Standings {
     }
 }
 
-fn recent_moments(placement: &Placement, records: &[Arc<[u8]>]) -> Vec<Moment> {
+fn recent_moments(served: &ServedPlacement, records: &[Arc<[u8]>]) -> Vec<Moment> {
     let mut decisions: Vec<Arc<DecisionRecord>> = Vec::new();
     for bytes in records {
         // What does not decode is the learner's to report; it is no context to look at.
@@ -122,7 +122,8 @@ fn recent_moments(placement: &Placement, records: &[Arc<[u8]>]) -> Vec<Moment> {
     }
     decisions.sort_by_key(|decision| (decision.decided_at, decision.id));
     let moment = |decision: &Arc<DecisionRecord>| {
-        Some(Moment { context: context(placement, &decision.attributes)?, market: decision.market.clone() })
+        let context = context(&served.snapshot.placement, served.schema, decision)?;
+        Some(Moment { context, market: decision.market.clone() })
     };
     decisions.iter().rev().filter_map(moment).take(CONTEXTS_MAX).collect()
 }

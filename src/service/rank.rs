@@ -9,6 +9,7 @@ use super::{
     validate::{self, RankCommand, ValidRank},
 };
 use crate::{
+    clock::random_bytes,
     engine::{
         catalog::{Catalog, PARTITIONS_MAX},
         decide::{ENGINE_VERSION, decide},
@@ -19,6 +20,7 @@ use crate::{
     },
     log::{
         decision_id::DecisionId,
+        identity::Identity,
         ledger_codec::decode_ledger,
         record::{DecisionRecord, Flag, LogRecord},
     },
@@ -108,7 +110,8 @@ impl Service {
                 // Another decision, with an id of its own, of what need not be counted. If the store took the first one
                 // after all, it counts although nobody has seen it: a cap is never exceeded.
                 Keeping::Uncounted => {
-                    kept.view = UnitView { limits: Limits::Uncounted, state: made.record.user.unit.state.clone() };
+                    let state = made.record.identity.as_ref().map(|of| of.user.unit.state.clone()).unwrap_or_default();
+                    kept.view = UnitView { limits: Limits::Uncounted, state };
                     let record = self.decide((served, &unit), valid, &mut kept, (now, made.record.seed));
                     return self.spool(answer(record), served, request).await;
                 }
@@ -180,7 +183,9 @@ impl Service {
         let unit_view = std::mem::take(&mut kept.view);
         let user = UserState { unit: unit_view, ..kept.history.with_stated(valid.stated, now) };
         let decision = decide(snapshot, &valid.request, &user, now, seed);
-        let names = snapshot.placement.context.attributes.iter().map(|attribute| attribute.name.clone());
+        let schema = &snapshot.placement.context;
+        let attribute_codes = schema.codes(&valid.request.attributes);
+        let names = schema.attributes.iter().map(|attribute| attribute.name.clone());
         let disclosed = snapshot.must_disclose(valid.request.market.as_deref());
         let flags = [
             (self.is_stale(now), Flag::Stale),
@@ -190,19 +195,23 @@ impl Service {
             (decision.personalised && disclosed, Flag::PersonalisedPrices),
             (decision.neutral_context, Flag::NeutralContext),
         ];
+        let id = DecisionId::new(unit.log, now, self.clock.random());
+        let attributes = names.zip(valid.request.attributes).collect();
+        let salt = random_bytes(&*self.clock);
+        let identity = Identity { salt, user_key: unit.user, unit_key: unit.key, attributes, user };
         DecisionRecord {
-            id: DecisionId::new(unit.log, now, self.clock.random()),
+            id,
             placement: snapshot.placement.id.clone(),
             catalog_revision: snapshot.catalog_revision,
             engine_version: ENGINE_VERSION,
             decided_at: now,
             seed,
-            user_key: unit.user,
-            unit_key: unit.key,
-            attributes: names.zip(valid.request.attributes).collect(),
+            sealed_identity: self.seals.seal(&id, &identity),
+            identity: Some(identity),
+            attribute_codes,
+            schema: served.schema,
             market: valid.request.market,
             platform: valid.request.platform,
-            user,
             candidates: valid.request.candidates,
             slots_requested: valid.request.slots,
             include_tail: valid.request.include_tail,

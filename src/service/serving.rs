@@ -33,6 +33,8 @@ pub struct ServedPlacement {
     pub number: u16,
     /// What deciding reads.
     pub snapshot: PlacementSnapshot,
+    /// Identifies how its context schema encodes attributes.
+    pub schema: u64,
     /// The statistics behind the snapshot, by partition.
     pub statistics: Vec<PartitionStatistics>,
     /// How its arms stand, once somebody has asked.

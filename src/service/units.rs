@@ -100,7 +100,13 @@ impl Service {
         let version = document.as_ref().map(|document| document.version);
         let mut state = decode(document)?;
         let links = std::mem::take(&mut state.links);
-        Ok(Kept { version, links, view: UnitView { state, limits }, history: users::decode(history)?, unknown: false })
+        Ok(Kept {
+            version,
+            links,
+            view: UnitView { state, limits },
+            history: users::decode(history)?.history,
+            unknown: false,
+        })
     }
 
     /// How the unit's document changes with a decision.
@@ -117,7 +123,8 @@ impl Service {
         }
         let (id, now) = (*record.id.as_bytes(), record.decided_at);
         let market = record.market.as_ref();
-        let mut after = lease::after(&record.user.unit, placement, market, &record.decision, id, now)?;
+        let view = &record.identity.as_ref()?.user.unit;
+        let mut after = lease::after(view, placement, market, &record.decision, id, now)?;
         after.links = kept.links.clone();
         after.links.prune(now);
         Some(self.change((unit.document(), kept.version), &after, &placement.unit_rules, now))
@@ -151,18 +158,25 @@ impl Service {
         if !placement.unit_rules.keep_anything() {
             return Ok(());
         }
-        let Ok(LogRecord::Decision(record)) = LogRecord::decode(&append.record) else { return Ok(()) };
-        let (view, now) = (&record.user.unit, record.decided_at);
+        let (Ok(LogRecord::Decision(record)), Some(salt)) = (LogRecord::decode(&append.record), &append.salt) else {
+            return Ok(());
+        };
+        let Ok(identity) = self.seals.open(&record.id, &salt.salt, &record.sealed_identity) else { return Ok(()) };
+        let (view, now) = (&identity.user.unit, record.decided_at);
         let market = record.market.as_ref();
         let added = lease::added(view, placement, market, &record.decision, append.decision, now);
         let corrupt = |reason: String| StoreError::Corrupt { reason };
-        let key = DocumentKey::Unit { log: append.log, unit: record.unit_key };
+        let key = DocumentKey::Unit { log: append.log, unit: identity.unit_key };
         for _ in 0..REPORT_RACES_MAX {
             let found = self.store.documents(&[key]).await?.into_iter().next().flatten();
             let version = found.as_ref().map(|document| document.version);
             let before = decode(found).map_err(|error| corrupt(error.to_string()))?;
             // After the document: what is reported from here on moves that.
             let stored = self.store.decisions(&[append.decision]).await?.pop().flatten();
+            // Whoever was forgotten since is not remembered by what comes late.
+            if stored.as_ref().is_none_or(|stored| stored.salt.is_none()) {
+                return Ok(());
+            }
             let mut state = before.clone();
             state.merge(&added);
             if let (Some(stored), None) = (stored, record.decision.root) {

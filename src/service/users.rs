@@ -1,4 +1,4 @@
-//! What is known of users across placements: learned from outcomes and imports, passed on at login, forgotten on demand.
+//! What is known of users across placements: learned from outcomes and imports, passed on at login.
 
 use super::{
     Result, Service, ServiceError, Violation,
@@ -9,16 +9,15 @@ use super::{
 };
 use crate::{
     engine::{
-        catalog::PARTITIONS_MAX,
-        history::{HistoryRules, UserHistory},
+        history::{KeptUser, UserHistory},
         instant::Instant,
         unit::state::UnitKey,
         user::PLAN_BYTES_MAX,
     },
-    log::unit_codec::{decode_history, encode_history},
-    store::{ChangeOutcome, DocumentChange, DocumentKey, LogId, StoreError, StoredDocument},
+    log::unit_codec::{decode_user, encode_user},
+    store::{ChangeOutcome, DocumentChange, DocumentKey, StoreError, StoredDocument},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Most users of one call.
 pub const USERS_MAX: usize = 1000;
@@ -75,9 +74,12 @@ impl UserFacts {
     }
 }
 
-/// The history in a document.
-pub(super) fn decode(found: Option<StoredDocument>) -> Result<UserHistory> {
-    Ok(found.map(|document| decode_history(&document.content)).transpose()?.unwrap_or_default())
+/// Keyed hash of a user's id.
+type UserKey = [u8; 16];
+
+/// What is kept of a user in a document.
+pub(super) fn decode(found: Option<StoredDocument>) -> Result<KeptUser> {
+    Ok(found.map(|document| decode_user(&document.content)).transpose()?.unwrap_or_default())
 }
 
 impl Service {
@@ -107,43 +109,70 @@ impl Service {
         self.learn_of_users(facts, self.clock.now()).await
     }
 
-    /// Merges facts into what is known of users. Nothing where the catalog keeps no history.
-    pub(super) async fn learn_of_users(&self, mut facts: BTreeMap<[u8; 16], UserHistory>, now: Instant) -> Result<()> {
-        let Some(rules) = self.serving().catalog.history.clone() else { return Ok(()) };
-        facts.retain(|_, facts| *facts != UserHistory::default());
+    /// Merges facts into what is known of users, and of those who go on from them. Nothing where the catalog keeps no
+    /// history.
+    pub(super) async fn learn_of_users(&self, facts: BTreeMap<UserKey, UserHistory>, now: Instant) -> Result<()> {
+        if self.serving().catalog.history.is_none() {
+            return Ok(());
+        }
+        let (mut pending, mut learned) = (facts, BTreeMap::<UserKey, UserHistory>::new());
         for _ in 0..REPORT_RACES_MAX {
-            if facts.is_empty() {
+            pending.retain(|_, facts| *facts != UserHistory::default());
+            if pending.is_empty() {
                 return Ok(());
             }
-            let documents: Vec<_> = facts.keys().map(|user| (*user, DocumentKey::User(*user))).collect();
-            let merge = |user, found: Option<StoredDocument>| {
-                let version = found.as_ref().map(|document| document.version);
-                let before = decode(found)?;
-                let mut after = before.clone();
-                after.merge(&facts[&user]);
-                Ok((after != before).then(|| self.history_change((user, version), &after, &rules, now)))
+            let users: Vec<_> = pending.keys().copied().collect();
+            let mut of_heirs = BTreeMap::<UserKey, UserHistory>::new();
+            let learn = |user, kept: &mut KeptUser| {
+                kept.history.merge(&pending[&user]);
+                for heir in kept.links.heirs.keys() {
+                    of_heirs.entry(*heir).or_default().merge(&pending[&user]);
+                }
             };
-            let moved = self.change_once(&documents, merge).await?;
-            facts.retain(|user, _| moved.contains(user));
+            let moved = self.change_users(&users, now, learn).await?;
+            for (user, facts) in &pending {
+                learned.entry(*user).or_default().merge(facts);
+            }
+            pending.retain(|user, _| moved.contains(user));
+            // Users may go on from each other: what one has learned already is not told again.
+            for (heir, facts) in of_heirs {
+                let known = learned.entry(heir).or_default();
+                let before = known.clone();
+                known.merge(&facts);
+                if *known != before {
+                    pending.entry(heir).or_default().merge(&facts);
+                }
+            }
         }
         Err(races_lost())
     }
 
-    fn history_change(
+    /// Changes what is kept of users, once; returns those of whom somebody else changed it in between.
+    async fn change_users(
         &self,
-        (user, from_version): ([u8; 16], Option<u64>),
-        history: &UserHistory,
-        rules: &HistoryRules,
+        users: &[UserKey],
         now: Instant,
-    ) -> DocumentChange {
-        DocumentChange {
-            key: DocumentKey::User(user),
-            from_version,
-            version: self.clock.random(),
-            content: Some(encode_history(history)),
-            changed_at: now,
-            expires_at: now.plus_s(rules.kept_s),
-        }
+        mut change: impl FnMut(UserKey, &mut KeptUser) + Send,
+    ) -> Result<Vec<UserKey>> {
+        let rules = self.serving().catalog.history.clone();
+        let documents: Vec<_> = users.iter().map(|user| (*user, DocumentKey::User(*user))).collect();
+        let changed = |user, found: Option<StoredDocument>| {
+            let from_version = found.as_ref().map(|document| document.version);
+            let before = decode(found)?;
+            let mut after = before.clone();
+            change(user, &mut after);
+            after.links.prune(now);
+            let expires_at = after.expires_at(rules.as_ref(), now);
+            Ok((after != before).then(|| DocumentChange {
+                key: DocumentKey::User(user),
+                from_version,
+                version: self.clock.random(),
+                content: expires_at.map(|_| encode_user(&after)),
+                changed_at: now,
+                expires_at: expires_at.unwrap_or(now),
+            }))
+        };
+        self.change_once(&documents, changed).await
     }
 
     /// Lets a user go on from a device at every placement.
@@ -162,8 +191,7 @@ impl Service {
         if device == user {
             return Ok(());
         }
-        let known = self.store.documents(&[DocumentKey::User(self.pseudonyms.user(unit_id))]).await?.pop().flatten();
-        self.learn_of_users(BTreeMap::from([(self.pseudonyms.user(user_id), decode(known)?)]), now).await?;
+        self.link_users(self.pseudonyms.user(unit_id), self.pseudonyms.user(user_id), now).await?;
         let serving = self.serving();
         for served in serving.placements.values() {
             if served.snapshot.placement.unit_rules.keep_anything() {
@@ -171,6 +199,25 @@ impl Service {
             }
         }
         Ok(())
+    }
+
+    /// The links first: what is learned of the device from then on reaches its heir by them, and what was known before is
+    /// read afterwards.
+    async fn link_users(&self, device: UserKey, user: UserKey, now: Instant) -> Result<()> {
+        let mut pending = vec![user, device];
+        for _ in 0..REPORT_RACES_MAX {
+            let link = |linked, kept: &mut KeptUser| {
+                let (links, other) =
+                    if linked == user { (&mut kept.links.origins, device) } else { (&mut kept.links.heirs, user) };
+                links.entry(other).or_insert(now);
+            };
+            pending = self.change_users(&pending, now, link).await?;
+            if pending.is_empty() {
+                let known = self.store.documents(&[DocumentKey::User(device)]).await?.pop().flatten();
+                return self.learn_of_users(BTreeMap::from([(user, decode(known)?.history)]), now).await;
+            }
+        }
+        Err(races_lost())
     }
 
     /// The user's document first: what the device's then says of its heir is true at any time.
@@ -211,67 +258,9 @@ impl Service {
         }
         Err(races_lost())
     }
-
-    /// Removes what is kept of a user, of the user's unit and of those it goes on from, at every placement there ever
-    /// was; returns how many documents that were.
-    ///
-    /// # Errors
-    /// Where the id is wrong; and where the store is away: then it may be asked again.
-    pub async fn forget_user(&self, user_id: &str) -> Result<u32> {
-        let mut violations = Vec::new();
-        length("user_id", user_id, 1, USER_ID_BYTES_MAX, &mut violations);
-        if !violations.is_empty() {
-            return Err(ServiceError::Invalid { violations });
-        }
-        let mut pending = BTreeSet::from([DocumentKey::User(self.pseudonyms.user(user_id))]);
-        let serving = self.serving();
-        let placements: Vec<u16> = serving.stored.placement_numbers.iter().map(|(_, number)| *number).collect();
-        pending.extend(everywhere(&placements, self.pseudonyms.unit(user_id)));
-        let mut forgotten = BTreeSet::new();
-        for _ in 0..REPORT_RACES_MAX {
-            let documents: Vec<_> = std::mem::take(&mut pending).into_iter().map(|key| (key, key)).collect();
-            let mut origins = BTreeSet::new();
-            let remove = |key, found: Option<StoredDocument>| {
-                let Some(document) = found else { return Ok(None) };
-                let from_version = Some(document.version);
-                if matches!(key, DocumentKey::Unit { .. }) {
-                    origins.extend(units::decode(Some(document))?.links.origins.into_keys());
-                }
-                forgotten.insert(key);
-                let now = self.clock.now();
-                Ok(Some(DocumentChange {
-                    key,
-                    from_version,
-                    version: 0,
-                    content: None,
-                    changed_at: now,
-                    expires_at: now,
-                }))
-            };
-            let moved = self.change_once(&documents, remove).await?;
-            forgotten.retain(|key| !moved.contains(key));
-            pending.extend(moved);
-            let of_origins = origins.into_iter().flat_map(|unit| everywhere(&placements, unit));
-            pending.extend(of_origins.filter(|key| !forgotten.contains(key)));
-            if pending.is_empty() {
-                return Ok(forgotten.len() as u32);
-            }
-        }
-        Err(races_lost())
-    }
 }
 
-/// Where a unit's documents may stand: at every placement, whatever its number of partitions was.
-fn everywhere(placements: &[u16], unit: UnitKey) -> BTreeSet<DocumentKey> {
-    let partitions: BTreeSet<u16> = (1..=PARTITIONS_MAX).map(|count| partition_of(&unit, count)).collect();
-    let at = |&placement: &u16| {
-        let logs = partitions.iter().map(move |&partition| LogId { placement, partition });
-        logs.map(move |log| DocumentKey::Unit { log, unit }).collect::<Vec<_>>()
-    };
-    placements.iter().flat_map(at).collect()
-}
-
-fn races_lost() -> ServiceError {
+pub(super) fn races_lost() -> ServiceError {
     let reason = format!("what is kept of a user was changed {REPORT_RACES_MAX} times in a row; ask again");
     StoreError::Unavailable { reason }.into()
 }

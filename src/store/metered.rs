@@ -37,6 +37,7 @@ enum Verb {
     Resign,
     Documents,
     ChangeDocuments,
+    DestroySalts,
     ForgetExpired,
 }
 
@@ -59,6 +60,7 @@ impl Verb {
         "resign",
         "documents",
         "change_documents",
+        "destroy_salts",
         "forget_expired",
     ];
     const COUNT: usize = Self::ForgetExpired as usize + 1;
@@ -177,6 +179,10 @@ impl<S: Store + ?Sized> Store for Metered<S> {
 
     async fn change_documents(&self, changes: Vec<DocumentChange>) -> Result<Vec<ChangeOutcome>> {
         self.timed(Verb::ChangeDocuments, self.inner.change_documents(changes)).await
+    }
+
+    async fn destroy_salts(&self, logs: &[LogId], owner: [u8; 16], now: Instant) -> Result<u64> {
+        self.timed(Verb::DestroySalts, self.inner.destroy_salts(logs, owner, now)).await
     }
 
     async fn forget_expired(&self, now: Instant) -> Result<()> {

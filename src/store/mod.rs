@@ -13,11 +13,13 @@ pub mod embedded;
 mod limits;
 pub mod metered;
 pub mod redis;
+mod salts;
 pub mod spool;
 
 pub use documents::{ChangeOutcome, DocumentChange, DocumentKey, StoredDocument};
 pub use limits::RECORD_BYTES_MAX;
 use limits::{check_append, check_changes, check_document, sequence_after};
+pub use salts::{FORGOTTEN_MS, OwnedSalt};
 
 /// One partition of one placement's log, by the numbers that decision ids carry for life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,6 +81,8 @@ pub struct DecisionAppend {
     pub request: Option<RequestMark>,
     /// How the document of its unit changes with it, if it does.
     pub document: Option<DocumentChange>,
+    /// What opens the identity in its record.
+    pub salt: Option<OwnedSalt>,
 }
 
 /// Makes a request answerable once within one log.
@@ -129,6 +133,8 @@ pub struct StoredDecision {
     pub sequence: u32,
     /// The encoded ledger.
     pub ledger: Vec<u8>,
+    /// What opens the identity in its record; `None`: it was destroyed, or there never was any.
+    pub salt: Option<[u8; 16]>,
 }
 
 /// A change of a decision's ledger, valid only on top of the sequence it was computed from.
@@ -280,8 +286,9 @@ pub trait Store: Send + Sync + 'static {
     /// `true` also where exactly this stands at its revision already: an append whose answer was lost may be sent again.
     async fn append_catalog(&self, catalog: StoredCatalog) -> Result<bool>;
 
-    /// Appends a decision to its log, with its ledger, its closing time, its request mark and the change of its unit's
-    /// document, in one step.
+    /// Appends a decision to its log, with its ledger, its closing time, its request mark, its salt and the change of its
+    /// unit's document, in one step. A salt is there until it expires or is destroyed; whether it is found after its
+    /// expiry is left open.
     ///
     /// Where an unexpired mark with the same key stands in this log, nothing is written and the marked decision is
     /// returned: of any number of concurrent calls with one key, one is appended and all others are told of it. A claim
@@ -289,7 +296,7 @@ pub trait Store: Send + Sync + 'static {
     /// A decision whose id is already in the log is not written again, its offset is returned: an append whose answer
     /// was lost may be sent again, with a mark or without, and whatever became of the document since. Where the request
     /// was not answered before and the document is not at the version that its change was computed from, nothing is
-    /// written.
+    /// written. A salt whose owner was forgotten when the decision had been made already is not kept.
     async fn append_decision(&self, append: DecisionAppend) -> Result<AppendOutcome>;
 
     /// Appends decisions like [`Store::append_decision`], each in a step of its own and in no promised order. Results are
@@ -352,7 +359,12 @@ pub trait Store: Send + Sync + 'static {
     /// changes. A change that has been made already is made again, so one whose answer was lost may be sent again.
     async fn change_documents(&self, changes: Vec<DocumentChange>) -> Result<Vec<ChangeOutcome>>;
 
-    /// Forgets request marks, claims and documents that have expired by `now`, where they do not go by themselves.
+    /// Destroys the salts of an owner in these logs, log by log; returns how many. In each log, no salt of a decision made
+    /// at or before `now` is kept from the first step on, for [`FORGOTTEN_MS`] at least, whenever the decision is appended;
+    /// one that was made later and is appended meanwhile may be destroyed too. May be repeated.
+    async fn destroy_salts(&self, logs: &[LogId], owner: [u8; 16], now: Instant) -> Result<u64>;
+
+    /// Forgets request marks, claims, documents and salts that have expired by `now`, where they do not go by themselves.
     /// Whether what is forgotten still counts for calls of an earlier `now` is left open.
     async fn forget_expired(&self, now: Instant) -> Result<()>;
 

@@ -5,8 +5,8 @@
 use offer_ranker::{
     engine::instant::Instant,
     store::{
-        AppendOutcome, DecisionAppend, DecisionKey, DocumentChange, DocumentKey, LedgerAdvance, LogId, RequestMark,
-        StatisticsCommit, Store, StoreError, StoredCatalog,
+        AppendOutcome, DecisionAppend, DecisionKey, DocumentChange, DocumentKey, LedgerAdvance, LogId, OwnedSalt,
+        RequestMark, StatisticsCommit, Store, StoreError, StoredCatalog,
         embedded::EmbeddedStore,
         redis::{RedisStore, RedisUrl},
     },
@@ -131,7 +131,13 @@ pub(crate) fn append(log: LogId, n: u64) -> DecisionAppend {
         closes_at: at(1_000),
         request: None,
         document: None,
+        salt: None,
     }
+}
+
+/// A salt of an owner, of a decision that was made at `made_at`, that goes at 1,000.
+pub(crate) fn salt(owner: u8, made_at: i64) -> OwnedSalt {
+    OwnedSalt { owner: [owner; 16], salt: [owner ^ 0x55; 16], made_at: at(made_at), expires_at: at(1_000) }
 }
 
 /// The mark of a request, set at `marked_at` for 100 ms.
@@ -213,6 +219,7 @@ pub(crate) async fn assert_refuses_to_write(view: &dyn Store) {
         view.lead(log(1, 0), [1; 16], at(0), 10).await.unwrap_err(),
         view.resign(log(1, 0), [1; 16]).await.unwrap_err(),
         view.change_documents(vec![document(unit(log(1, 0), 1), None, 1)]).await.unwrap_err(),
+        view.destroy_salts(&[log(1, 0)], [1; 16], at(0)).await.unwrap_err(),
         view.forget_expired(at(0)).await.unwrap_err(),
     ];
     for refusal in refusals {

@@ -3,11 +3,11 @@
 //! Domains are small so that ids, marks, offsets and tokens meet often. One caller at a time: races are the business
 //! of the contract's other tests.
 
-use super::fixtures::{Backend, append, at, catalog, key, log, unit};
+use super::fixtures::{Backend, append, at, catalog, key, log, salt, unit};
 use offer_ranker::store::{
     AdvanceOutcome, AppendOutcome, ChangeOutcome, CommitOutcome, DecisionAppend, DecisionKey, DocumentChange,
-    DocumentKey, Leadership, LedgerAdvance, LogId, RequestMark, StatisticsCommit, Store, StoredCatalog, StoredDocument,
-    StoredStatistics,
+    DocumentKey, Leadership, LedgerAdvance, LogId, OwnedSalt, RequestMark, StatisticsCommit, Store, StoredCatalog,
+    StoredDocument, StoredStatistics,
 };
 use proptest::{
     collection::vec,
@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, sync::Arc};
 /// One call, or closing the store and opening it again.
 #[derive(Clone, Debug)]
 enum Op {
-    AppendDecision(DecisionAppend),
+    AppendDecision(Box<DecisionAppend>),
     AppendDecisions(Vec<DecisionAppend>),
     AdvanceLedgers(Vec<LedgerAdvance>),
     CommitStatistics(StatisticsCommit),
@@ -30,6 +30,7 @@ enum Op {
     Resign(LogId, [u8; 16]),
     AppendCatalog(StoredCatalog),
     ChangeDocuments(Vec<DocumentChange>),
+    DestroySalts(Vec<LogId>, [u8; 16], i64),
     ForgetExpired(i64),
     Due(LogId, i64, usize),
     ReadLog(LogId, u64, usize),
@@ -44,6 +45,7 @@ struct ModelDecision {
     ledger: Vec<u8>,
     closes_at: i64,
     closed: bool,
+    salt: Option<OwnedSalt>,
 }
 
 /// What stands for a request in a log: a decision's mark, or a claim.
@@ -71,6 +73,7 @@ struct Model {
     leases: BTreeMap<LogId, Lease>,
     documents: BTreeMap<DocumentKey, StoredDocument>,
     catalogs: Vec<StoredCatalog>,
+    forgotten: BTreeMap<(LogId, [u8; 16]), i64>,
 }
 
 impl Model {
@@ -104,6 +107,10 @@ impl Model {
             offset,
             ledger: append.ledger.clone(),
             closes_at: append.closes_at.as_ms(),
+            salt: append.salt.clone().filter(|salt| {
+                let forgotten = self.forgotten.get(&(append.log, salt.owner));
+                forgotten.is_none_or(|&at| at < salt.made_at.as_ms())
+            }),
             ..ModelDecision::default()
         };
         self.decisions.insert(append.decision, decision);
@@ -147,6 +154,18 @@ impl Model {
             None => drop(self.documents.remove(&change.key)),
         }
         ChangeOutcome::Changed
+    }
+
+    fn destroy_salts(&mut self, logs: &[LogId], owner: [u8; 16], now: i64) -> u64 {
+        let mut destroyed = 0;
+        for log in logs {
+            let at = self.forgotten.entry((*log, owner)).or_insert(now);
+            *at = now.max(*at);
+            for decision in self.decisions.values_mut().filter(|decision| decision.log == Some(*log)) {
+                destroyed += u64::from(decision.salt.take_if(|salt| salt.owner == owner).is_some());
+            }
+        }
+        destroyed
     }
 
     fn lead(&mut self, log: LogId, holder: [u8; 16], now: i64, lease_ms: u64) -> Leadership {
@@ -267,8 +286,10 @@ fn documents(log: LogId) -> impl Strategy<Value = DocumentChange> {
 fn appends() -> impl Strategy<Value = DecisionAppend> {
     let fits = |change: &DocumentChange| matches!(change.key, DocumentKey::Unit { .. }) && change.content.is_some();
     let log_and_document = logs().prop_flat_map(move |log| (Just(log), option::weighted(0.4, documents(log))));
-    (log_and_document, 0..8_u64, vec(any::<u8>(), 0..40), -50..50_i64, option::of(marks())).prop_map(
-        move |((log, document), n, record, closes_at, request)| DecisionAppend {
+    let salts = option::weighted(0.8, (1..3_u8, 0..9_i64).prop_map(|(owner, made_at)| salt(owner, made_at)));
+    (log_and_document, 0..8_u64, vec(any::<u8>(), 0..40), -50..50_i64, option::of(marks()), salts).prop_map(
+        move |((log, document), n, record, closes_at, request, salt)| DecisionAppend {
+            salt,
             record,
             closes_at: at(closes_at),
             request,
@@ -318,7 +339,7 @@ fn plain(append: DecisionAppend) -> DecisionAppend {
 
 fn ops() -> impl Strategy<Value = Op> {
     prop_oneof![
-        8 => appends().prop_map(Op::AppendDecision),
+        8 => appends().prop_map(|append| Op::AppendDecision(Box::new(append))),
         4 => vec(appends().prop_map(plain), 0..5).prop_map(Op::AppendDecisions),
         8 => vec(changes(), 0..4).prop_map(Op::AdvanceLedgers),
         6 => commits().prop_map(Op::CommitStatistics),
@@ -330,6 +351,8 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => (logs(), holders()).prop_map(|(log, holder)| Op::Resign(log, holder)),
         1 => (0..5_u64, prop_oneof![3 => Just("for the model"), 1 => Just("another")])
             .prop_map(|(revision, reason)| Op::AppendCatalog(catalog(revision, reason))),
+        1 => (vec(logs(), 0..3), 1..3_u8, 0..9_i64)
+            .prop_map(|(logs, owner, now)| Op::DestroySalts(logs, [owner; 16], now)),
         // Before every mark: what is forgotten must not be what still stands.
         1 => (-50..=0_i64).prop_map(Op::ForgetExpired),
         2 => (logs(), -60..60_i64, 0..5_usize).prop_map(|(log, now, limit)| Op::Due(log, now, limit)),
@@ -344,7 +367,7 @@ async fn step(backend: &dyn Backend, store: &mut Option<Arc<dyn Store>>, model: 
     match op {
         Op::AppendDecision(append) => {
             let expected = model.append_decision(&append);
-            assert_eq!(open.append_decision(append).await.unwrap(), expected);
+            assert_eq!(open.append_decision(*append).await.unwrap(), expected);
         }
         Op::AppendDecisions(appends) => {
             let expected: Vec<_> = appends.iter().map(|append| model.append_decision(append)).collect();
@@ -381,6 +404,10 @@ async fn step(backend: &dyn Backend, store: &mut Option<Arc<dyn Store>>, model: 
             let expected = model.append_catalog(&catalog);
             assert_eq!(open.append_catalog(catalog).await.unwrap(), expected);
         }
+        Op::DestroySalts(logs, owner, now) => {
+            let expected = model.destroy_salts(&logs, owner, now);
+            assert_eq!(open.destroy_salts(&logs, owner, at(now)).await.unwrap(), expected);
+        }
         Op::ForgetExpired(now) => {
             open.forget_expired(at(now)).await.unwrap();
         }
@@ -416,6 +443,7 @@ async fn compare(store: &dyn Store, model: &Model) {
         assert_eq!(found.offset, expected.offset);
         assert_eq!(found.sequence, expected.sequence);
         assert_eq!(found.ledger, expected.ledger);
+        assert_eq!(found.salt, expected.salt.as_ref().map(|salt| salt.salt));
         assert_eq!(*found.record, *model.logs[&expected.log.unwrap()][stands_at]);
     }
     for ((model_id, log), expected) in &model.statistics {

@@ -175,6 +175,7 @@ async fn two_instances_over_redis_learn_a_log_to_the_bits_that_one_learns_over_a
         backlog_max: 0,
         append_timeout: Duration::from_secs(60),
         not_yet_s: 60,
+        identities_s: 400 * 86_400,
     };
     let service = Service::open(copied.clone(), Arc::new(SystemClock), settings, None).await.unwrap();
     for (placement, _) in PLACEMENTS {
@@ -261,6 +262,7 @@ fn append(log: LogId, record: &LogRecord, bytes: &[u8], stored: &StoredDecision)
         closes_at: windows.closes_at,
         request: None,
         document: None,
+        salt: None,
     }
 }
 

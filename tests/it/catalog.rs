@@ -420,6 +420,7 @@ async fn another_instance(server: &TestServer) -> Arc<Service> {
         backlog_max: 0,
         append_timeout: Duration::from_secs(60),
         not_yet_s: 60,
+        identities_s: 400 * 86_400,
     };
     let service = Service::open(server.store.clone(), server.clock.clone(), settings, None).await;
     Arc::new(service.expect("a second service opens on the store"))

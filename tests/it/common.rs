@@ -10,7 +10,10 @@ use offer_ranker::{
         server::{self, ServerSettings},
         web::Origins,
     },
-    log::record::LogRecord,
+    log::{
+        identity::Seals,
+        record::{DecisionRecord, LogRecord},
+    },
     proto::{
         self, ArmState, FeedbackCode, GetDecisionResponse, GetPlacementResponse, Outcome, RankRequest, RankResponse,
         catalog_service_client::CatalogServiceClient, feedback_service_client::FeedbackServiceClient,
@@ -173,6 +176,7 @@ impl TestServer {
             backlog_max,
             append_timeout: Duration::from_secs(60),
             not_yet_s: 60,
+            identities_s: 400 * 86_400,
         };
         let seed = seed.map(|catalog| (catalog, "the test's".to_owned()));
         let service = Service::open(store.clone(), clock.clone(), settings, seed).await.expect("the service opens");
@@ -337,6 +341,13 @@ impl TestServer {
             }
         }
         records
+    }
+
+    /// A decision's record with its identity, where that is not forgotten.
+    pub(crate) async fn opened(&self, record: &Arc<DecisionRecord>) -> Arc<DecisionRecord> {
+        let stored = self.store.decisions(&[*record.id.as_bytes()]).await.expect("the store is there").remove(0);
+        let seals = Seals::new(&self.store.identity().hash_key);
+        record.clone().opened(&seals, stored.expect("it is stored").salt.as_ref()).expect("what was sealed opens")
     }
 
     /// Audits the store as the command line does, beside the running server.

@@ -14,6 +14,7 @@ mod common;
 mod door;
 mod eligibility;
 mod feedback;
+mod forgetting;
 mod leases;
 mod log;
 mod poison;

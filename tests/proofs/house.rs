@@ -122,6 +122,7 @@ impl House {
             backlog_max: 0,
             append_timeout: Duration::from_secs(60),
             not_yet_s: 60,
+            identities_s: 400 * 86_400,
         };
         let seed = Some((self.catalog.clone(), "the first".to_owned()));
         self.service = Some(Service::open(store.clone(), self.clock.clone(), settings, seed).await.unwrap());

@@ -37,7 +37,7 @@ pub struct DecisionRow<'a> {
     market: Option<&'a str>,
     platform: &'a str,
     attributes: Vec<AttributeCell<'a>>,
-    trial_used: bool,
+    trial_used: Option<bool>,
     current_plan: Option<&'a str>,
     lapsed_at_ms: Option<i64>,
     candidates: Vec<&'a str>,
@@ -107,6 +107,9 @@ struct SlotArmCell<'a> {
 impl<'a> DecisionRow<'a> {
     pub(super) fn of(entry: &Entry<'a>, record: &'a DecisionRecord) -> Self {
         let decision = &record.decision;
+        let identity = record.identity.as_ref();
+        let user = identity.map(|identity| &identity.user);
+        let attributes = identity.map(|identity| &identity.attributes[..]).unwrap_or_default();
         let offer = |&arm: &usize| &*decision.arms[arm].offer_id;
         Self {
             offset: entry.offset,
@@ -124,14 +127,14 @@ impl<'a> DecisionRow<'a> {
             posterior_offsets: &record.version.offsets,
             snapshot_age_ms: record.snapshot_age_ms,
             seed: record.seed.to_string(),
-            user_key: Some(Hex(&record.user_key)),
-            unit_key: Some(Hex(&record.unit_key)),
+            user_key: identity.map(|identity| Hex(&identity.user_key)),
+            unit_key: identity.map(|identity| Hex(&identity.unit_key)),
             market: record.market.as_deref(),
             platform: &record.platform,
-            attributes: record.attributes.iter().map(|(name, value)| AttributeCell::of(name, value)).collect(),
-            trial_used: record.user.trial_used,
-            current_plan: record.user.current_plan.as_deref(),
-            lapsed_at_ms: record.user.lapsed_at.map(|at| at.as_ms()),
+            attributes: attributes.iter().map(|(name, value)| AttributeCell::of(name, value)).collect(),
+            trial_used: user.map(|user| user.trial_used),
+            current_plan: user.and_then(|user| user.current_plan.as_deref()),
+            lapsed_at_ms: user.and_then(|user| user.lapsed_at).map(|at| at.as_ms()),
             candidates: record.candidates.iter().map(|offer_id| &**offer_id).collect(),
             slots_requested: record.slots_requested,
             include_tail: record.include_tail,

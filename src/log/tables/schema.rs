@@ -65,7 +65,7 @@ fn circumstances() -> Vec<Field> {
         optional("market", TEXT),
         column("platform", TEXT),
         list("attributes", structure(attribute)),
-        column("trial_used", TRUTH),
+        optional("trial_used", TRUTH),
         optional("current_plan", TEXT),
         optional("lapsed_at_ms", INTEGER),
         list("candidates", TEXT),

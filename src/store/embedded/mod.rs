@@ -13,6 +13,7 @@ mod documents;
 mod readers;
 mod reads;
 mod rows;
+mod salts;
 mod schema;
 mod writer;
 mod writes;
@@ -285,10 +286,16 @@ impl Store for EmbeddedStore {
             .await
     }
 
+    async fn destroy_salts(&self, logs: &[LogId], owner: [u8; 16], now: Instant) -> Result<u64> {
+        let logs = logs.to_vec();
+        self.write(move |writing| salts::destroy(writing.connection, &logs, &owner, now)).await
+    }
+
     async fn forget_expired(&self, now: Instant) -> Result<()> {
         // In portions, so that a long absence is not made up for in one transaction that everybody waits for.
         while self.write(move |writing| writing.forget_some_requests(now)).await? == writes::FORGET_MAX {}
         while self.write(move |writing| documents::forget_some(writing.connection, now)).await? == writes::FORGET_MAX {}
+        while self.write(move |writing| salts::forget_some(writing.connection, now)).await? == writes::FORGET_MAX {}
         Ok(())
     }
 

@@ -45,7 +45,7 @@ pub(super) fn catalog(connection: &Connection, revision: Option<u64>) -> Result<
 /// The decision with its record and its ledger.
 pub(super) fn decision(connection: &Connection, key: &DecisionKey) -> Result<Option<StoredDecision>> {
     let mut statement = connection.prepare_cached(
-        "SELECT d.offset, d.sequence, d.ledger, l.record
+        "SELECT d.offset, d.sequence, d.ledger, l.record, d.salt
          FROM decisions d LEFT JOIN log l
              ON l.placement = d.placement AND l.partition = d.partition AND l.offset = d.offset
          WHERE d.id = ?1",
@@ -57,7 +57,8 @@ pub(super) fn decision(connection: &Connection, key: &DecisionKey) -> Result<Opt
         .get::<_, Option<Arc<[u8]>>>(3)?
         .ok_or_else(|| corrupt("decisions", hex(key), format!("its record at offset {offset} is missing")))?;
     let sequence = number(row.get(1)?, "decisions", hex(key))?;
-    Ok(Some(StoredDecision { offset, record, sequence, ledger: row.get(2)? }))
+    let salt = row.get::<_, Option<Vec<u8>>>(4)?.map(|salt| fixed(&salt, "decisions", hex(key))).transpose()?;
+    Ok(Some(StoredDecision { offset, record, sequence, ledger: row.get(2)?, salt }))
 }
 
 /// What stands for a request in a log: its fingerprint, and the decision unless it is only claimed.

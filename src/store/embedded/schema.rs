@@ -51,9 +51,18 @@ CREATE TABLE decisions (
     sequence INTEGER NOT NULL,
     closes_at INTEGER NOT NULL,
     closed INTEGER NOT NULL,
-    ledger BLOB NOT NULL
+    ledger BLOB NOT NULL,
+    salt BLOB, owner BLOB, salted_until INTEGER
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX decisions_due ON decisions (placement, partition, closes_at, id) WHERE closed = 0;
+CREATE INDEX decisions_by_owner ON decisions (owner) WHERE owner IS NOT NULL;
+CREATE INDEX decisions_salted ON decisions (salted_until) WHERE owner IS NOT NULL;
+CREATE TABLE forgotten (
+    placement INTEGER, partition INTEGER, owner BLOB,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (placement, partition, owner)
+) WITHOUT ROWID, STRICT;
+CREATE INDEX forgotten_by_time ON forgotten (at);
 CREATE TABLE requests (
     placement INTEGER, partition INTEGER, key BLOB,
     decision BLOB,
@@ -208,6 +217,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     // Savepoints are undone from memory, and a WAL that grew under a long reader shrinks again.
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    // What is removed is overwritten: a salt that was destroyed must not be found in a page that is free.
+    connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     // A checkpoint syncs twice while the writer waits: 32 MiB of WAL between two keeps that rare, and recovery short.
     connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
     connection.pragma_update(None, "cache_size", -16_384)

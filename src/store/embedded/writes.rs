@@ -6,6 +6,7 @@
 use super::{
     documents, reads,
     rows::{corrupt, hex, name, number, signed},
+    salts,
 };
 use crate::{
     engine::instant::Instant,
@@ -17,7 +18,7 @@ use crate::{
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::BTreeMap;
 
-/// How many request marks or documents one command forgets at most.
+/// How many request marks, documents or salts one command forgets at most.
 pub(super) const FORGET_MAX: u64 = 4096;
 
 /// The length of every log that was written to, so that an append need not look for its end.
@@ -87,11 +88,13 @@ impl Writing<'_> {
         {
             return Ok(AppendOutcome::DocumentMoved);
         }
+        let salt = salts::kept(self.connection, append.log, append.salt.as_ref())?;
         let offset = self.append_record(append.log, &append.record)?;
         self.connection
             .prepare_cached(
-                "INSERT INTO decisions (id, placement, partition, offset, sequence, closes_at, closed, ledger)
-                 VALUES (?1, ?2, ?3, ?4, 0, ?5, 0, ?6)",
+                "INSERT INTO decisions
+                     (id, placement, partition, offset, sequence, closes_at, closed, ledger, salt, owner, salted_until)
+                 VALUES (?1, ?2, ?3, ?4, 0, ?5, 0, ?6, ?7, ?8, ?9)",
             )?
             .execute((
                 append.decision.as_slice(),
@@ -100,6 +103,9 @@ impl Writing<'_> {
                 signed("offset", offset)?,
                 append.closes_at.as_ms(),
                 &append.ledger,
+                salt.map(|salt| salt.salt),
+                salt.map(|salt| salt.owner),
+                salt.map(|salt| salt.expires_at.as_ms()),
             ))?;
         if let Some(mark) = &append.request {
             self.set_mark(append.log, mark, Some(&append.decision))?;

@@ -8,6 +8,9 @@
 use crate::store::{DecisionKey, LogId};
 use data_encoding::HEXLOWER;
 
+/// Decisions of how many milliseconds have their salts in one hash: few enough that Redis is not held up when it goes.
+const SALTS_MS: u64 = 10 * 60 * 1000;
+
 /// Makes keys that begin with one prefix.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
@@ -59,6 +62,23 @@ impl Keys {
     pub(super) fn decisions(&self, log: LogId) -> impl Fn(&DecisionKey) -> Vec<u8> {
         let stem = self.of_log(log, "d:", &[]);
         move |decision| [&stem[..], decision].concat()
+    }
+
+    /// Hash with a TTL: the salts of the decisions of the same ten minutes, by id.
+    pub(super) fn salts(&self, log: LogId, decision: &DecisionKey) -> Vec<u8> {
+        let mut ms = [0; 8];
+        ms[2..].copy_from_slice(&decision[5..11]);
+        self.of_log(log, "salt:", (u64::from_be_bytes(ms) / SALTS_MS).to_string().as_bytes())
+    }
+
+    /// List with a TTL: ids of an owner's decisions whose salts are kept.
+    pub(super) fn owned(&self, log: LogId, owner: &[u8; 16]) -> Vec<u8> {
+        self.of_log(log, "own:", owner)
+    }
+
+    /// String with a TTL: when an owner was forgotten, in milliseconds since 1970.
+    pub(super) fn forgotten(&self, log: LogId, owner: &[u8; 16]) -> Vec<u8> {
+        self.of_log(log, "gone:", owner)
     }
 
     /// String with a TTL: the mark of a request, or a claim.

@@ -18,6 +18,7 @@ mod errors;
 mod keys;
 mod reads;
 mod replies;
+mod salts;
 mod scripts;
 mod writes;
 
@@ -243,8 +244,12 @@ impl Store for RedisStore {
         self.at(self.write_documents(changes).await)
     }
 
+    async fn destroy_salts(&self, logs: &[LogId], owner: [u8; 16], now: Instant) -> Result<u64> {
+        self.at(self.write_no_salts(logs, &owner, now).await)
+    }
+
     async fn forget_expired(&self, _now: Instant) -> Result<()> {
-        // Every mark, claim and document has a TTL.
+        // Every mark, claim, document and list of salts has a TTL.
         self.at(self.writing())?;
         Ok(())
     }

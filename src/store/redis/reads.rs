@@ -60,8 +60,8 @@ impl RedisStore {
             let calls = mine.chunks(DECISIONS_PER_CALL).map(|chunk| {
                 let mut keys = vec![self.keys.log(log)];
                 let of = self.keys.decisions(log);
-                keys.extend(chunk.iter().map(|(_, key)| of(key)));
-                Call::script(&scripts::DECISIONS, keys, Vec::new())
+                keys.extend(chunk.iter().flat_map(|(_, key)| [of(key), self.keys.salts(log, key)]));
+                Call::script(&scripts::DECISIONS, keys, chunk.iter().map(|(_, key)| key.to_vec()).collect())
             });
             groups.push(calls.collect());
             asked.push(mine);

@@ -104,7 +104,7 @@ pub(super) fn append_outcomes(value: Value, count: usize) -> Result<Vec<AppendOu
 pub(super) fn decision(value: Value, key: &DecisionKey) -> Result<Option<StoredDecision>> {
     let what = || format!("decision {}", HEXLOWER.encode(key));
     let mut parts = list(value, what())?.into_iter();
-    let (Some(packed), Some(record)) = (parts.next(), parts.next()) else { return Ok(None) };
+    let (Some(packed), Some(record), Some(salt)) = (parts.next(), parts.next(), parts.next()) else { return Ok(None) };
     let packed = bytes(packed, what())?.unwrap_or_default();
     if packed.len() < DECISION_HEAD || packed[0] != PACKED_VERSION {
         return Err(corrupt(format!("{}: {} bytes that this release did not write", what(), packed.len())));
@@ -113,7 +113,8 @@ pub(super) fn decision(value: Value, key: &DecisionKey) -> Result<Option<StoredD
     let sequence = u32::from_be_bytes(fixed(&packed[9..13], what())?);
     let record = bytes(record, what())?
         .ok_or_else(|| corrupt(format!("{}: its record at offset {offset} is missing", what())))?;
-    Ok(Some(StoredDecision { offset, record: record.into(), sequence, ledger: packed[DECISION_HEAD..].to_vec() }))
+    let salt = bytes(salt, what())?.map(|salt| fixed(&salt, what())).transpose()?;
+    Ok(Some(StoredDecision { offset, record: record.into(), sequence, ledger: packed[DECISION_HEAD..].to_vec(), salt }))
 }
 
 /// What a mark answers at `now`; `None` for a claim, and for what has expired.

@@ -29,6 +29,8 @@ scripts! {
     ADVANCE "advance.lua"
     CLAIM "claim.lua"
     DOCUMENT "document.lua"
+    FORGET "forget.lua"
+    DESTROY "destroy.lua"
     DECISIONS "decisions.lua"
     READ_LOG "read_log.lua"
     LOG_END "log_end.lua"

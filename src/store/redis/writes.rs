@@ -3,7 +3,7 @@
 use super::{
     NUMBER_MAX, RedisStore, by_log,
     committer::{Answers, Committer},
-    documents, errors, keys, of, replies,
+    documents, errors, keys, of, replies, salts,
     scripts::{self, Call, number},
 };
 use crate::{
@@ -190,13 +190,15 @@ impl RedisStore {
     }
 
     fn append_call(&self, append: DecisionAppend) -> Result<Call> {
-        let DecisionAppend { log, decision, record, ledger, closes_at, request, document } = append;
+        let DecisionAppend { log, decision, record, ledger, closes_at, request, document, salt } = append;
         let mut keys = vec![self.keys.log(log), self.keys.decision(log, &decision), self.keys.open(log)];
+        keys.extend(salts::keys(&self.keys, log, &decision, salt.as_ref()));
         let mut arguments = vec![decision.to_vec(), record, ledger, time("a closing time", closes_at)?];
         keys.extend(request.as_ref().map(|mark| self.keys.request(log, &mark.key)));
         keys.extend(document.as_ref().map(|change| documents::name(&self.keys, &change.key)));
         arguments.extend(request.map_or_else(|| Ok(Default::default()), |mark| mark_arguments(&mark))?);
         arguments.extend(document.as_ref().map(documents::arguments).unwrap_or_default());
+        arguments.extend(salts::arguments(salt.as_ref())?);
         Ok(Call::script(&scripts::APPEND, keys, arguments))
     }
 
@@ -206,8 +208,10 @@ impl RedisStore {
         let key = self.keys.decisions(log);
         for append in appends {
             keys.push(key(&append.decision));
+            keys.extend(salts::keys(&self.keys, log, &append.decision, append.salt.as_ref()));
             let closes_at = time("a closing time", append.closes_at)?;
             arguments.extend([append.decision.to_vec(), append.record.clone(), append.ledger.clone(), closes_at]);
+            arguments.extend(salts::arguments(append.salt.as_ref())?);
         }
         Ok(Call::script(&scripts::APPEND_MANY, keys, arguments))
     }
@@ -234,7 +238,7 @@ fn calls_of(places: Vec<usize>, appends: &[DecisionAppend]) -> Vec<Vec<usize>> {
 }
 
 /// A time as an argument.
-fn time(what: &str, at: Instant) -> Result<Vec<u8>> {
+pub(super) fn time(what: &str, at: Instant) -> Result<Vec<u8>> {
     if at.as_ms().unsigned_abs() < NUMBER_MAX {
         return Ok(number(at.as_ms()));
     }

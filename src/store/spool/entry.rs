@@ -5,7 +5,7 @@
 
 use crate::{
     engine::instant::Instant,
-    store::{DecisionAppend, DecisionKey, LogId, RECORD_BYTES_MAX, RequestMark},
+    store::{DecisionAppend, DecisionKey, LogId, OwnedSalt, RECORD_BYTES_MAX, RequestMark},
 };
 use sha2::{Digest as _, Sha256};
 
@@ -76,7 +76,7 @@ fn checksum(length: [u8; 4], content: &[u8]) -> [u8; 8] {
 }
 
 fn encode_content(Spooled { append, claim_in }: &Spooled) -> Vec<u8> {
-    let DecisionAppend { log, decision, record, ledger, closes_at, request, document: _ } = append;
+    let DecisionAppend { log, decision, record, ledger, closes_at, request, document: _, salt } = append;
     let mut bytes = Vec::with_capacity(record.len() + ledger.len() + 160);
     bytes.push(VERSION);
     bytes.extend(log_bytes(*log));
@@ -95,6 +95,13 @@ fn encode_content(Spooled { append, claim_in }: &Spooled) -> Vec<u8> {
     }
     bytes.push(u8::from(claim_in.is_some()));
     bytes.extend(claim_in.map(log_bytes).into_iter().flatten());
+    bytes.push(u8::from(salt.is_some()));
+    if let Some(OwnedSalt { owner, salt, made_at, expires_at }) = salt {
+        bytes.extend(owner);
+        bytes.extend(salt);
+        bytes.extend(made_at.as_ms().to_le_bytes());
+        bytes.extend(expires_at.as_ms().to_le_bytes());
+    }
     bytes
 }
 
@@ -129,7 +136,17 @@ pub(super) fn decode(content: &[u8]) -> Option<Spooled> {
         [1] => Some(take_log(&mut rest)?),
         _ => return None,
     };
-    let append = DecisionAppend { log, decision, record, ledger, closes_at, request, document: None };
+    let salt = match take(&mut rest)? {
+        [0] => None,
+        [1] => Some(OwnedSalt {
+            owner: take(&mut rest)?,
+            salt: take(&mut rest)?,
+            made_at: take_instant(&mut rest)?,
+            expires_at: take_instant(&mut rest)?,
+        }),
+        _ => return None,
+    };
+    let append = DecisionAppend { log, decision, record, ledger, closes_at, request, document: None, salt };
     rest.is_empty().then_some(Spooled { append, claim_in })
 }
 
@@ -170,7 +187,11 @@ pub(super) mod tests {
         });
         let (record, ledger) = (vec![number; usize::from(number) * 3], vec![number; 4]);
         let closes_at = Instant::from_ms(i64::from(number) - 100);
-        let append = DecisionAppend { log, decision: [number; 20], record, ledger, closes_at, request, document: None };
+        let (made_at, expires_at) = (Instant::from_ms(7), Instant::from_ms(700));
+        let owned = OwnedSalt { owner: [number; 16], salt: [number ^ 0xff; 16], made_at, expires_at };
+        let salt = (number % 5 < 3).then_some(owned);
+        let decision = [number; 20];
+        let append = DecisionAppend { log, decision, record, ledger, closes_at, request, document: None, salt };
         Spooled { append, claim_in: number.is_multiple_of(3).then_some(LogId { placement: 7, partition: 9 }) }
     }
 

@@ -1,28 +1,41 @@
 #!lua
--- Appends decisions without request marks and documents to their log, each with its ledger and its closing time.
+-- Appends decisions without request marks and documents to their log, each with its ledger, its closing time and its salt.
 --
--- Closes the race of two senders of one decision: it is written once.
+-- Closes the race of two senders of one decision: it is written once. And that with forgetting: the salt of an owner who
+-- was forgotten after the decision had been made is not kept.
 -- Safe to send again: an id that is stored is answered with its offset, and nothing is written.
 --
--- KEYS: log, open decisions, decisions...
--- ARGV: of each decision its id, record, ledger, closing time in ms
+-- KEYS: log, open decisions; of each decision itself, salts, the decisions of its salt's owner, when the owner was forgotten
+-- ARGV: of each decision its id, record, ledger, closing time in ms, salt ('' of none), when it was made, salt's lifetime in
+--       ms
 -- Answers the offsets.
 
 local HEAD = '>BI8I4Bi8'
-local log, open, count = KEYS[1], KEYS[2], #KEYS - 2
+local log, open, count = KEYS[1], KEYS[2], (#KEYS - 2) / 4
 
 -- Everything that can fail comes before the first write, since nothing is rolled back. Reading a key proves its type.
-if count < 1 or #ARGV ~= 4 * count then
-  return redis.error_reply('ERR an append needs decisions, and four arguments for each of them')
+if count < 1 or #ARGV ~= 7 * count then
+  return redis.error_reply('ERR an append needs decisions, and four keys and seven arguments for each of them')
 end
 redis.call('XLEN', log)
 redis.call('ZSCORE', open, ARGV[1])
-local offsets = {}
+local offsets, salts = {}, {}
 for i = 1, count do
-  if #ARGV[4 * i - 3] ~= 20 or not tonumber(ARGV[4 * i]) then
+  local key, argument = 4 * i - 1, 7 * i - 6
+  if #ARGV[argument] ~= 20 or not tonumber(ARGV[argument + 3]) then
     return redis.error_reply('ERR an append needs an id of 20 bytes and a closing time')
   end
-  local head = redis.call('GETRANGE', KEYS[i + 2], 0, 21)
+  local salt, made_at, salted = ARGV[argument + 4], tonumber(ARGV[argument + 5]), tonumber(ARGV[argument + 6])
+  if (#salt ~= 0 and #salt ~= 16) or not (made_at and salted and salted > 0) then
+    return redis.error_reply('ERR a salt needs 16 bytes, its time and its lifetime')
+  end
+  redis.call('HLEN', KEYS[key + 1])
+  redis.call('LLEN', KEYS[key + 2])
+  if salt ~= '' and (tonumber(redis.call('GET', KEYS[key + 3]) or '-inf') or made_at) >= made_at then
+    salt = ''
+  end
+  salts[i] = salt
+  local head = redis.call('GETRANGE', KEYS[key], 0, 21)
   if head ~= '' then
     if #head < 22 or string.byte(head) ~= 1 then
       return redis.error_reply('CORRUPT a decision that this release did not write')
@@ -35,13 +48,26 @@ end
 -- By id: the same decision may be given twice.
 local written = {}
 for i = 1, count do
-  local id, closes_at = ARGV[4 * i - 3], ARGV[4 * i]
+  local key, argument, salt = 4 * i - 1, 7 * i - 6, salts[i]
+  local id, closes_at = ARGV[argument], ARGV[argument + 3]
   offsets[i] = offsets[i] or written[id]
   if not offsets[i] then
-    local entry = redis.call('XADD', log, '0-*', 'r', ARGV[4 * i - 2])
+    local entry = redis.call('XADD', log, '0-*', 'r', ARGV[argument + 1])
     local offset = tonumber(string.sub(entry, 3)) - 1
-    redis.call('SET', KEYS[i + 2], struct.pack(HEAD, 1, offset, 0, 0, tonumber(closes_at)) .. ARGV[4 * i - 1])
+    redis.call('SET', KEYS[key], struct.pack(HEAD, 1, offset, 0, 0, tonumber(closes_at)) .. ARGV[argument + 2])
     redis.call('ZADD', open, closes_at, id)
+    if salt ~= '' then
+      local owned, made_at, salted = KEYS[key + 2], tonumber(ARGV[argument + 5]), tonumber(ARGV[argument + 6])
+      -- The list of an owner who comes back again and again would grow for ever.
+      local oldest = redis.call('LINDEX', owned, 0)
+      if oldest and struct.unpack('>I6', oldest, 6) + salted < made_at then
+        redis.call('LPOP', owned)
+      end
+      redis.call('HSET', KEYS[key + 1], id, salt)
+      redis.call('PEXPIRE', KEYS[key + 1], salted)
+      redis.call('RPUSH', owned, id)
+      redis.call('PEXPIRE', owned, salted)
+    end
     offsets[i], written[id] = offset, offset
   end
 end

@@ -24,7 +24,7 @@ if tonumber(token) < newest then
 end
 -- Offsets are compared as they are written: without the limits of a double.
 if (stored[1] or '0') ~= from then
-  if stored[1] ~= offset or stored[2] ~= token or stored[3] ~= shared then
+  if (stored[1] or '0') ~= offset or (stored[2] or '0') ~= token or (stored[3] or '') ~= shared then
     return 0
   end
   for i = 5, #ARGV, 2 do
