@@ -126,7 +126,7 @@ impl Assessment {
         let matched = self.matched.moments();
         let unweighted = Ranges { weight_max: 1.0, ..*ranges };
         let mut replay = EstimatorReport::new(&estimate(Estimator::IPS, &matched[0].1, &unweighted), self.plan.alpha);
-        // The value of nothing is 0 by convention; nothing is known of it, and nothing of what the rest would have earned.
+        // The value of nothing is 0 by convention; nothing is known of it, or of what the rest would have earned.
         replay.value = replay.value.or(Some(0.0));
         replay.gain = None;
         let others = estimates.iter().map(|estimate| (estimate.estimator.to_string(), self.estimator(estimate)));

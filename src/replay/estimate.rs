@@ -92,8 +92,8 @@ impl Estimate<'_> {
         empirical_bernstein::interval(self.value()?, error * error * rows, rows, range, alpha)
     }
 
-    /// Clopper and Pearson's interval, for inverse propensity scores alone; `None` for clusters and where nothing bounds the
-    /// weights.
+    /// Clopper and Pearson's interval, for inverse propensity scores alone; `None` for clusters and where nothing bounds
+    /// the weights.
     #[must_use]
     pub fn clopper_pearson(&self, alpha: f64) -> Option<Interval> {
         let (Range { min, max }, weight_max) = (self.ranges.reward, self.ranges.weight_max);

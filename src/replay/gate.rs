@@ -167,7 +167,9 @@ impl Case<'_> {
         let shape = super::support::pareto::shape(&self.support.sorted_weights())?;
         (shape > PARETO_SHAPE_MAX).then(|| {
             let most = PARETO_SHAPE_MAX;
-            let found = format!("the largest weights have a tail of shape {shape:.2}, at most {most}: a longer log will hold larger ones");
+            let found = format!(
+                "the largest weights have a tail of shape {shape:.2}, at most {most}: a longer log will hold larger ones"
+            );
             finding("heavy_tail", MORE, found)
         })
     }
@@ -208,7 +210,8 @@ impl Case<'_> {
             let (arm, position, distance) = (worst.arm, worst.position, worst.distance.abs());
             let side = if worst.distance > 0.0 { "more" } else { "less" };
             let found = format!(
-                "arm {arm} in position {position} was drawn {distance:.1} standard errors {side} often than its propensities say"
+                "arm {arm} in position {position} was drawn {distance:.1} standard errors {side} often than its \
+                 propensities say"
             );
             finding("propensities", WRONG, found)
         })
@@ -231,7 +234,10 @@ impl Case<'_> {
         let distance = (libm::cbrt(statistic / degrees) - 1.0 + spread) / libm::sqrt(spread);
         (distance > -normal::quantile(ALARM)).then(|| {
             let help = "units were lost or gained between assignment and log, and those that are left may not be alike";
-            finding("sample_ratio", help, format!("groups are not in their declared shares: chi-square {statistic:.1} with {degrees} degrees of freedom"))
+            let found = format!(
+                "groups are not in their declared shares: chi-square {statistic:.1}, {degrees} degrees of freedom"
+            );
+            finding("sample_ratio", help, found)
         })
     }
 
@@ -293,14 +299,14 @@ impl Case<'_> {
 pub(super) fn slate_weights(name: &str, effective: f64, share: f64) -> Finding {
     let share = percent(share);
     let found = format!(
-        "{name}: the weights know as much as {effective:.1} equal slates, at least {EFFECTIVE_MIN}; one carries {share} of \
-         all weight, at most {}",
+        "{name}: the weights know as much as {effective:.1} equal slates, at least {EFFECTIVE_MIN}; one carries \
+         {share} of all weight, at most {}",
         percent(SHARE_MAX)
     );
     finding("slate_weights", "a longer log, or an estimator that assumes more of how slots act on each other", found)
 }
 
-/// Whether weights that should average to 1 do not, where one that was not seen may still be as large as the design allows.
+/// Whether weights that should average to 1 do not, where one that was not seen may be as large as the design allows.
 fn off_by_more_than_chance(weights: &cressie_read::Sums, weight_max: f64, tests: usize) -> bool {
     if weights.n < 2.0 || weight_max <= 1.0 {
         return false;

@@ -117,8 +117,8 @@ pub struct Diagnostics {
     pub immature_windows: u64,
 }
 
-/// One-sided lower bounds for the value by IPS, as the Open Bandit Pipeline has them: with the largest contribution of the
-/// sample for the largest there can be.
+/// One-sided lower bounds for the value by IPS, as the Open Bandit Pipeline has them: with the largest contribution of
+/// the sample for the largest there can be.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct LowerBounds {
     /// Hoeffding's; `None` where nothing was contributed.

@@ -1,4 +1,4 @@
-//! The Open Bandit Dataset's sample, where it is beside the checkout (`../shared/data/obd`): nothing is tested without it.
+//! The Open Bandit Dataset's sample, where it is beside the checkout (`../shared/data/obd`); nothing is tested without.
 
 use crate::scene::{plan, row};
 use flate2::read::GzDecoder;

@@ -195,7 +195,8 @@ impl Report {
     fn write_default(&self, out: &mut impl Write) -> io::Result<()> {
         writeln!(
             out,
-            "| experiment, target | metric | value | rewarded matches | default covers | width | / normal | normal covers | warned | refused |"
+            "| experiment, target | metric | value | rewarded matches | default covers | width | / normal | \
+             normal covers | warned | refused |"
         )?;
         writeln!(out, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|")?;
         for cell in &self.cells {

@@ -24,7 +24,8 @@ use std::{
 
 /// Estimate a policy's value from rounds, its probabilities and reward estimates made elsewhere
 ///
-/// Either of single slots, with --rounds and --target, or of whole slates, with --slates. Exits with 2 where the rounds cannot answer, and says why; with 1 where the files are wrong. See docs/replay.md.
+/// Either of single slots, with --rounds and --target, or of whole slates, with --slates. Exits with 2 where the rounds
+/// cannot answer, and says why; with 1 where the files are wrong. See docs/replay.md.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// What was drawn and earned: CSV, plain or gzipped, with the columns t, action, position, reward, pscore

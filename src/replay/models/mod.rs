@@ -1,7 +1,8 @@
 //! Reward models, for what estimators correct: a mean for every arm, or a regression for every arm on features.
 //!
-//! Cross-fitted by cluster: what is said of a row comes from a model that saw nothing of its user, so that errors of model
-//! and rewards are independent (Chernozhukov and others, 2018). Deterministic, whatever the order of the clusters' folds.
+//! Cross-fitted by cluster: what is said of a row comes from a model that saw nothing of its user, so that errors of
+//! model and rewards are independent (Chernozhukov and others, 2018). Deterministic: the same rows in the same order
+//! give the same models to the last bit.
 
 mod logistic;
 mod ridge;

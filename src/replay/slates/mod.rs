@@ -1,11 +1,15 @@
 //! Several slots together: what a policy would have earned with its whole slate.
 //!
-//! Every estimator but one weighs each slot's reward and sums up; they differ in the weight. Standard: the whole slate's
-//! (Precup, Sutton and Singh, 2000), right whatever rewards depend on. Reward interaction: that of the slots from the
-//! first to this one, where no reward depends on what is below (McInerney and others, 2020). Independent: that of the
-//! item in its slot alone, where rewards do not depend on each other (Li and others, 2018). Pseudo-inverse: one weight for
-//! the sum, where slots add up (Swaminathan and others, 2017). Self-normalised, each slot's weights are divided by their
-//! mean. Cascade-DR corrects a model of each slot's rewards by what the slots up to it earned (Kiyohara and others, 2022).
+//! Every estimator but one weighs each slot's reward and sums up; they differ in the weight.
+//!
+//! - Standard: the whole slate's (Precup, Sutton and Singh, 2000), right whatever rewards depend on.
+//! - Reward interaction: that of the slots from the first to this one, where no reward depends on what is below it
+//!   (McInerney and others, 2020).
+//! - Independent: that of the item in its slot alone, where rewards do not depend on each other (Li and others, 2018).
+//! - Pseudo-inverse: one weight for the sum, where slots add up (Swaminathan and others, 2017).
+//!
+//! Self-normalised, each slot's weights are divided by their mean. Cascade-DR corrects a model of each slot's rewards by
+//! what the slots up to it earned (Kiyohara and others, 2022).
 
 pub mod file;
 pub mod report;
