@@ -10,7 +10,7 @@ use crate::{
     log::archive::{Archive, ArchiveError, ArchiveWriter, Format},
     service::{
         ServiceError,
-        export::{CHUNK_RECORDS, ExportReport, Exporting, export},
+        export::{CHUNK_RECORDS, ExportReport, Exporting, ForgetReport, export, forget},
         import::{ImportReport, import},
     },
     store::StoreError,
@@ -41,6 +41,10 @@ enum Command {
     ///
     /// For looking back, with audit and replay: the store has no keys, so it does not know the users again.
     Import(ImportArgs),
+    /// Remove from exported files whom decisions were made for, wherever the store cannot tell it any more
+    ///
+    /// After users were forgotten, and for what --identities-days has ended. Leaves everything else as it is.
+    Forget(ForgetArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -77,6 +81,18 @@ struct ImportArgs {
     json: bool,
 }
 
+#[derive(Debug, clap::Args)]
+struct ForgetArgs {
+    /// Folder that log export has written
+    #[arg(long = "in", value_name = "FOLDER")]
+    folder: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Print what was forgotten as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
 /// Why a log could not be exported or imported.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -102,7 +118,7 @@ pub enum LogError {
     Output(#[from] io::Error),
 }
 
-/// Exports or imports.
+/// Exports, imports or forgets.
 ///
 /// # Errors
 /// Where store or files cannot be read or written.
@@ -110,6 +126,7 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), LogError> {
     match args.command {
         Command::Export(args) => run_export(args, out).await,
         Command::Import(args) => run_import(args, out).await,
+        Command::Forget(args) => run_forget(args, out).await,
     }
 }
 
@@ -156,6 +173,23 @@ fn print_export(report: &ExportReport, folder: &Path, out: &mut impl Write) -> i
         0 => writeln!(out, "{} is up to date: the log has nothing that is not there", folder.display()),
         records => writeln!(out, "{records} records exported to {}", folder.display()),
     }
+}
+
+async fn run_forget(args: ForgetArgs, out: &mut impl Write) -> Result<(), LogError> {
+    let archive = Archive::open(&args.folder)?;
+    let store = args.store.store.open_read_only().await?;
+    let writer = ArchiveWriter::open(&args.folder, None, store.identity().epoch)?;
+    let records = archive.logs().map(|(_, _, end)| end).sum();
+    let bar = progress::bar(records, "{bar:40} {human_pos}/{human_len} records, {eta} left");
+    let report = forget(&*store, (&archive, &writer), |records| bar.inc(records)).await?;
+    bar.finish_and_clear();
+    let ForgetReport { decisions, erased } = report;
+    if args.json {
+        writeln!(out, "{:#}", serde_json::json!(report))?;
+    } else {
+        writeln!(out, "of {erased} of {decisions} decisions the files do not tell any more whom they were made for")?;
+    }
+    Ok(())
 }
 
 async fn run_import(args: ImportArgs, out: &mut impl Write) -> Result<(), LogError> {

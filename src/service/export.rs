@@ -1,10 +1,11 @@
-//! Exporting logs to an archive, from where the last export ended.
+//! Exporting logs to an archive, from where the last export ended, and forgetting there whom the store has forgotten.
 
 use super::{Result, ServiceError, catalog, past_catalogs::PastCatalogs};
 use crate::{
     engine::ledger::Windows,
     log::{
-        archive::{ArchiveWriter, ArchivedCatalog, Chunk},
+        DecodeError,
+        archive::{Archive, ArchiveWriter, ArchivedCatalog, Chunk},
         identity::Seals,
         record::LogRecord,
         tables::{Entry, Table},
@@ -130,24 +131,79 @@ async fn export_log(
     let mut exported = LogExport { placement: placement.to_owned(), partition: log.partition, from, to: from, rows };
     while exported.to < end {
         let records = read_chunk(store, log, exported.to, end.min(exported.to + chunk_records as u64)).await?;
-        let mut entries = Vec::with_capacity(records.len());
-        for (offset, (bytes, record)) in (exported.to..).zip(&records) {
-            let windows = match record {
-                LogRecord::Decision(decision) => {
-                    let catalog = catalogs.at(decision.catalog_revision).await?;
-                    let placement = catalog.and_then(|catalog| catalog.placements.get(&decision.placement).cloned());
-                    placement.map(|placement| Windows::of(placement.windows, decision.decided_at))
-                }
-                LogRecord::Ledger(_) => None,
-            };
+        let entries = entries(catalogs, exported.to, &records).await?;
+        for (_, record) in &records {
             *exported.rows.entry(Table::of(record).name()).or_default() += 1;
-            entries.push(Entry { offset, bytes, record, windows });
         }
         archive.put(Chunk { placement, log, entries: &entries })?;
         exported.to += records.len() as u64;
         progress(records.len() as u64);
     }
     Ok(exported)
+}
+
+/// Records, the first of which stands at an offset of its log, as an archive takes them.
+async fn entries<'a>(
+    catalogs: &mut PastCatalogs<'_, dyn Store>,
+    from: u64,
+    records: &'a [(Arc<[u8]>, LogRecord)],
+) -> Result<Vec<Entry<'a>>> {
+    let mut entries = Vec::with_capacity(records.len());
+    for (offset, (bytes, record)) in (from..).zip(records) {
+        let windows = match record {
+            LogRecord::Decision(decision) => {
+                let catalog = catalogs.at(decision.catalog_revision).await?;
+                let placement = catalog.and_then(|catalog| catalog.placements.get(&decision.placement).cloned());
+                placement.map(|placement| Windows::of(placement.windows, decision.decided_at))
+            }
+            LogRecord::Ledger(_) => None,
+        };
+        entries.push(Entry { offset, bytes, record, windows });
+    }
+    Ok(entries)
+}
+
+/// What was forgotten in an archive.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct ForgetReport {
+    /// Decisions that are archived.
+    pub decisions: u64,
+    /// Those of which the archive does not tell any more whom they were made for.
+    pub erased: u64,
+}
+
+/// Removes from an archive what it tells of whom decisions were made for, wherever the store cannot tell it any more;
+/// `progress` is told of each chunk's records. May be repeated, and finishes what was cut off.
+///
+/// # Errors
+/// Where the store is away, and where the archive cannot be read or written.
+pub async fn forget(
+    store: &dyn Store,
+    (archive, writer): (&Archive, &ArchiveWriter),
+    mut progress: impl FnMut(u64),
+) -> Result<ForgetReport> {
+    let (mut report, mut catalogs) = (ForgetReport::default(), PastCatalogs::of(store));
+    for (placement, log, _) in archive.logs() {
+        for from in archive.chunks(log) {
+            let decode = |bytes: Arc<[u8]>| Ok((bytes.clone(), LogRecord::decode(&bytes)?));
+            let mut records: Vec<_> =
+                archive.read(log, from, usize::MAX)?.into_iter().map(decode).collect::<Result<_, DecodeError>>()?;
+            open(store, records.iter_mut().map(|(_, record)| record)).await?;
+            let decisions = records.iter().filter_map(|(_, record)| match record {
+                LogRecord::Decision(decision) => Some(decision),
+                LogRecord::Ledger(_) => None,
+            });
+            let erased = decisions.clone().filter(|decision| decision.identity.is_none()).count() as u64;
+            report.decisions += decisions.count() as u64;
+            report.erased += erased;
+            if erased > 0 {
+                let entries = entries(&mut catalogs, from, &records).await?;
+                writer.put_decisions_again(Chunk { placement, log, entries: &entries })?;
+            }
+            progress(records.len() as u64);
+        }
+    }
+    Ok(report)
 }
 
 /// The records of a log from one offset to another.

@@ -14,7 +14,7 @@ use offer_ranker::{
     proto::RankRequest,
     service::{
         audit::audit,
-        export::{ExportReport, Exporting, export},
+        export::{ExportReport, Exporting, ForgetReport, export, forget},
         import::import,
     },
     store::{LogId, Store, embedded::EmbeddedStore},
@@ -307,4 +307,68 @@ async fn a_stranger_reads_exact_numbers_from_json_lines() {
     assert_eq!(words[2], values.len().to_string());
     assert_eq!(number(words[3]).to_bits(), values.iter().sum::<f64>().to_bits());
     assert_eq!(words[4], values.len().to_string(), "every outcome finds its decision");
+}
+
+/// The rows of a table of JSON lines, by decision and offset.
+fn lines(folder: &Path, table: &str) -> Vec<serde_json::Value> {
+    let mut pending = vec![folder.join(table)];
+    let mut rows = Vec::new();
+    while let Some(path) = pending.pop() {
+        if path.is_dir() {
+            pending.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            let text = fs::read_to_string(&path).unwrap();
+            rows.extend(text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()));
+        }
+    }
+    rows
+}
+
+#[tokio::test]
+async fn what_the_store_has_forgotten_is_forgotten_in_files_and_nothing_else() {
+    const COLUMNS: [&str; 6] = ["user_key", "unit_key", "attributes", "trial_used", "current_plan", "lapsed_at_ms"];
+    let server = lived().await;
+    for format in [Format::Jsonl, Format::Parquet] {
+        let folder = TempDir::new().unwrap();
+        export_some(&server, folder.path(), None, format).await;
+        let whole = Archive::open(folder.path()).unwrap();
+        let ends: Vec<_> = whole.logs().map(|(_, log, end)| (log, end)).collect();
+        let before = if format == Format::Jsonl { lines(folder.path(), "decisions") } else { Vec::new() };
+        let forgotten = if format == Format::Jsonl { "user-1-2" } else { "user-2-3" };
+        server.forget(forgotten).await;
+        let store = server.place.address.open_read_only().await.expect("the store can be read while it serves");
+        let mut reports = Vec::new();
+        for _ in 0..2 {
+            let archive = Archive::open(folder.path()).unwrap();
+            let writer = ArchiveWriter::open(folder.path(), None, store.identity().epoch).unwrap();
+            reports.push(forget(&*store, (&archive, &writer), |_| {}).await.expect("the archive can be written"));
+        }
+        let all = if format == Format::Jsonl { 3 } else { 6 };
+        for ForgetReport { decisions, erased } in reports {
+            assert_eq!((decisions, erased), (54, all), "three decisions of each user of three days");
+        }
+        // The log in it is the same, record by record.
+        let archive = Archive::open(folder.path()).unwrap();
+        for (log, end) in ends {
+            for offset in 0..end {
+                assert_eq!(archive.read(log, offset, 1).unwrap(), whole.read(log, offset, 1).unwrap());
+            }
+        }
+        let by_id = |rows: Vec<serde_json::Value>| -> BTreeMap<String, serde_json::Value> {
+            rows.into_iter().map(|row| (row["decision_id"].as_str().unwrap().to_owned(), row)).collect()
+        };
+        let after = if format == Format::Jsonl { by_id(lines(folder.path(), "decisions")) } else { BTreeMap::new() };
+        let mut blank = 0;
+        for (id, mut row) in by_id(before) {
+            let now = &after[&id];
+            if now["user_key"].is_null() {
+                blank += 1;
+                for column in COLUMNS {
+                    row[column] = if column == "attributes" { serde_json::json!([]) } else { serde_json::Value::Null };
+                }
+            }
+            assert_eq!(*now, row);
+        }
+        assert_eq!(blank, if format == Format::Jsonl { 3 } else { 0 });
+    }
 }

@@ -71,6 +71,11 @@ impl Archive {
         self.manifest.logs.iter().map(|end| (end.placement.as_str(), end.log(), end.end))
     }
 
+    /// The offsets that the chunks of a log start at, in order.
+    pub fn chunks(&self, log: LogId) -> impl Iterator<Item = u64> {
+        self.chunks.get(&log).into_iter().flat_map(|chunks| chunks.keys().copied())
+    }
+
     /// A catalog revision; `None` where it is not there.
     ///
     /// # Errors

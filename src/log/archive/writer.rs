@@ -154,6 +154,27 @@ impl ArchiveWriter {
     }
 }
 
+impl ArchiveWriter {
+    /// Writes the decisions of a chunk that is archived again, each file of them in place of the one that stands there.
+    ///
+    /// # Errors
+    /// Where the file system refuses; the same chunk may be put again.
+    pub fn put_decisions_again(&self, chunk: Chunk<'_>) -> Result<()> {
+        let Chunk { placement, log, entries } = chunk;
+        let (Some(first), format) = (entries.first(), self.manifest.format) else { return Ok(()) };
+        let mut files: BTreeMap<i64, Vec<Entry<'_>>> = BTreeMap::new();
+        for entry in entries.iter().filter(|entry| Table::of(entry.record) == Table::Decisions) {
+            files.entry(day_of(entry.record)).or_default().push(*entry);
+        }
+        for (day, entries) in files {
+            let place = (Table::Decisions, placement, day);
+            let path = files::path_of(&self.folder, place, (log.partition, first.offset), format);
+            files::write_rows(&path, Table::Decisions, format, &entries)?;
+        }
+        Ok(())
+    }
+}
+
 /// Where a catalog revision is archived.
 pub(super) fn catalog_path(folder: &Path, revision: u64) -> PathBuf {
     catalogs_in(folder).join(format!("{revision:08}.json"))
