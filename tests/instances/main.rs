@@ -17,5 +17,6 @@ mod instance;
 mod learning;
 mod load;
 mod outage;
+mod privacy;
 #[path = "../common/redis.rs"]
 mod redis;

@@ -27,6 +27,8 @@ async fn nothing_of_users_is_logged_however_much_is_asked_for() {
         ..conversion("marked-outcome", &answer.decision_id)
     };
     server.report(vec![conversion("marked-first", &answer.decision_id), revision]).await;
+    let (status, metrics) = server.get("/metrics");
+    assert!(status == 200 && !metrics.contains("marked"), "{metrics}");
     server.terminate();
     poll("the server stops", || server.log().contains("stopped").then_some(()));
     let log = server.log();

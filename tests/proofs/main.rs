@@ -17,6 +17,7 @@ mod draws;
 mod eligibility;
 mod house;
 mod learning;
+mod limits;
 mod mushroom;
 mod rules;
 mod scale;
