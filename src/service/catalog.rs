@@ -190,6 +190,8 @@ impl Service {
             if !application.etag.is_empty() && application.etag != serving.etag {
                 return Err(ServiceError::EtagMismatch { given: application.etag, current: serving.etag.clone() });
             }
+            let mut warnings = warnings.clone();
+            warnings.extend(forgotten_units(&application.catalog, engine, &serving));
             if application.validate_only || etag == serving.etag {
                 return Ok(Applied { revision: serving.stored.revision, etag, warnings });
             }
@@ -315,6 +317,27 @@ impl Service {
         self.catalogs.keep(serving.stored.revision, &serving.catalog);
         self.serving.store(Arc::new(serving));
     }
+}
+
+/// Warns of placements whose units are looked for in other partitions from now on.
+fn forgotten_units<'a>(
+    declared: &'a proto::Catalog,
+    engine: &'a Catalog,
+    serving: &'a Serving,
+) -> impl Iterator<Item = Warning> + use<'a> {
+    (0..).zip(&declared.placements).filter_map(|(index, placement)| {
+        let after = engine.placements.get(placement.id.as_str())?;
+        let before = &serving.placements.get(placement.id.as_str())?.snapshot.placement;
+        let moves = before.partitions != after.partitions && before.unit_rules.keep_anything();
+        moves.then(|| Warning {
+            field: format!("placements[{index}].partitions"),
+            description: format!(
+                "was {} and is {}: most units go to another partition, where nothing is known of their leases, counts and \
+                 cool-downs; they begin anew",
+                before.partitions, after.partitions
+            ),
+        })
+    })
 }
 
 async fn plant(store: &dyn Store, catalog: proto::Catalog, reason: String, now: Instant) -> Result<StoredCatalog> {

@@ -105,7 +105,17 @@ impl Service {
             let made = answer(self.decide((served, &unit), valid.clone(), &mut kept, (now, self.clock.random())));
             let document = self.document_after(served, &unit, &kept, &made.record);
             match self.keep(made.clone(), served, request.clone(), document).await? {
-                Keeping::Answered(answer) => return Ok(answer),
+                Keeping::Answered(answer) => {
+                    // The last time no document is changed with the decision; what a repeat tells of prices holds nevertheless.
+                    if races_lost == RACES_MAX
+                        && made.record.root().is_some()
+                        && let Err(error) = self.in_time(unit.log, self.take_in(&made.record)).await
+                        && !error.is_transient()
+                    {
+                        return Err(error.into());
+                    }
+                    return Ok(answer);
+                }
                 Keeping::Moved => {}
                 // Another decision, with an id of its own, of what need not be counted. If the store took the first one
                 // after all, it counts although nobody has seen it: a cap is never exceeded.

@@ -21,6 +21,7 @@ use crate::{
     },
     store::{ChangeOutcome, DecisionAppend, DocumentChange, DocumentKey, LogId, StoreError, StoredDocument},
 };
+use futures_util::future::join;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many races a request may lose; then it is decided without anything that others may be counting.
@@ -84,29 +85,45 @@ impl Service {
     /// What is kept of a unit and its user, read at once, for a request that has lost this many races.
     pub(super) async fn kept(&self, served: &ServedPlacement, unit: &Unit, races_lost: u32) -> Result<Kept> {
         let rules = &served.snapshot.placement.unit_rules;
-        let mut keys = Vec::with_capacity(2);
-        keys.extend(rules.keep_anything().then(|| unit.document()));
-        keys.extend(reads_history(served).then_some(DocumentKey::User(unit.user)));
-        let mut found = match self.in_time(unit.log, self.store.documents(&keys)).await {
-            Ok(found) => keys.into_iter().zip(found).collect::<BTreeMap<_, _>>(),
+        // Each by itself: in a Cluster they stand on different nodes, and where the user's is away the unit's log need not be.
+        let of_unit = async {
+            let read = async { self.document(unit.document()).await };
+            if rules.keep_anything() { self.in_time(unit.log, read).await } else { Ok(None) }
+        };
+        let of_user = async {
+            let read = self.document(DocumentKey::User(unit.user));
+            if reads_history(served) { self.limited(read).await } else { Ok(None) }
+        };
+        let (of_unit, of_user) = join(of_unit, of_user).await;
+        let mut kept = Kept::default();
+        match of_unit {
+            Ok(document) => {
+                let limits = if races_lost < RACES_MAX { Limits::Counted } else { Limits::Uncounted };
+                kept.version = document.as_ref().map(|document| document.version);
+                let mut state = decode(document)?;
+                kept.links = std::mem::take(&mut state.links);
+                kept.view = UnitView { state, limits };
+            }
             Err(error) if error.is_transient() => {
-                return Ok(Kept { view: UnitView::unknown(rules), unknown: true, ..Kept::default() });
+                kept.view = UnitView::unknown(rules);
+                kept.unknown = true;
             }
             Err(error) => return Err(error.into()),
-        };
-        let limits = if races_lost < RACES_MAX { Limits::Counted } else { Limits::Uncounted };
-        let document = found.remove(&unit.document()).flatten();
-        let history = found.remove(&DocumentKey::User(unit.user)).flatten();
-        let version = document.as_ref().map(|document| document.version);
-        let mut state = decode(document)?;
-        let links = std::mem::take(&mut state.links);
-        Ok(Kept {
-            version,
-            links,
-            view: UnitView { state, limits },
-            history: users::decode(history)?.history,
-            unknown: false,
-        })
+        }
+        match of_user {
+            Ok(document) => kept.history = users::decode(document)?.history,
+            Err(error) if error.is_transient() => {
+                // There is one trial in a lifetime: who may have had it is not offered another.
+                kept.history.trial_used_at = Some(Instant::from_ms(0));
+                kept.unknown = true;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(kept)
+    }
+
+    async fn document(&self, key: DocumentKey) -> Result<Option<StoredDocument>, StoreError> {
+        Ok(self.store.documents(&[key]).await?.pop().flatten())
     }
 
     /// How the unit's document changes with a decision.
@@ -149,30 +166,36 @@ impl Service {
         }
     }
 
-    /// Takes what a decision adds into its unit's document, where it could only be logged later: that alone, since what
-    /// it was made from may have been taken back or forgotten meanwhile, and in line with what has been reported on it.
+    /// Takes what a decision adds into its unit's document, where it could only be logged later.
     pub(super) async fn count_spooled(&self, append: &DecisionAppend) -> Result<(), StoreError> {
-        let serving = self.serving();
-        let Some(served) = serving.placement_of(append.log) else { return Ok(()) };
+        let (Ok(LogRecord::Decision(record)), Some(salt)) = (LogRecord::decode(&append.record), &append.salt) else {
+            return Ok(());
+        };
+        match record.opened(&self.seals, Some(&salt.salt)) {
+            Ok(record) => self.take_in(&record).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Takes what a logged decision adds into its unit's document: that alone, since what it was made from may have been
+    /// taken back or forgotten meanwhile, and in line with what has been reported on it.
+    pub(super) async fn take_in(&self, record: &DecisionRecord) -> Result<(), StoreError> {
+        let (serving, log, decision) = (self.serving(), record.id.log(), *record.id.as_bytes());
+        let (Some(served), Some(identity)) = (serving.placement_of(log), &record.identity) else { return Ok(()) };
         let placement = &served.snapshot.placement;
         if !placement.unit_rules.keep_anything() {
             return Ok(());
         }
-        let (Ok(LogRecord::Decision(record)), Some(salt)) = (LogRecord::decode(&append.record), &append.salt) else {
-            return Ok(());
-        };
-        let Ok(identity) = self.seals.open(&record.id, &salt.salt, &record.sealed_identity) else { return Ok(()) };
-        let (view, now) = (&identity.user.unit, record.decided_at);
-        let market = record.market.as_ref();
-        let added = lease::added(view, placement, market, &record.decision, append.decision, now);
+        let (view, market) = (&identity.user.unit, record.market.as_ref());
+        let added = lease::added(view, placement, market, &record.decision, decision, record.decided_at);
         let corrupt = |reason: String| StoreError::Corrupt { reason };
-        let key = DocumentKey::Unit { log: append.log, unit: identity.unit_key };
+        let key = DocumentKey::Unit { log, unit: identity.unit_key };
         for _ in 0..REPORT_RACES_MAX {
             let found = self.store.documents(&[key]).await?.into_iter().next().flatten();
             let version = found.as_ref().map(|document| document.version);
             let before = decode(found).map_err(|error| corrupt(error.to_string()))?;
             // After the document: what is reported from here on moves that.
-            let stored = self.store.decisions(&[append.decision]).await?.pop().flatten();
+            let stored = self.store.decisions(&[decision]).await?.pop().flatten();
             // Whoever was forgotten since is not remembered by what comes late.
             if stored.as_ref().is_none_or(|stored| stored.salt.is_none()) {
                 return Ok(());
@@ -182,7 +205,7 @@ impl Service {
             if let (Some(stored), None) = (stored, record.decision.root) {
                 let ledger =
                     decode_ledger(&stored.ledger, stored.offset).map_err(|error| corrupt(error.to_string()))?;
-                state.settle(&placement.unit_rules, append.decision, &ledger, self.clock.now());
+                state.settle(&placement.unit_rules, decision, &ledger, self.clock.now());
             }
             state.prune(&placement.unit_rules, self.clock.now());
             if state == before {

@@ -350,3 +350,68 @@ async fn a_decision_without_a_lease_tells_of_none() {
         assert!(!is_leased(&answer) && answer.lease_until.is_none());
     }
 }
+
+#[tokio::test]
+async fn other_partitions_let_most_units_begin_anew_and_are_warned_of() {
+    let server = start().await;
+    let users: Vec<String> = (0..12).map(|user| format!("user-{user}")).collect();
+    for user in &users {
+        server.rank(request("banner", user)).await;
+    }
+    let mut catalog = leasing();
+    for placement in ["banner", "quiet"] {
+        placement_mut(&mut catalog, placement).partitions = Some(3);
+    }
+    let validate_only =
+        proto::ApplyCatalogRequest { catalog: Some(catalog.clone()), validate_only: true, ..Default::default() };
+    for applied in [server.try_apply(validate_only).await.expect("it is valid"), server.apply(catalog).await] {
+        let fields: Vec<_> = applied.warnings.iter().map(|warning| warning.field.as_str()).collect();
+        let warned: Vec<_> = fields.iter().filter(|field| field.ends_with("partitions")).collect();
+        assert_eq!(warned.len(), 1, "what keeps nothing of units loses nothing: {fields:?}");
+    }
+    let mut stand = 0;
+    for user in &users {
+        stand += u32::from(is_leased(&server.rank(request("banner", user)).await));
+    }
+    assert!((1..12).contains(&stand), "a third of the units, or so, stays in its partition: {stand}");
+    server.assert_audit_equal().await;
+}
+
+#[tokio::test]
+async fn a_price_that_holds_outlasts_a_floor_that_rises_above_it_and_not_a_legal_rule() {
+    let server = start().await;
+    let root = server.rank(request("banner", "anna")).await;
+    assert_eq!(prices(&root)[1], ("monthly", 11_900));
+    let mut dearer = priced("monthly", 12_900);
+    let floor = proto::Money { currency_code: "SEK".to_owned(), amount_minor: 12_500 };
+    dearer.plans = vec![proto::Plan {
+        id: "standard".to_owned(),
+        floors: [("SE".to_owned(), floor)].into(),
+        ..Default::default()
+    }];
+    server.apply(dearer.clone()).await;
+    let repeat = server.rank(request("banner", "anna")).await;
+    assert!(is_leased(&repeat));
+    assert_eq!(prices(&repeat)[1], ("monthly", 11_900), "it was within the bounds when it was told");
+    assert_eq!(prices(&server.rank(request("banner", "berta")).await)[1], ("monthly", 12_900));
+    let offers = vec!["monthly".to_owned()];
+    let expression = "offer.price > 200.0".to_owned();
+    let scope = Some(proto::RuleScope { offers, ..Default::default() });
+    dearer.rules = vec![proto::Rule { id: "law".to_owned(), expression, legal: true, scope, ..Default::default() }];
+    server.apply(dearer).await;
+    let after = server.rank(request("banner", "anna")).await;
+    assert!(!is_leased(&after));
+    assert_eq!(reason_of(&after, "monthly"), Some(ExclusionReason::LegalRule));
+}
+
+#[tokio::test]
+async fn a_repeat_has_no_more_slots_than_were_asked_for_and_than_its_root_has() {
+    let server = start().await;
+    let asking = |slots| RankRequest { slots: Some(slots), ..request("banner", "anna") };
+    let root = server.rank(asking(2)).await;
+    for (slots, shown) in [(1, 1), (2, 2), (3, 2)] {
+        let repeat = server.rank(asking(slots)).await;
+        assert!(is_leased(&repeat));
+        assert_eq!(slate(&repeat), slate(&root)[..shown]);
+    }
+}

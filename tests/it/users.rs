@@ -7,7 +7,7 @@ use offer_ranker::{
     engine::unit::links::Links,
     log::record::LogRecord,
     proto::{
-        self, Catalog, CoolDown, ExclusionReason, FeedbackCode, FrequencyCap, History, Outcome, RankRequest,
+        self, Catalog, CoolDown, ExclusionReason, FeedbackCode, Flag, FrequencyCap, History, Outcome, RankRequest,
         RankResponse, UserFacts,
     },
 };
@@ -257,4 +257,21 @@ fn a_history_of_metrics_that_do_not_exist_is_refused() {
     assert_eq!(fields, ["history.churned_metrics[0]", "history.kept_s"]);
     assert!(problems[0].description.contains("did you mean \"mood\"?"), "{problems:?}");
     catalog_of(text);
+}
+
+#[tokio::test]
+async fn who_may_have_had_a_trial_is_offered_none() {
+    let server = start().await;
+    assert_eq!(reason_of(&server.rank(trial_elsewhere("anna")).await, "trial"), None);
+    server.store.close().await.expect("a store can be closed");
+    let stated = RankRequest { trial_used: Some(false), ..trial_elsewhere("anna") };
+    for asked in [trial_elsewhere("anna"), stated] {
+        let unknown = server.rank(asked).await;
+        assert_eq!(reason_of(&unknown, "trial"), Some(ExclusionReason::TrialUsed));
+        assert!(unknown.flags().any(|flag| flag == Flag::StateUnknown));
+    }
+    // Where no history is kept, what the request states is all there is.
+    let without = TestServer::start().await;
+    without.store.close().await.expect("a store can be closed");
+    assert_eq!(reason_of(&without.rank(trial_elsewhere("anna")).await, "trial"), None);
 }

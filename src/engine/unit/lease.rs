@@ -131,7 +131,8 @@ pub fn added(
 ) -> UnitState {
     let rules = &placement.unit_rules;
     let mut state = UnitState::default();
-    if view.limits != Limits::Counted {
+    // What is not counted is not leased; a repeat stands by what was leased all the same, and may tell a lower price.
+    if view.limits != Limits::Counted && decision.root.is_none() {
         return state;
     }
     // A repeat tells what its root told; the lease that stands is that of the root.
