@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod local_time;
 pub mod math;
 pub mod objective;
+pub mod offer;
 pub mod pmf;
 pub mod policy;
 pub mod posterior;

@@ -5,6 +5,7 @@ use crate::{
     engine::{
         catalog::{Arm, Catalog, Market, OfferKind, Placement},
         eligibility::ExclusionReason,
+        rules::{Expr, Rule, Value, Variable},
         terms::{ArmTerms, Remainder, remainder},
     },
     proto,
@@ -82,10 +83,28 @@ fn hidden(catalog: &Catalog, placement: &Placement, arm: usize, market: &Market)
         Some(_) => return Some("its price is below the floor of its plan".to_owned()),
         None => {}
     }
-    placement.rules.iter().filter(|rule| rule.arms.contains(&arm)).find_map(|rule| {
-        match remainder(rule, &placement.arms[arm], Some(market)) {
-            Some(Remainder::Never(_)) => Some(format!("rule {:?} never holds for it", rule.id)),
-            _ => None,
+    let arm_rules = || placement.rules.iter().filter(|rule| rule.arms.contains(&arm));
+    let never = arm_rules().find(|rule| holds_nowhere(rule, &placement.arms[arm], market, None));
+    if let Some(rule) = never {
+        return Some(format!("rule {:?} never holds for it", rule.id));
+    }
+    let forbidding =
+        |platform: &String| arm_rules().find(|rule| holds_nowhere(rule, &placement.arms[arm], market, Some(platform)));
+    let platforms = &placement.arms[arm].offer.platforms;
+    let forbidden: Option<Vec<_>> = platforms.iter().map(forbidding).collect();
+    let rules = forbidden.filter(|_| !platforms.is_empty())?;
+    Some(format!("rule {:?} never holds for it on its platforms", rules[0].id))
+}
+
+/// Whether a rule keeps an arm from being shown in a market, and on a platform where one is given, whatever else a
+/// request says.
+fn holds_nowhere(rule: &Rule, arm: &Arm, market: &Market, platform: Option<&str>) -> bool {
+    match (remainder(rule, arm, Some(market)), platform) {
+        (Some(Remainder::Never(_)), _) => true,
+        (Some(Remainder::If(condition)), Some(platform)) => {
+            let known = |variable| (variable == Variable::Platform).then(|| Value::Text(platform.into()));
+            condition.reduce(&known) == Expr::Constant(Value::Boolean(false))
         }
-    })
+        _ => false,
+    }
 }

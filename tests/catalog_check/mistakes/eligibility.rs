@@ -230,4 +230,11 @@ pub(super) const HIDDEN: &[Case] = &[
         "upgrade-to-premium",
         "can never be shown: in market DE rule \"family-is-more-than-premium\" never holds for it, in market SE",
     ),
+    (
+        "expression: user.device_class != \"tv\"\n    scope: { offers: [trial-30-days-card] }\n    tests:\n      - { offer: trial-30-days-card, user: { device_class: tv }, expect: EXCLUDED }\n      - { offer: trial-30-days-card, user: { device_class: desktop }, expect: ALLOWED }\n",
+        "expression: platform == \"ios\"\n    scope: { offers: [trial-30-days-card] }\n",
+        "offers[2]",
+        "trial-30-days-card",
+        "can never be shown: in market SE rule \"no-cards-on-tv\" never holds for it on its platforms",
+    ),
 ];

@@ -13,11 +13,20 @@
 //! A report is taken into a ledger in memory. The caller stores the ledger in one step, on top of the sequence it
 //! was read with, or reads and judges again.
 
-use super::{catalog::WindowLengths, instant::Instant};
+mod judgement;
+mod outcome;
+mod state;
+mod windows;
+
+use super::instant::Instant;
+pub use judgement::Judgement;
+pub use outcome::Outcome;
+pub use state::{LedgerState, SlotState};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
+pub use windows::Windows;
 
 /// Most outcomes of one decision, revisions included.
 pub const OUTCOMES_MAX: usize = 1000;
@@ -43,123 +52,6 @@ pub struct Ledger {
     pub outcomes: BTreeMap<String, Outcome>,
     /// Whether attribution window and grace are over.
     pub closed: bool,
-}
-
-/// When the windows of one decision end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Windows {
-    /// When the decision was made.
-    pub decided_at: Instant,
-    /// Outcomes that occur after this do not count.
-    pub attribution_ends_at: Instant,
-    /// Reports that arrive at or after this are late.
-    pub closes_at: Instant,
-    /// Revisions that arrive at or after this are late.
-    pub revisions_end_at: Instant,
-}
-
-impl Windows {
-    /// Those of a decision, by how long they stay open.
-    #[must_use]
-    pub fn of(lengths: WindowLengths, decided_at: Instant) -> Self {
-        Self {
-            decided_at,
-            attribution_ends_at: decided_at.plus_s(lengths.attribution_s),
-            closes_at: decided_at.plus_s(lengths.attribution_s).plus_s(lengths.grace_s),
-            revisions_end_at: decided_at.plus_s(lengths.revision_s),
-        }
-    }
-}
-
-/// An outcome as reported and as counted.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
-    /// Slot of its offer, from 1; `None`: the decision as a whole.
-    pub slot: Option<u32>,
-    /// Metric id.
-    pub metric: String,
-    /// As reported, finite.
-    pub reported_value: f64,
-    /// As reported; `None`: not money.
-    pub currency: Option<String>,
-    /// As counted: money in major units of the reward currency.
-    pub value: f64,
-    /// What one unit of the reported value was worth in the reward currency; 1 for what is not money.
-    pub rate: f64,
-    /// When it happened.
-    pub occurred_at: Instant,
-    /// Whether the client said when; otherwise it is when the first report arrived.
-    pub occurred_at_reported: bool,
-    /// The outcome it replaces.
-    pub revises: Option<String>,
-}
-
-/// What a ledger adds up to.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct LedgerState {
-    /// By slot.
-    pub slots: Vec<SlotState>,
-    /// Totals by metric of outcomes on the decision as a whole.
-    pub totals: BTreeMap<String, f64>,
-    /// Whether attribution window and grace are over.
-    pub closed: bool,
-}
-
-/// What one slot adds up to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SlotState {
-    /// The offer in it.
-    pub offer_id: Arc<str>,
-    /// Whether it counts as shown.
-    pub shown: bool,
-    /// Outcome totals by metric.
-    pub totals: BTreeMap<String, f64>,
-}
-
-/// What becomes of a report.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Judgement {
-    /// It is new, and in the ledger now.
-    Recorded,
-    /// It is new, names another outcome that it replaces, and is in the ledger now.
-    Revised,
-    /// The same was reported before.
-    Duplicate,
-    /// Its id was used for another report.
-    Conflict,
-    /// It occurred or arrived after its window.
-    Late {
-        /// Which window, and when it ended.
-        reason: String,
-    },
-    /// It cannot be right.
-    Invalid {
-        /// What is wrong and what is accepted.
-        reason: String,
-    },
-}
-
-impl Judgement {
-    /// Whether the ledger changed.
-    #[must_use]
-    pub const fn is_change(&self) -> bool {
-        matches!(self, Self::Recorded | Self::Revised)
-    }
-
-    /// Whether the ledger holds the report, by now or from before.
-    #[must_use]
-    pub const fn is_kept(&self) -> bool {
-        self.is_change() || matches!(self, Self::Duplicate)
-    }
-}
-
-impl LedgerState {
-    /// Of the offers in a decision's slots, before anything is reported on it.
-    #[must_use]
-    pub fn first(offers: impl Iterator<Item = Arc<str>>, shown: bool) -> Self {
-        let slots = offers.map(|offer_id| SlotState { offer_id, shown, totals: BTreeMap::new() }).collect();
-        Self { slots, ..Self::default() }
-    }
 }
 
 impl Ledger {
@@ -332,21 +224,6 @@ impl Ledger {
 /// Whole seconds from one instant to another; clients send any instants there are, also those too far apart to count.
 fn seconds_between(from: Instant, to: Instant) -> i64 {
     to.as_ms().saturating_sub(from.as_ms()) / 1000
-}
-
-impl Outcome {
-    /// Whether one may be a revision of the other.
-    fn is_about_the_same_as(&self, other: &Self) -> bool {
-        (self.slot, &self.metric) == (other.slot, &other.metric)
-    }
-
-    /// Whether both say the same, as the client reported it.
-    fn same_report(&self, other: &Self) -> bool {
-        let occurred = |outcome: &Self| outcome.occurred_at_reported.then_some(outcome.occurred_at);
-        (self.slot, &self.metric, &self.currency, &self.revises, occurred(self))
-            == (other.slot, &other.metric, &other.currency, &other.revises, occurred(other))
-            && self.reported_value.total_cmp(&other.reported_value).is_eq()
-    }
 }
 
 #[cfg(test)]
