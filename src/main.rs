@@ -18,11 +18,11 @@ struct Args {
     #[arg(
         long,
         global = true,
-        env = "OFFER_RANKER_LOG",
+        env = "OFFER_RANKER_LOG_FILTER",
         value_name = "FILTER",
         default_value = "warn,offer_ranker=info"
     )]
-    log: String,
+    log_filter: String,
     /// Log one JSON object a line
     #[arg(long, global = true, env = "OFFER_RANKER_LOG_JSON")]
     log_json: bool,
@@ -84,8 +84,9 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn start_logging(args: &Args) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&args.log)
-        .with_context(|| format!("--log \"{}\" is no filter, such as info or offer_ranker=debug", args.log))?;
+    let filter = tracing_subscriber::EnvFilter::try_new(&args.log_filter).with_context(|| {
+        format!("--log-filter \"{}\" is no filter, such as info or offer_ranker=debug", args.log_filter)
+    })?;
     let logging =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     if args.log_json {

@@ -17,7 +17,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("store", &["engine", "log", "meters", "store"]),
     ("meters", &[]),
     // The catalog is one message for file, wire and store, so the use cases of the catalog decode it.
-    ("service", &["catalog", "clock", "engine", "log", "meters", "proto", "service", "store"]),
+    ("service", &["catalog", "clock", "engine", "log", "meters", "proto", "replay", "service", "store"]),
     ("grpc", &["catalog", "engine", "grpc", "log", "meters", "proto", "service"]),
     ("replay", &["engine", "log", "replay"]),
     ("ops", &["meters", "ops", "service"]),

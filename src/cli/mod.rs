@@ -6,6 +6,7 @@ pub mod client;
 pub mod health;
 pub mod history;
 pub mod log;
+mod log_path;
 pub mod operations;
 pub mod outage;
 mod progress;

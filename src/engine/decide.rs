@@ -201,6 +201,19 @@ pub fn decide_by(
     Decision { arms, exclusions, slots, tail, root, lease_until, personalised, neutral_context }
 }
 
+/// The slots among arms that were found eligible before, drawn by any beliefs about them for an encoded context: where
+/// what made them eligible is not known any more. `indices` are the arms in their placement.
+#[must_use]
+pub fn draw_among(
+    (placement, beliefs): (&Placement, &impl Beliefs),
+    (indices, arms): (&[usize], &[EligibleArm]),
+    context: &[f64],
+    (slots, seed): (u32, u64),
+) -> Vec<SlotDraw> {
+    let lead = beliefs.scores(1, indices, context);
+    Contest { placement, beliefs, eligible: indices, arms, context }.draw_slots(lead, slots, seed)
+}
+
 fn describe(
     (catalog, placement): (&Catalog, &Placement),
     index: usize,

@@ -194,8 +194,8 @@ struct Contribution<'a> {
 impl<'a> Contribution<'a> {
     fn of(placement: &Placement, state: &'a LedgerState, slot: usize) -> Option<Self> {
         let whole = (slot == 0).then_some(&state.totals);
+        let reward = placement.reward.of_slot(state, slot)? / placement.reward.unit;
         let slot = state.slots.get(slot).filter(|slot| slot.shown)?;
-        let reward = placement.reward.of(|metric| total(slot, whole, metric)) / placement.reward.unit;
         Some(Self { reward, slot, whole })
     }
 
@@ -219,6 +219,14 @@ impl Reward {
             term.weight * if term.indicator { f64::from(u8::from(total > 0.0)) } else { total }
         };
         self.terms.iter().map(term).sum::<f64>().clamp(self.min, self.max)
+    }
+
+    /// The reward of a decision's slot, from 0, shown or not: what belongs to the decision as a whole counts for the lead.
+    /// `None` where there is no such slot.
+    #[must_use]
+    pub fn of_slot(&self, state: &LedgerState, slot: usize) -> Option<f64> {
+        let whole = (slot == 0).then_some(&state.totals);
+        state.slots.get(slot).map(|slot| self.of(|metric| total(slot, whole, metric)))
     }
 
     /// Whether it is in the reward currency.

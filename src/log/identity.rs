@@ -50,6 +50,26 @@ pub struct Seals {
     keyed: Hmac<Sha256>,
 }
 
+impl Identity {
+    /// As it is archived: open, and without what it is sealed under.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(IDENTITY_BYTES_USUAL);
+        write_identity(&mut Fields::new(&mut bytes), self);
+        bytes
+    }
+
+    /// From bytes of [`Self::encode`], with a salt of nought.
+    ///
+    /// # Errors
+    /// Where they are others.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let record =
+            proto::IdentityRecord::decode(bytes).map_err(|source| DecodeError::Encoding { what: WHAT, source })?;
+        decode_identity(Salt::default(), record)
+    }
+}
+
 impl Seals {
     /// Of the store with this key.
     #[must_use]
@@ -60,8 +80,7 @@ impl Seals {
     /// An identity that only its salt opens.
     #[must_use]
     pub fn seal(&self, decision: &DecisionId, identity: &Identity) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(IDENTITY_BYTES_USUAL);
-        write_identity(&mut Fields::new(&mut bytes), identity);
+        let mut bytes = identity.encode();
         let sealed = self.key(decision, &identity.salt).seal_in_place_append_tag(nonce(), Aad::empty(), &mut bytes);
         sealed.expect("invariant: an identity is far shorter than the longest that can be sealed");
         bytes
@@ -75,9 +94,7 @@ impl Seals {
         let mut bytes = sealed.to_vec();
         let opened = self.key(decision, salt).open_in_place(nonce(), Aad::empty(), &mut bytes);
         let opened = opened.map_err(|_| missing("seal"))?;
-        let record =
-            proto::IdentityRecord::decode(&*opened).map_err(|source| DecodeError::Encoding { what: WHAT, source })?;
-        decode_identity(*salt, record)
+        Ok(Identity { salt: *salt, ..Identity::decode(opened)? })
     }
 
     fn key(&self, decision: &DecisionId, salt: &Salt) -> LessSafeKey {

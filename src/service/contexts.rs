@@ -1,6 +1,6 @@
 //! The contexts that a batch of log records teaches in: those of its decisions, which may stand far back in the log.
 
-use super::{Result, ServiceError, past_catalogs::PastCatalogs};
+use super::{Result, ServiceError, log_source::LogSource, past_catalogs::PastCatalogs};
 use crate::{
     catalog::schema_number,
     engine::{
@@ -12,7 +12,7 @@ use crate::{
         outline::{DecisionOutline, LogOutline},
         record::DecisionRecord,
     },
-    store::{LogId, Store},
+    store::LogId,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,26 +37,26 @@ pub struct Lessons<'a> {
 
 /// Makes contexts of a placement's posterior from what is logged. Only what is not sealed is looked at, so that what was
 /// learned can be learned again when those whom it was learned of are forgotten.
-struct Reader<'a> {
+struct Reader<'a, Source: ?Sized> {
     placement: &'a Placement,
     /// The schema that the placement has.
     schema: u64,
     /// Where the schemas stand that it had.
-    catalogs: PastCatalogs<'a, dyn Store>,
+    catalogs: PastCatalogs<'a, Source>,
 }
 
 impl<'a> Lessons<'a> {
     /// Prepares records that stand in `log` from `first` on.
     ///
     /// # Errors
-    /// Where the store is away, and where a record points to a decision that the log does not hold.
-    pub async fn of(
-        store: &dyn Store,
+    /// Where the source cannot be read, and where a record points to a decision that the log does not hold.
+    pub async fn of<Source: LogSource + ?Sized>(
+        source: &Source,
         placement: &'a Placement,
         (log, first): (LogId, u64),
         records: &'a [LogOutline],
     ) -> Result<Self> {
-        let (schema, catalogs) = (schema_number(&placement.context), PastCatalogs::of(store));
+        let (schema, catalogs) = (schema_number(&placement.context), PastCatalogs::of(source));
         let mut reader = Reader { placement, schema, catalogs };
         let mut contexts = BTreeMap::new();
         let mut far = BTreeSet::new();
@@ -70,7 +70,7 @@ impl<'a> Lessons<'a> {
         for run in runs(&far) {
             let mut next = run.start;
             while next < run.end {
-                let bytes = store.read_log(log, next, (run.end - next) as usize).await?;
+                let bytes = source.read_log(log, next, (run.end - next) as usize).await?;
                 if bytes.is_empty() {
                     contexts.insert(next, reader.context_at(log, next, None).await?);
                 }
@@ -112,7 +112,7 @@ impl<'a> Lessons<'a> {
     }
 }
 
-impl Reader<'_> {
+impl<Source: LogSource + ?Sized> Reader<'_, Source> {
     /// The context of the decision at an offset.
     async fn context_at(&mut self, log: LogId, offset: u64, record: Option<&LogOutline>) -> Result<Option<Vec<f64>>> {
         match record {
@@ -183,7 +183,7 @@ pub fn context(placement: &Placement, schema: u64, decision: &DecisionRecord) ->
 
 /// A decision's attributes by this schema, with its defaults where they do not fit. Numbers logged under wider bounds
 /// are clipped, whatever the schema does with those of requests: whether it clips is no part of a model.
-fn values(schema: &ContextSchema, logged: &[(Arc<str>, AttributeValue)]) -> Option<Vec<AttributeValue>> {
+pub(super) fn values(schema: &ContextSchema, logged: &[(Arc<str>, AttributeValue)]) -> Option<Vec<AttributeValue>> {
     let value = |attribute: &Attribute| {
         let logged = logged.iter().find(|(name, _)| *name == attribute.name);
         logged.and_then(|(_, value)| fitted(attribute, value.clone())).or_else(|| attribute.default.clone())

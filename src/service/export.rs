@@ -7,7 +7,7 @@ use crate::{
         DecodeError,
         archive::{Archive, ArchiveWriter, ArchivedCatalog, Chunk},
         identity::Seals,
-        record::LogRecord,
+        record::{DecisionRecord, LogRecord},
         tables::{Entry, Table},
     },
     store::{LogId, Store, StoredCatalog},
@@ -228,12 +228,16 @@ async fn read_chunk(store: &dyn Store, log: LogId, from: u64, to: u64) -> Result
 
 /// Opens whom decisions were made for, where that can be told.
 async fn open(store: &dyn Store, records: impl Iterator<Item = &mut LogRecord>) -> Result<()> {
-    let seals = Seals::new(&store.identity().hash_key);
     let decisions = records.filter_map(|record| match record {
         LogRecord::Decision(decision) => Some(decision),
         LogRecord::Ledger(_) => None,
     });
-    let mut decisions: Vec<_> = decisions.collect();
+    open_decisions(store, decisions.collect()).await
+}
+
+/// Opens whom these decisions were made for, where that can be told.
+pub(super) async fn open_decisions(store: &dyn Store, mut decisions: Vec<&mut Arc<DecisionRecord>>) -> Result<()> {
+    let seals = Seals::new(&store.identity().hash_key);
     let keys: Vec<_> = decisions.iter().map(|decision| *decision.id.as_bytes()).collect();
     for (decision, stored) in decisions.iter_mut().zip(store.decisions(&keys).await?) {
         let salt = stored.and_then(|stored| stored.salt);

@@ -1,9 +1,13 @@
 //! What a log is read from: a store, or the archive of one. Whatever looks back on logs takes either.
 
-use super::Result;
+use super::{Result, export::open_decisions};
 use crate::{
     engine::instant::Instant,
-    log::archive::{Archive, ArchiveError, ArchivedCatalog},
+    log::{
+        archive::{Archive, ArchiveError, ArchivedCatalog},
+        identity::Identity,
+        record::DecisionRecord,
+    },
     store::{LogId, Store, StoredCatalog},
 };
 use async_trait::async_trait;
@@ -21,6 +25,9 @@ pub trait LogSource: Send + Sync {
 
     /// The catalog with this revision, or the newest for `None`; `Ok(None)` where there is none.
     async fn catalog(&self, revision: Option<u64>) -> Result<Option<StoredCatalog>>;
+
+    /// Opens whom decisions of a log were made for, each by its offset, where that can be told.
+    async fn open(&self, log: LogId, decisions: &mut [(u64, Arc<DecisionRecord>)]) -> Result<()>;
 }
 
 #[async_trait]
@@ -35,6 +42,29 @@ impl LogSource for dyn Store {
 
     async fn catalog(&self, revision: Option<u64>) -> Result<Option<StoredCatalog>> {
         Ok(Store::catalog(self, revision).await?)
+    }
+
+    async fn open(&self, _log: LogId, decisions: &mut [(u64, Arc<DecisionRecord>)]) -> Result<()> {
+        open_decisions(self, decisions.iter_mut().map(|(_, decision)| decision).collect()).await
+    }
+}
+
+#[async_trait]
+impl LogSource for Arc<dyn Store> {
+    async fn log_ends(&self) -> Result<Vec<(LogId, u64)>> {
+        LogSource::log_ends(&**self).await
+    }
+
+    async fn read_log(&self, log: LogId, offset: u64, limit: usize) -> Result<Vec<Arc<[u8]>>> {
+        LogSource::read_log(&**self, log, offset, limit).await
+    }
+
+    async fn catalog(&self, revision: Option<u64>) -> Result<Option<StoredCatalog>> {
+        LogSource::catalog(&**self, revision).await
+    }
+
+    async fn open(&self, log: LogId, decisions: &mut [(u64, Arc<DecisionRecord>)]) -> Result<()> {
+        LogSource::open(&**self, log, decisions).await
     }
 }
 
@@ -61,5 +91,14 @@ impl LogSource for Archive {
         })?;
         let applied_at = Instant::from_ms(applied_at_ms);
         Ok(Some(StoredCatalog { revision, applied_at, reason, catalog, placement_numbers }))
+    }
+
+    async fn open(&self, log: LogId, decisions: &mut [(u64, Arc<DecisionRecord>)]) -> Result<()> {
+        for (offset, decision) in decisions {
+            if let Some(identity) = self.identity(log, *offset)? {
+                Arc::make_mut(decision).identity = Some(Identity::decode(&identity)?);
+            }
+        }
+        Ok(())
     }
 }

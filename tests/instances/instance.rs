@@ -73,7 +73,16 @@ impl Starting {
         let file = directory.path().join("catalog.yaml");
         File::create(&file).unwrap().write_all(catalog.as_bytes()).unwrap();
         let child = Command::new(binary())
-            .args(["--log", "warn", "serve", "--listen", "127.0.0.1:0", "--store", &store.to_string(), "--catalog"])
+            .args([
+                "--log-filter",
+                "warn",
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--store",
+                &store.to_string(),
+                "--catalog",
+            ])
             .arg(file)
             .args(arguments)
             // A machine that is busy with tests is no store that is away.

@@ -3,7 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use crate::common::{
-    DAY_S, HOUR_S, TestServer, attributes, conversion, number, offer_mut, request, revenue, shop, text, upsell,
+    DAY_S, HOUR_S, TestServer, attributes, conversion, number, offer_mut, placement_mut, request, revenue, shop, text,
+    upsell,
 };
 use offer_ranker::{
     log::{
@@ -31,10 +32,18 @@ use tempfile::TempDir;
 /// Chunks that a test's log has many of.
 const CHUNK: usize = 7;
 
-/// A server that has lived for some days: decisions of every placement, outcomes early and late, exposures, a revision,
-/// windows that closed, and a change of the catalog between.
-async fn lived() -> TestServer {
-    let server = TestServer::start().await;
+/// How long decisions at `banner` stand.
+const LEASE_S: u32 = 600;
+
+/// A server that has lived for some days: decisions of most placements, repeats of leases, outcomes early and late,
+/// exposures, a revision, windows that closed, and changes of the catalog between.
+pub(crate) async fn lived() -> TestServer {
+    let leasing = || {
+        let mut catalog = shop();
+        placement_mut(&mut catalog, "banner").lease_s = Some(LEASE_S.into());
+        catalog
+    };
+    let server = TestServer::start_with(leasing()).await;
     for day in 0..3 {
         for user in 0..6 {
             let name = format!("user-{day}-{user}");
@@ -44,6 +53,8 @@ async fn lived() -> TestServer {
             let upsell = server.rank(upsell(&name)).await;
             server.clock.advance_s(60);
             server.report(conversion("o1", &paywall)).await;
+            // A repeat, because its lease stands.
+            server.rank(RankRequest { include_tail: true, slots: Some(2), ..request("banner", &name) }).await;
             server.report(revenue("o2", &banner, 0.1 + f64::from(user), "SEK")).await;
             let mut revised = revenue("o3", &banner, 0.7, "EUR");
             revised.revises_outcome_id = "o2".to_owned();
@@ -54,14 +65,19 @@ async fn lived() -> TestServer {
         }
         server.clock.advance_s(DAY_S + HOUR_S);
         server.refresh().await;
-        let mut catalog = shop();
+        let mut catalog = leasing();
         offer_mut(&mut catalog, "monthly").tags = vec![format!("day-{day}")];
         server.apply(catalog).await;
     }
     server
 }
 
-async fn export_some(server: &TestServer, folder: &Path, placement: Option<&str>, format: Format) -> ExportReport {
+pub(crate) async fn export_some(
+    server: &TestServer,
+    folder: &Path,
+    placement: Option<&str>,
+    format: Format,
+) -> ExportReport {
     let store = server.place.address.open_read_only().await.expect("the store can be read while it serves");
     let mut writer = ArchiveWriter::open(folder, Some(format), store.identity().epoch).expect("the folder takes it");
     let exporting = Exporting { placement, chunk_records: CHUNK };
@@ -105,7 +121,7 @@ async fn imported(server: &TestServer, folder: &Path) -> (TempDir, Arc<dyn Store
 }
 
 /// The files in a folder and below, by their paths in it.
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -326,7 +342,8 @@ fn lines(folder: &Path, table: &str) -> Vec<serde_json::Value> {
 
 #[tokio::test]
 async fn what_the_store_has_forgotten_is_forgotten_in_files_and_nothing_else() {
-    const COLUMNS: [&str; 6] = ["user_key", "unit_key", "attributes", "trial_used", "current_plan", "lapsed_at_ms"];
+    const COLUMNS: [&str; 7] =
+        ["user_key", "unit_key", "attributes", "trial_used", "current_plan", "lapsed_at_ms", "identity"];
     let server = lived().await;
     for format in [Format::Jsonl, Format::Parquet] {
         let folder = TempDir::new().unwrap();
@@ -343,9 +360,9 @@ async fn what_the_store_has_forgotten_is_forgotten_in_files_and_nothing_else() {
             let writer = ArchiveWriter::open(folder.path(), None, store.identity().epoch).unwrap();
             reports.push(forget(&*store, (&archive, &writer), |_| {}).await.expect("the archive can be written"));
         }
-        let all = if format == Format::Jsonl { 3 } else { 6 };
+        let all = if format == Format::Jsonl { 4 } else { 8 };
         for ForgetReport { decisions, erased } in reports {
-            assert_eq!((decisions, erased), (54, all), "three decisions of each user of three days");
+            assert_eq!((decisions, erased), (72, all), "four decisions of each user of three days");
         }
         // The log in it is the same, record by record.
         let archive = Archive::open(folder.path()).unwrap();
@@ -369,6 +386,6 @@ async fn what_the_store_has_forgotten_is_forgotten_in_files_and_nothing_else() {
             }
             assert_eq!(*now, row);
         }
-        assert_eq!(blank, if format == Format::Jsonl { 3 } else { 0 });
+        assert_eq!(blank, if format == Format::Jsonl { 4 } else { 0 });
     }
 }

@@ -17,7 +17,7 @@ fn marked() -> RankRequest {
 
 #[tokio::test]
 async fn nothing_of_users_is_logged_however_much_is_asked_for() {
-    let server = Server::start(&["--log", "trace"], &[]);
+    let server = Server::start(&["--log-filter", "trace"], &[]);
     let answer = server.rank(marked()).await.expect("an unknown category is a category of its own");
     let refused =
         RankRequest { platform: "marked-platform".to_owned(), market: "marked-market".to_owned(), ..marked() };

@@ -106,7 +106,7 @@ impl Site {
         let listen = format!("127.0.0.1:{}", self.port);
         Process::spawn(
             Command::new(BINARY)
-                .args(["--log", "warn", "serve", "--listen", &listen, "--store", &self.address(), "--catalog"])
+                .args(["--log-filter", "warn", "serve", "--listen", &listen, "--store", &self.address(), "--catalog"])
                 .arg(catalog)
                 // A machine that is busy with tests is no store that is away.
                 .env("OFFER_RANKER_APPEND_TIMEOUT_MS", "60000"),

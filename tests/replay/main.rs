@@ -6,6 +6,7 @@ mod clusters;
 mod command;
 mod estimates;
 mod files;
+mod foreign;
 mod gate;
 mod models;
 mod obd;

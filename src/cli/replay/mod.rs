@@ -1,7 +1,9 @@
 //! `offer-ranker replay`: what another policy would have earned, offline.
 
 mod estimate;
+mod evaluate;
 mod table;
+mod verify;
 
 use std::{io::Write, process::ExitCode};
 
@@ -15,6 +17,8 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Estimate(estimate::Args),
+    Evaluate(evaluate::Args),
+    Verify(verify::Args),
 }
 
 /// Runs a subcommand; where the gate refused, the exit code is 2.
@@ -24,5 +28,7 @@ enum Command {
 pub async fn run(args: Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Estimate(args) => Ok(estimate::run(args, out)?),
+        Command::Evaluate(args) => Ok(evaluate::run(args, out).await?),
+        Command::Verify(args) => verify::run(args, out).await.map(|()| ExitCode::SUCCESS).map_err(Into::into),
     }
 }

@@ -118,11 +118,7 @@ pub(super) fn write_rows(path: &Path, table: Table, format: Format, entries: &[E
     })
 }
 
-fn write_parquet(
-    file: &mut BufWriter<File>,
-    table: Table,
-    entries: &[Entry<'_>],
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn write_parquet(file: &mut BufWriter<File>, table: Table, entries: &[Entry<'_>]) -> Result<(), Unreadable> {
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?)).build();
     let mut writer = ArrowWriter::try_new(file, table.schema(), Some(properties))?;
     for some in entries.chunks(ROWS_AT_ONCE) {
@@ -141,51 +137,69 @@ fn columns(table: Table, entries: &[Entry<'_>]) -> Result<RecordBatch, arrow_sch
     Ok(decoder.flush()?.unwrap_or_else(|| RecordBatch::new_empty(table.schema())))
 }
 
-/// Calls `take` with the offset and the encoded record of every row of a file.
-pub(super) fn read_records(path: &Path, format: Format, mut take: impl FnMut(u64, Arc<[u8]>)) -> Result<()> {
-    let unreadable = |error: String| ArchiveError::content(path, error);
-    let file = File::open(path).map_err(ArchiveError::file(path, "cannot be opened"))?;
-    match format {
-        Format::Jsonl => {
-            for (line, text) in (1..).zip(BufReader::new(file).lines()) {
-                let text = text.map_err(ArchiveError::file(path, "cannot be read"))?;
-                let row: JsonRow<'_> = serde_json::from_str(&text)
-                    .map_err(|error| unreadable(format!("line {line} is no row: {error}")))?;
-                let record = HEXLOWER.decode(row.record.as_bytes()).map_err(|error| {
-                    unreadable(format!("line {line}: record is not in hexadecimal digits: {error}"))
-                })?;
-                take(row.offset, record.into());
-            }
-            Ok(())
-        }
-        Format::Parquet => {
-            read_parquet(file, take).map_err(|error| unreadable(format!("is no table of the log: {error}")))
-        }
-    }
+/// What programs of ours read of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Encoded {
+    /// Of the record in its log.
+    pub(super) offset: u64,
+    /// The record.
+    pub(super) record: Arc<[u8]>,
+    /// Whom a decision was made for, where that is told.
+    pub(super) identity: Option<Arc<[u8]>>,
 }
+
+/// Calls `take` with every row of a file.
+pub(super) fn read_rows(path: &Path, format: Format, take: impl FnMut(Encoded)) -> Result<()> {
+    let file = File::open(path).map_err(ArchiveError::file(path, "cannot be opened"))?;
+    let read = match format {
+        Format::Jsonl => read_lines(file, take),
+        Format::Parquet => read_parquet(file, take),
+    };
+    read.map_err(|error| ArchiveError::content(path, format!("is no table of the log: {error}")))
+}
+
+type Unreadable = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Deserialize)]
 struct JsonRow<'a> {
     offset: u64,
     record: &'a str,
+    identity: Option<&'a str>,
 }
 
-fn read_parquet(
-    file: File,
-    mut take: impl FnMut(u64, Arc<[u8]>),
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn read_lines(file: File, mut take: impl FnMut(Encoded)) -> Result<(), Unreadable> {
+    let bytes = |digits: &str| HEXLOWER.decode(digits.as_bytes()).map(Arc::from);
+    for (line, text) in (1..).zip(BufReader::new(file).lines()) {
+        let text = text?;
+        let row = || -> Result<Encoded, Unreadable> {
+            let JsonRow { offset, record, identity } = serde_json::from_str(&text)?;
+            Ok(Encoded { offset, record: bytes(record)?, identity: identity.map(bytes).transpose()? })
+        };
+        take(row().map_err(|error| format!("line {line}: {error}"))?);
+    }
+    Ok(())
+}
+
+fn read_parquet(file: File, mut take: impl FnMut(Encoded)) -> Result<(), Unreadable> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
-    let projection = ProjectionMask::columns(builder.parquet_schema(), ["offset", "record"]);
+    let projection = ProjectionMask::columns(builder.parquet_schema(), ["offset", "record", "identity"]);
     for batch in builder.with_projection(projection).build()? {
         let batch = batch?;
         let column = |name: &'static str| batch.column_by_name(name).ok_or_else(|| format!("it has no column {name}"));
         let offsets: &Int64Array = column("offset")?.as_primitive_opt().ok_or("offset is not of 64-bit integers")?;
         let records: &BinaryArray = column("record")?.as_binary_opt().ok_or("record is not of bytes")?;
+        // Decisions alone have it.
+        let identities: Option<&BinaryArray> = batch.column_by_name("identity").and_then(|found| found.as_binary_opt());
         for row in 0..batch.num_rows() {
             if offsets.is_null(row) || records.is_null(row) {
                 return Err("a row lacks its offset or its record".into());
             }
-            take(u64::try_from(offsets.value(row))?, records.value(row).into());
+            let identity = identities.filter(|identities| !identities.is_null(row));
+            take(Encoded {
+                offset: u64::try_from(offsets.value(row))?,
+                record: records.value(row).into(),
+                identity: identity.map(|identities| identities.value(row).into()),
+            });
         }
     }
     Ok(())

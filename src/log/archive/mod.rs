@@ -11,7 +11,6 @@ mod manifest;
 mod reader;
 mod writer;
 
-use super::DecodeError;
 pub use manifest::Format;
 pub use reader::Archive;
 use std::{
@@ -41,17 +40,6 @@ pub enum ArchiveError {
         path: PathBuf,
         /// What is wrong, and what to do.
         reason: String,
-    },
-    /// A record in it does not decode.
-    #[error("{}: offset {offset}", path.display())]
-    Record {
-        /// Which file.
-        path: PathBuf,
-        /// Where in the log.
-        offset: u64,
-        /// What is wrong.
-        #[source]
-        source: DecodeError,
     },
 }
 

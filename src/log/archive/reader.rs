@@ -2,7 +2,7 @@
 
 use super::{
     ArchiveError, ArchivedCatalog, Format, Result,
-    files::{self, ChunkFile},
+    files::{self, ChunkFile, Encoded},
     manifest::Manifest,
     writer::{catalog_path, catalogs_in},
 };
@@ -28,7 +28,7 @@ pub struct Archive {
     kept: Mutex<VecDeque<Kept>>,
 }
 
-type Kept = ((LogId, u64), Arc<[Arc<[u8]>]>);
+type Kept = ((LogId, u64), Arc<[Encoded]>);
 
 impl Archive {
     /// Opens an archive.
@@ -113,14 +113,25 @@ impl Archive {
         if offset >= self.manifest.end(log) {
             return Ok(Vec::new());
         }
+        let (from, rows) = self.chunk_of(log, offset)?;
+        Ok(rows[(offset - from) as usize..].iter().take(limit).map(|row| row.record.clone()).collect())
+    }
+
+    /// Whom the decision at an offset of a log was made for, encoded; `None` where that is not told.
+    ///
+    /// # Errors
+    /// Where a file cannot be read, or rows are missing.
+    pub fn identity(&self, log: LogId, offset: u64) -> Result<Option<Arc<[u8]>>> {
+        let (from, rows) = self.chunk_of(log, offset)?;
+        Ok(rows[(offset - from) as usize].identity.clone())
+    }
+
+    /// The chunk that holds an offset, and where it starts.
+    fn chunk_of(&self, log: LogId, offset: u64) -> Result<(u64, Arc<[Encoded]>)> {
         let starts = self.chunks.get(&log).and_then(|chunks| chunks.range(..=offset).next_back());
         let Some((&from, paths)) = starts else { return Err(self.missing(log, offset)) };
-        let records = self.chunk((log, from), paths)?;
-        let start = (offset - from) as usize;
-        if start >= records.len() {
-            return Err(self.missing(log, offset));
-        }
-        Ok(records[start..].iter().take(limit).cloned().collect())
+        let rows = self.chunk((log, from), paths)?;
+        if offset - from < rows.len() as u64 { Ok((from, rows)) } else { Err(self.missing(log, offset)) }
     }
 
     fn missing(&self, log: LogId, offset: u64) -> ArchiveError {
@@ -134,8 +145,8 @@ impl Archive {
         ArchiveError::content(&self.folder, reason)
     }
 
-    /// The records of a chunk, in order.
-    fn chunk(&self, key: (LogId, u64), paths: &[PathBuf]) -> Result<Arc<[Arc<[u8]>]>> {
+    /// The rows of a chunk, in order.
+    fn chunk(&self, key: (LogId, u64), paths: &[PathBuf]) -> Result<Arc<[Encoded]>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(position) = kept.iter().position(|(known, _)| *known == key) {
             // The one that is asked for goes last, as the latest.
@@ -143,32 +154,30 @@ impl Archive {
             kept.push_back(found.clone());
             return Ok(found.1);
         }
-        let records: Arc<[_]> = self.read_chunk(key, paths)?.into();
+        let rows: Arc<[_]> = self.read_chunk(key, paths)?.into();
         if kept.len() == CHUNKS_KEPT {
             kept.pop_front();
         }
-        kept.push_back((key, records.clone()));
-        Ok(records)
+        kept.push_back((key, rows.clone()));
+        Ok(rows)
     }
 
-    fn read_chunk(&self, (log, from): (LogId, u64), paths: &[PathBuf]) -> Result<Vec<Arc<[u8]>>> {
-        let mut records = BTreeMap::new();
+    fn read_chunk(&self, (log, from): (LogId, u64), paths: &[PathBuf]) -> Result<Vec<Encoded>> {
+        let mut rows = BTreeMap::new();
         for path in paths {
             let mut twice = None;
-            files::read_records(path, self.manifest.format, |offset, record| {
-                if records.insert(offset, record).is_some() {
-                    twice = Some(offset);
-                }
+            files::read_rows(path, self.manifest.format, |row| {
+                twice = twice.or(rows.insert(row.offset, row).map(|other| other.offset));
             })?;
             if let Some(offset) = twice {
                 let reason = format!("offset {offset} stands in the archive twice; one of its files was copied");
                 return Err(ArchiveError::content(path, reason));
             }
         }
-        let gap = (from..).zip(records.keys()).find(|(expected, offset)| expected != *offset);
+        let gap = (from..).zip(rows.keys()).find(|(expected, offset)| expected != *offset);
         if let Some((expected, _)) = gap {
             return Err(self.missing(log, expected));
         }
-        Ok(records.into_values().collect())
+        Ok(rows.into_values().collect())
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     log::record::{DecisionRecord, Flag},
     proto::{self, shown::short_name},
 };
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 
 /// A decision.
@@ -51,6 +52,8 @@ pub struct DecisionRow<'a> {
     exclusions: Vec<ExclusionCell<'a>>,
     slots: Vec<SlotCell<'a>>,
     tail: Vec<&'a str>,
+    /// Encoded, in hexadecimal digits.
+    identity: Option<String>,
     record: Hex<'a>,
 }
 
@@ -146,6 +149,7 @@ impl<'a> DecisionRow<'a> {
             exclusions: decision.exclusions.iter().map(ExclusionCell::of).collect(),
             slots: (1..).zip(&decision.slots).map(|(slot, draw)| SlotCell::of(slot, draw, &decision.arms)).collect(),
             tail: decision.tail.iter().map(offer).collect(),
+            identity: identity.map(|identity| HEXLOWER.encode(&identity.encode())),
             record: Hex(entry.bytes),
         }
     }

@@ -32,6 +32,7 @@ pub(super) fn decisions() -> SchemaRef {
     let mut columns = identity();
     columns.extend(circumstances());
     columns.extend(decided());
+    columns.push(optional("identity", BYTES));
     columns.push(column("record", BYTES));
     Arc::new(Schema::new(columns))
 }

@@ -14,16 +14,16 @@ pub struct Source<'a> {
 }
 
 /// A table whose header has been read.
-pub(super) struct Table<'a> {
-    pub(super) name: String,
-    pub(super) columns: Vec<String>,
+pub(in crate::replay) struct Table<'a> {
+    pub(in crate::replay) name: String,
+    pub(in crate::replay) columns: Vec<String>,
     reader: csv::Reader<Box<dyn Read + 'a>>,
     record: ByteRecord,
 }
 
 impl<'a> Table<'a> {
     /// Reads the header; `None` where there is none, which is a mistake.
-    pub(super) fn open(source: Source<'a>, mistakes: &mut Mistakes) -> Option<Self> {
+    pub(in crate::replay) fn open(source: Source<'a>, mistakes: &mut Mistakes) -> Option<Self> {
         let Source { name, content } = source;
         let whole = Place { line: 0, column: 0 };
         let content = unzipped(content).map_err(|error| mistakes.add(&name, whole, unreadable(&error))).ok()?;
@@ -39,12 +39,12 @@ impl<'a> Table<'a> {
     }
 
     /// Where a column is.
-    pub(super) fn column(&self, name: &str) -> Option<usize> {
+    pub(in crate::replay) fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column == name)
     }
 
     /// Where a column is that must be there.
-    pub(super) fn require(&self, name: &str, mistakes: &mut Mistakes) -> Option<usize> {
+    pub(in crate::replay) fn require(&self, name: &str, mistakes: &mut Mistakes) -> Option<usize> {
         let found = self.column(name);
         if found.is_none() {
             let words = format_args!("there is no column \"{name}\", only {}", self.columns.join(", "));
@@ -55,7 +55,7 @@ impl<'a> Table<'a> {
 
     /// Moves to the next row; false at the end. What cannot be read is a mistake and ends the table, but for rows with too
     /// many or too few fields, which are skipped.
-    pub(super) fn next(&mut self, mistakes: &mut Mistakes) -> bool {
+    pub(in crate::replay) fn next(&mut self, mistakes: &mut Mistakes) -> bool {
         loop {
             match self.reader.read_byte_record(&mut self.record) {
                 Ok(more) => return more,
@@ -78,17 +78,17 @@ impl<'a> Table<'a> {
     }
 
     /// The text of a field of the row.
-    pub(super) fn text(&self, column: usize) -> &[u8] {
+    pub(in crate::replay) fn text(&self, column: usize) -> &[u8] {
         self.record.get(column).unwrap_or_default().trim_ascii()
     }
 
     /// A field of the row as a number, whatever it is; `None` if it is none.
-    pub(super) fn number(&self, column: usize) -> Option<f64> {
+    pub(in crate::replay) fn number(&self, column: usize) -> Option<f64> {
         std::str::from_utf8(self.text(column)).ok()?.parse().ok()
     }
 
     /// A field as a number that `accepts`; else a mistake that says what `must` be there.
-    pub(super) fn checked(
+    pub(in crate::replay) fn checked(
         &self,
         column: usize,
         must: &str,
@@ -103,14 +103,14 @@ impl<'a> Table<'a> {
     }
 
     /// A field as a number from 0, such as of an arm.
-    pub(super) fn index(&self, column: usize, mistakes: &mut Mistakes) -> Option<usize> {
+    pub(in crate::replay) fn index(&self, column: usize, mistakes: &mut Mistakes) -> Option<usize> {
         let accepts = |number: f64| number.fract() == 0.0 && (0.0..=INDEX_MAX).contains(&number);
         let must = format!("a whole number from 0 to {INDEX_MAX}");
         Some(self.checked(column, &must, accepts, mistakes)? as usize)
     }
 
     /// Notes what is wrong with a field.
-    pub(super) fn mistake(&self, column: usize, words: impl std::fmt::Display, mistakes: &mut Mistakes) {
+    pub(in crate::replay) fn mistake(&self, column: usize, words: impl std::fmt::Display, mistakes: &mut Mistakes) {
         let place =
             Place { line: self.line(), column: self.record.range(column).map_or(0, |at| at.start + column + 1) };
         let name = self.columns.get(column).map_or("", String::as_str);
@@ -118,7 +118,7 @@ impl<'a> Table<'a> {
     }
 
     /// The line of the row.
-    pub(super) fn line(&self) -> u64 {
+    pub(in crate::replay) fn line(&self) -> u64 {
         self.record.position().map_or(1, csv::Position::line)
     }
 
