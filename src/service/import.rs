@@ -22,7 +22,6 @@ use crate::{
     },
     store::{AdvanceOutcome, AppendOutcome, DecisionAppend, LedgerAdvance, LogId, Store},
 };
-use futures_util::future::try_join_all;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Records written at a time.
@@ -98,24 +97,43 @@ impl Batch<'_, '_> {
     async fn import(mut self, records: &[Arc<[u8]>]) -> Result<()> {
         let decoded = records.iter().map(|bytes| LogRecord::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
         let mut ledgers = self.ledgers(&decoded).await?;
-        let mut writes = Vec::with_capacity(decoded.len());
+        let mut runs: Vec<Run> = Vec::new();
         for (offset, (bytes, record)) in (self.offset..).zip(records.iter().zip(&decoded)) {
-            writes.push(match record {
+            match record {
                 LogRecord::Decision(decision) => {
-                    Write::Decision(Box::new(self.first(&mut ledgers, (offset, bytes), decision).await?))
+                    let append = self.first(&mut ledgers, (offset, bytes), decision).await?;
+                    match runs.last_mut() {
+                        Some(Run::Decisions(run)) => run.push(append),
+                        _ => runs.push(Run::Decisions(vec![append])),
+                    }
                 }
-                LogRecord::Ledger(change) => Write::Ledger(self.next(&mut ledgers, (offset, bytes), change)?),
-            });
+                LogRecord::Ledger(change) => {
+                    let advance = self.next(&mut ledgers, (offset, bytes), change)?;
+                    match runs.last_mut() {
+                        Some(Run::Ledgers(run)) => run.push(advance),
+                        _ => runs.push(Run::Ledgers(vec![advance])),
+                    }
+                }
+            }
         }
-        // All at once, so that the store's writer takes them in groups; it takes them in this order, which is checked.
-        let written = writes.into_iter().map(|write| write.to(self.store));
-        let offsets = try_join_all(written).await?;
-        let moved =
-            (self.offset..).zip(offsets).find(|(expected, offset)| offset.is_some_and(|offset| offset != *expected));
-        match moved {
-            Some((expected, _)) => Err(self.inconsistent(expected, "was not stored where it stands in the archive")),
-            None => Ok(()),
+        for run in runs {
+            run.write(self.store).await?;
         }
+        self.compare(records).await
+    }
+
+    /// Whether the records stand in the store where they stand in the archive.
+    async fn compare(&self, records: &[Arc<[u8]>]) -> Result<()> {
+        let mut offset = self.offset;
+        while let Some(rest) = records.get((offset - self.offset) as usize..).filter(|rest| !rest.is_empty()) {
+            let stored = self.store.read_log(self.log, offset, rest.len()).await?;
+            let moved = stored.iter().zip(rest).position(|(stored, record)| stored != record);
+            if let Some(moved) = moved.or(stored.is_empty().then_some(0)) {
+                return Err(self.inconsistent(offset + moved as u64, "was not stored where it stands in the archive"));
+            }
+            offset += stored.len() as u64;
+        }
+        Ok(())
     }
 
     /// The ledgers that records change whose decisions stand further up.
@@ -198,23 +216,31 @@ impl Batch<'_, '_> {
     }
 }
 
-enum Write {
-    Decision(Box<DecisionAppend>),
-    Ledger(LedgerAdvance),
+/// Records of one kind in a row, which a store takes in one call and keeps in this order.
+enum Run {
+    Decisions(Vec<DecisionAppend>),
+    Ledgers(Vec<LedgerAdvance>),
 }
 
-impl Write {
-    /// Writes; returns where it stands, where the store says so.
-    async fn to(self, store: &dyn Store) -> Result<Option<u64>> {
+impl Run {
+    async fn write(self, store: &dyn Store) -> Result<()> {
+        let refused = |what: String| Err(ServiceError::Inconsistent { reason: what });
         match self {
-            Self::Decision(append) => match store.append_decision(*append).await? {
-                AppendOutcome::Appended { offset } => Ok(Some(offset)),
-                other => Err(ServiceError::Inconsistent { reason: format!("a decision was not appended: {other:?}") }),
-            },
-            Self::Ledger(advance) => match store.advance_ledgers(vec![advance]).await?.first() {
-                Some(AdvanceOutcome::Advanced) => Ok(None),
-                _ => Err(ServiceError::Inconsistent { reason: "a ledger did not take its change".to_owned() }),
-            },
+            Self::Decisions(appends) => {
+                for outcome in store.append_decisions(appends.into()).await {
+                    match outcome? {
+                        AppendOutcome::Appended { .. } => {}
+                        other => return refused(format!("a decision was not appended: {other:?}")),
+                    }
+                }
+            }
+            Self::Ledgers(advances) => {
+                let outcomes = store.advance_ledgers(advances).await?;
+                if outcomes.iter().any(|outcome| *outcome != AdvanceOutcome::Advanced) {
+                    return refused("a ledger did not take its change".to_owned());
+                }
+            }
         }
+        Ok(())
     }
 }

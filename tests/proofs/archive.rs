@@ -4,6 +4,8 @@
 //! so far, by seed. What stands in the folder then reads as the start of the log, and the export that runs to its end
 //! afterwards leaves exactly the log.
 //!
+//! Then it is imported, in chunks of the usual size, and the imported store's log is the same, and audits equal.
+//!
 //! 4 kills by default, 40 where everything is asked for.
 
 use crate::{
@@ -85,4 +87,20 @@ async fn an_export_that_is_killed_and_started_again_exports_the_log() {
     assert!(exporter(&store, &folder, "100").wait().unwrap().success());
     assert_eq!(archived(&folder), log);
     house.close().await;
+
+    let usual = folder.with_file_name("usual");
+    assert!(exporter(&store, &usual, "10000").wait().unwrap().success());
+    let copy = folder.with_file_name("copy.db");
+    let address = format!("embedded:{}", copy.display());
+    let run = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_offer-ranker"));
+        command.args(args).args(["--store", &address]).stdout(Stdio::null());
+        command
+    };
+    let mut import = run(&["log", "import"]);
+    assert!(import.arg("--in").arg(&usual).status().unwrap().success());
+    assert!(run(&["audit"]).status().unwrap().success());
+    assert!(!import.status().unwrap().success(), "an import replaces nothing");
+    let imported = EmbeddedStore::open_read_only(&copy).unwrap().read_log(LOG, 0, log.len() + 1).await.unwrap();
+    assert_eq!(imported, log);
 }
