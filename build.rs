@@ -5,7 +5,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let files = ["ranking", "feedback", "catalog", "users", "log"].map(|name| format!("offer_ranker/v1/{name}.proto"));
+    let files = ["ranking", "feedback", "catalog", "users", "insight", "log"]
+        .map(|name| format!("offer_ranker/v1/{name}.proto"));
     let descriptors = protox::compile(files, ["proto"])?;
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR for build scripts")?);
     fs::write(out_dir.join("descriptors.binpb"), descriptors.encode_to_vec())?;

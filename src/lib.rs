@@ -24,11 +24,11 @@
 //! # The probabilities come first
 //!
 //! ```
-//! use offer_ranker::engine::{bounds, pmf::{distribution::ScoreDistribution, serving::thompson_pmf}, slate};
+//! use offer_ranker::engine::{bounds::projection::Polytope, pmf::{distribution::ScoreDistribution, serving::thompson_pmf}, slate};
 //!
 //! let conversion = |alpha, beta| ScoreDistribution::Beta { alpha, beta, scale: 1.0 };
 //! let policy = thompson_pmf(&[conversion(12.0, 88.0), conversion(15.0, 85.0), conversion(9.0, 91.0)]);
-//! let bounded = bounds::project(&policy, &[0.1, 0.1, 0.1]);
+//! let bounded = Polytope::of_floors(vec![0.1, 0.1, 0.1]).project(&policy).expect("floors of 0.3 leave room");
 //! let drawn = slate::draw(&bounded, slate::uniform(42, 1));
 //! println!("arm {drawn}, drawn with probability {}", bounded[drawn]);
 //! # assert!((bounded.iter().sum::<f64>() - 1.0).abs() < 1e-12);

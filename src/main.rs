@@ -32,6 +32,8 @@ struct Args {
 enum Command {
     Serve(cli::serve::Args),
     Rank(cli::rank::Args),
+    Explain(cli::explain::Args),
+    Fairness(cli::fairness::Args),
     Catalog(cli::catalog::Args),
     Audit(cli::audit::Args),
     Simulate(cli::simulate::Args),
@@ -68,6 +70,8 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Serve(args) => cli::serve::run(args, out).await?,
         Command::Rank(args) => cli::rank::run(args, out).await?,
+        Command::Explain(args) => cli::explain::run(args, out).await?,
+        Command::Fairness(args) => cli::fairness::run(args, out).await?,
         Command::Catalog(args) => cli::catalog::run(args, out).await?,
         Command::Audit(args) => cli::audit::run(args, out).await?,
         Command::Simulate(args) => cli::simulate::run(args, out).await?,

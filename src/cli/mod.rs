@@ -3,6 +3,8 @@
 pub mod audit;
 pub mod catalog;
 pub mod client;
+pub mod explain;
+pub mod fairness;
 pub mod health;
 pub mod history;
 pub mod log;

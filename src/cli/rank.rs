@@ -2,7 +2,8 @@
 
 use super::client::{ClientError, TargetArgs, format_money, plain_table};
 use crate::proto::{
-    ExclusionReason, Explanation, Flag, Group, RankRequest, RankResponse, RankedOffer, ScoreDistribution,
+    BandEffect, ExclusionReason, Explanation, Flag, Group, RankRequest, RankResponse, RankedOffer, ScoreDistribution,
+    SetBoundEffect,
     ranking_service_client::RankingServiceClient,
     score_distribution,
     shown::{short_name, to_json},
@@ -30,6 +31,9 @@ pub struct Args {
     /// as a string
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = parse_attribute)]
     attributes: Vec<(String, Value)>,
+    /// A protected attribute of the user, which is only counted by
+    #[arg(long = "protected", value_name = "NAME=VALUE", value_parser = parse_protected)]
+    protected: Vec<(String, String)>,
     /// The user has used a trial before
     #[arg(long)]
     trial_used: bool,
@@ -83,6 +87,7 @@ impl Args {
             placement: self.placement.clone(),
             user_id: self.user.clone(),
             attributes,
+            protected_attributes: self.protected.iter().cloned().collect(),
             market: self.market.clone(),
             platform: self.platform.clone(),
             trial_used: self.trial_used.then_some(true),
@@ -96,6 +101,11 @@ impl Args {
     }
 }
 
+fn parse_protected(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 fn parse_attribute(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text.split_once('=').ok_or("must look like tenure_days=30")?;
     let kind = match serde_json::from_str(value) {
@@ -107,7 +117,7 @@ fn parse_attribute(text: &str) -> Result<(String, Value), String> {
     Ok((name.to_owned(), Value { kind: Some(kind) }))
 }
 
-fn print_answer(response: &RankResponse, out: &mut impl Write) -> Result<(), ClientError> {
+pub(super) fn print_answer(response: &RankResponse, out: &mut impl Write) -> Result<(), ClientError> {
     if response.offers.is_empty() {
         writeln!(out, "Nothing may be shown here and now.")?;
     } else {
@@ -193,24 +203,45 @@ fn flag_for_people(flag: Flag) -> &'static str {
         Flag::Leased => "an earlier decision stands: the same offers, at the same prices or lower ones",
         Flag::StateUnknown => "what is kept of the user could not be read",
         Flag::PersonalisedPrices => "what is known of the user had a say in these prices, and the law wants them told",
+        Flag::BoundsRelaxed => "not all bounds could be kept for what this user may be shown",
         Flag::NeutralContext => "the law forbids to choose among these prices by what is known of the user",
         Flag::Unspecified => "the server sent a flag that this client does not know",
     }
 }
 
 fn print_explanation(explanation: &Explanation, out: &mut impl Write) -> Result<(), ClientError> {
+    for (rule, text) in &explanation.rules {
+        writeln!(out, "rule      {rule}: {text}")?;
+    }
     for slot in &explanation.slots {
-        writeln!(out, "\nslot {} was drawn at {:.4} of the cumulated probabilities", slot.slot, slot.uniform)?;
-        let mut table = plain_table(&["offer", "belief about its value", "by policy", "after bounds"], &[2, 3]);
+        let (number, seed) = (slot.slot, explanation.seed);
+        writeln!(
+            out,
+            "\nslot {number} was drawn at {:.4} of the cumulated probabilities, from stream {number} of seed {seed}",
+            slot.uniform
+        )?;
+        let heads = ["offer", "belief about its value", "by policy", "after bounds", "held by"];
+        let mut table = plain_table(&heads, &[2, 3]);
         for arm in &slot.arms {
             table.add_row([
                 arm.offer_id.clone(),
                 arm.score.as_ref().map_or_else(|| "-".to_owned(), belief),
                 format!("{:.4}", arm.policy_probability),
                 format!("{:.4}", arm.probability),
+                arm.held_by.join(", "),
             ]);
         }
         writeln!(out, "{table}")?;
+        for set in &slot.sets {
+            let SetBoundEffect { set, min, max, before, after } = set;
+            writeln!(out, "set       {set} from {min} to {max}: {before:.4} by policy, {after:.4} after bounds")?;
+        }
+        if !slot.relaxed.is_empty() {
+            writeln!(out, "given up  {}", slot.relaxed.join(", "))?;
+        }
+    }
+    for BandEffect { band, rate, delta, before, after } in &explanation.bands {
+        writeln!(out, "band      {band} within {delta:.4} of {rate:.4}: {before:.4} without it, {after:.4} with it")?;
     }
     let mut table = plain_table(&["feature", "value"], &[1]);
     for feature in &explanation.features {

@@ -2,6 +2,7 @@
 //! decided again. Everything else of a decision is computed in one way for both.
 
 use super::{
+    bounds::BandInForce,
     objective,
     pmf::{curve::ScoreCurve, distribution::ScoreDistribution},
     snapshot::{Features, PlacementSnapshot},
@@ -22,6 +23,9 @@ pub trait Beliefs {
 
     /// The shape of an arm's scores, prepared for fast evaluation.
     fn curve(&self, arm: usize) -> &ScoreCurve;
+
+    /// How one of the placement's bands acts, by its index.
+    fn band(&self, band: usize) -> BandInForce;
 }
 
 impl Beliefs for PlacementSnapshot {
@@ -39,5 +43,9 @@ impl Beliefs for PlacementSnapshot {
 
     fn curve(&self, arm: usize) -> &ScoreCurve {
         self.beliefs[arm].curve()
+    }
+
+    fn band(&self, band: usize) -> BandInForce {
+        self.bands[band]
     }
 }

@@ -4,7 +4,9 @@
 //! canonical order of everything that depends on order, so that the order of a file changes nothing.
 
 use super::{
+    bounds::Bounds,
     context::ContextSchema,
+    group::Groups,
     history::HistoryRules,
     local_time::LocalClock,
     posterior::{beta::BetaPrior, linear::LinearPrior},
@@ -135,6 +137,12 @@ pub struct Placement {
     pub learning: Learning,
     /// What is kept of units.
     pub unit_rules: UnitRules,
+    /// What probabilities keep to, beside floors and caps of arms.
+    pub bounds: Bounds,
+    /// Who is measured against whom.
+    pub groups: Groups,
+    /// What is counted by and decides nothing.
+    pub protected: Vec<ProtectedAttribute>,
     /// What must hold for its offers to be shown, in the order of the catalog.
     pub rules: Vec<Rule>,
     /// What is settled about its arms in each market.
@@ -148,10 +156,23 @@ pub struct Arm {
     pub offer: Arc<Offer>,
     /// Smallest probability while eligible, from 0 to 1.
     pub floor: f64,
+    /// Largest probability, from `floor` to 1.
+    pub cap: f64,
+    /// The sets that it is in, as [`Bounds`] numbers them.
+    pub sets: u64,
     /// Where a Beta posterior starts from.
     pub beta_prior: BetaPrior,
     /// The number of its exclusion group in the placement, from 1; 0: none.
     pub exclusion_group: u32,
+}
+
+/// An attribute that is only counted by: its values are cohorts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProtectedAttribute {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What requests may say, sorted.
+    pub values: Vec<Arc<str>>,
 }
 
 /// How probabilities are made: a rule from beliefs to probabilities, and the beliefs.
@@ -176,6 +197,8 @@ pub enum Selection {
     Fixed(Vec<usize>),
     /// The arms with the highest mean share 1 - epsilon evenly; all eligible arms share epsilon evenly.
     EpsilonGreedy(f64),
+    /// Exposure in proportion to merit, exp(steepness * mean) (Wang et al., 2021).
+    Merit(f64),
 }
 
 /// A family of beliefs. Beta priors stand with the arms.
@@ -274,7 +297,7 @@ impl Placement {
     #[must_use]
     pub fn policy_looks_at_users(&self) -> bool {
         let contextual = self.policy.posterior != PosteriorKind::Beta && !self.context.attributes.is_empty();
-        contextual && matches!(self.policy.selection, Selection::Thompson | Selection::EpsilonGreedy(_))
+        contextual && !matches!(self.policy.selection, Selection::Uniform | Selection::Fixed(_))
     }
 
     /// Whether anything of a user's subscription decides about what may be shown.

@@ -5,18 +5,18 @@
 
 use super::{
     beliefs::Beliefs,
-    bounds,
+    bounds::{BandEffect, Relaxed},
     catalog::{Catalog, OfferKind, Placement, Price},
+    contest::Contest,
     context::AttributeValue,
     eligibility::{self, Exclusion, Sifted},
+    group::Group,
     instant::Instant,
     objective,
     pmf::distribution::ScoreDistribution,
-    policy::{self, Choice},
-    slate,
     snapshot::PlacementSnapshot,
     unit::{
-        lease::{self, Standing},
+        lease,
         limits::{self, Allowed},
         state::DecisionBytes,
     },
@@ -25,7 +25,7 @@ use super::{
 use std::sync::Arc;
 
 /// Version of what [`decide`] computes; stands in every logged decision.
-pub const ENGINE_VERSION: u32 = 4;
+pub const ENGINE_VERSION: u32 = 5;
 
 /// A request as validated against a snapshot's catalog.
 #[derive(Clone, Debug)]
@@ -63,6 +63,8 @@ pub struct Decision {
     pub personalised: bool,
     /// Whether scores are those of a neutral user, because the market's law forbids to look at this one.
     pub neutral_context: bool,
+    /// Bands that the user could be held to, in the lead.
+    pub bands: Vec<BandEffect>,
 }
 
 /// A candidate that may be shown.
@@ -74,6 +76,10 @@ pub struct EligibleArm {
     pub ends_slate: bool,
     /// Smallest probability in any slot, from 0 to 1.
     pub floor: f64,
+    /// Largest probability in any slot, from `floor` to 1.
+    pub cap: f64,
+    /// The sets that it is in, as the placement's bounds number them.
+    pub sets: u64,
     /// The number of its exclusion group, from 1; 0: none. One slate has at most one arm of a group.
     pub exclusion_group: u32,
     /// Its price in the request's market.
@@ -93,6 +99,8 @@ pub struct SlotDraw {
     pub drawn: usize,
     /// The number in [0, 1) that drew it.
     pub uniform: f64,
+    /// Bounds that could not be kept.
+    pub relaxed: Relaxed,
 }
 
 /// One arm in one slot.
@@ -183,9 +191,9 @@ pub fn decide_by(
     let is_own = |(&index, arm): (&usize, &EligibleArm)| arm.price != terms.arms[index].price;
     let priced_apart = placement.unit_rules.keep_anything() && eligible.iter().zip(&arms).any(is_own);
     let contest = Contest { placement, beliefs, eligible: &eligible, arms: &arms, context: &context };
-    let slots = match &standing {
-        Some(standing) => contest.repeat_slots(lead, standing),
-        None => contest.draw_slots(lead, request.slots, seed),
+    let (slots, bands) = match &standing {
+        Some(standing) => (contest.repeat_slots(lead, standing), Vec::new()),
+        None => contest.draw_slots(lead, request.slots, user.group, seed),
     };
     let tail = if request.include_tail { order_tail(&arms, &slots) } else { Vec::new() };
     let lease_until = match &standing {
@@ -198,7 +206,7 @@ pub fn decide_by(
         || priced_apart
         || (arms.len() > 1 && !neutral_context && placement.policy_looks_at_users());
     let root = standing.map(|standing| standing.root);
-    Decision { arms, exclusions, slots, tail, root, lease_until, personalised, neutral_context }
+    Decision { arms, exclusions, slots, tail, root, lease_until, personalised, neutral_context, bands }
 }
 
 /// The slots among arms that were found eligible before, drawn by any beliefs about them for an encoded context: where
@@ -208,10 +216,10 @@ pub fn draw_among(
     (placement, beliefs): (&Placement, &impl Beliefs),
     (indices, arms): (&[usize], &[EligibleArm]),
     context: &[f64],
-    (slots, seed): (u32, u64),
-) -> Vec<SlotDraw> {
+    (slots, group, seed): (u32, Group, u64),
+) -> (Vec<SlotDraw>, Vec<BandEffect>) {
     let lead = beliefs.scores(1, indices, context);
-    Contest { placement, beliefs, eligible: indices, arms, context }.draw_slots(lead, slots, seed)
+    Contest { placement, beliefs, eligible: indices, arms, context }.draw_slots(lead, slots, group, seed)
 }
 
 fn describe(
@@ -225,107 +233,12 @@ fn describe(
         offer_id: arm.offer.id.clone(),
         ends_slate: arm.offer.kind == OfferKind::None,
         floor: arm.floor,
+        cap: arm.cap,
+        sets: arm.sets,
         exclusion_group: arm.exclusion_group,
         price,
         expected_reward,
         worth: objective::worth(catalog, placement, &arm.offer, price),
-    }
-}
-
-/// What slots are filled from.
-struct Contest<'a, B> {
-    placement: &'a Placement,
-    beliefs: &'a B,
-    /// Indices of the arms in the placement, ascending.
-    eligible: &'a [usize],
-    /// The same arms.
-    arms: &'a [EligibleArm],
-    context: &'a [f64],
-}
-
-impl<B: Beliefs> Contest<'_, B> {
-    /// Slot by slot: the PMF over what is not drawn yet is computed anew, bounded, and drawn from.
-    fn draw_slots(&self, lead: Vec<ScoreDistribution>, slots: u32, seed: u64) -> Vec<SlotDraw> {
-        let arms = self.arms;
-        let mut draws: Vec<SlotDraw> = Vec::new();
-        let mut remaining = vec![true; arms.len()];
-        let selection = &self.placement.policy.selection;
-        let curves = || self.eligible.iter().map(|&index| self.beliefs.curve(index));
-        let mut scored = self.compared(lead);
-        let mut grid = policy::grid(selection, &scored, curves(), &remaining);
-        for slot in 1..=slots {
-            if !remaining.contains(&true) {
-                break;
-            }
-            if let Some(scores) = self.scores_below_lead(slot) {
-                scored = self.compared(scores);
-                grid = policy::grid(selection, &scored, curves(), &remaining);
-            }
-            let choice = Choice { placement_arms: self.eligible, scores: &scored, remaining: &remaining };
-            let policy_pmf = policy::pmf(selection, &choice, &mut grid);
-            let draw = draw_slot(arms, &scored, &remaining, &policy_pmf, slate::uniform(seed, slot));
-            let drawn = draw.arms[draw.drawn].arm;
-            draws.push(draw);
-            arms.iter().zip(&mut remaining).for_each(|(arm, remains)| *remains &= !arm.excludes(&arms[drawn]));
-            remaining[drawn] = false;
-            if arms[drawn].ends_slate {
-                break;
-            }
-        }
-        draws
-    }
-
-    /// The slots of a lease that stands: nothing is drawn, so each has one arm, with certainty.
-    fn repeat_slots(&self, lead: Vec<ScoreDistribution>, standing: &Standing) -> Vec<SlotDraw> {
-        let mut scored = self.compared(lead);
-        let mut slots = Vec::with_capacity(standing.arms.len());
-        for (slot, index) in (1..).zip(&standing.arms) {
-            let Ok(arm) = self.eligible.binary_search(index) else { continue };
-            if let Some(scores) = self.scores_below_lead(slot) {
-                scored = self.compared(scores);
-            }
-            let arm = SlotArm { arm, score: scored[arm], policy_probability: 1.0, probability: 1.0 };
-            slots.push(SlotDraw { arms: vec![arm], drawn: 0, uniform: 0.0 });
-        }
-        slots
-    }
-
-    /// Scores of the eligible arms in a slot below the lead; `None` where they are those of the lead.
-    fn scores_below_lead(&self, slot: u32) -> Option<Vec<ScoreDistribution>> {
-        let differ = slot > 1 && self.placement.slot_feature_count() > 0;
-        differ.then(|| self.beliefs.scores(slot, self.eligible, self.context))
-    }
-
-    /// Scores of the eligible arms in units of the objective.
-    fn compared(&self, mut scores: Vec<ScoreDistribution>) -> Vec<ScoreDistribution> {
-        for (score, arm) in scores.iter_mut().zip(self.arms) {
-            *score = score.scaled_by(self.beliefs.scale(arm.worth));
-        }
-        scores
-    }
-}
-
-fn draw_slot(
-    arms: &[EligibleArm],
-    scores: &[ScoreDistribution],
-    remaining: &[bool],
-    policy_pmf: &[f64],
-    uniform: f64,
-) -> SlotDraw {
-    let indices: Vec<usize> = (0..arms.len()).filter(|&arm| remaining[arm]).collect();
-    let policy: Vec<f64> = indices.iter().map(|&arm| policy_pmf[arm]).collect();
-    let floors: Vec<f64> = indices.iter().map(|&arm| arms[arm].floor).collect();
-    let pmf = bounds::project(&policy, &floors);
-    let slot_arm = |(position, arm): (usize, usize)| SlotArm {
-        arm,
-        score: scores[arm],
-        policy_probability: policy[position],
-        probability: pmf[position],
-    };
-    SlotDraw {
-        drawn: slate::draw(&pmf, uniform),
-        uniform,
-        arms: indices.into_iter().enumerate().map(slot_arm).collect(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! may not be shown is not shown here either.
 
 use super::{
+    bounds::Relaxed,
     catalog::{Placement, Selection},
     decide::{Decision, SlotArm, SlotDraw, by_value, order_tail},
     eligibility::{Exclusion, ExclusionReason},
@@ -27,7 +28,7 @@ pub fn fall_back(decision: &Decision, placement: &Placement, slots: u32, include
     let withheld = |arm: usize| rules.when_unknown == WhenUnknown::Skip && rules.is_capped(&arms[arm].offer_id);
     let order = match &placement.policy.selection {
         Selection::Fixed(order) => fixed(decision, placement, order),
-        Selection::Thompson | Selection::Uniform | Selection::EpsilonGreedy(_) => by_value(arms),
+        Selection::Thompson | Selection::Uniform | Selection::EpsilonGreedy(_) | Selection::Merit(_) => by_value(arms),
     };
     let mut shown = Vec::new();
     for arm in order.into_iter().filter(|&arm| !withheld(arm)) {
@@ -48,7 +49,7 @@ pub fn fall_back(decision: &Decision, placement: &Placement, slots: u32, include
     let mut exclusions = decision.exclusions.clone();
     exclusions.extend((0..arms.len()).filter(|&arm| withheld(arm)).map(reason));
     exclusions.sort_by(|a, b| a.offer_id.cmp(&b.offer_id));
-    Decision { exclusions, slots: shown, tail, root: None, lease_until: None, ..decision.clone() }
+    Decision { exclusions, slots: shown, tail, root: None, lease_until: None, bands: Vec::new(), ..decision.clone() }
 }
 
 fn fixed(decision: &Decision, placement: &Placement, order: &[usize]) -> Vec<usize> {
@@ -66,5 +67,6 @@ fn certain(decision: &Decision, arm: usize) -> SlotDraw {
         || ScoreDistribution::Normal { mean: decision.arms[arm].expected_value(), standard_deviation: 0.0 },
         |scored| scored.score,
     );
-    SlotDraw { arms: vec![SlotArm { arm, score, policy_probability: 1.0, probability: 1.0 }], drawn: 0, uniform: 0.0 }
+    let arms = vec![SlotArm { arm, score, policy_probability: 1.0, probability: 1.0 }];
+    SlotDraw { arms, drawn: 0, uniform: 0.0, relaxed: Relaxed::default() }
 }

@@ -9,6 +9,7 @@
 //! early or in several steps changes nothing. Fading is toward the prior, never below it.
 
 use super::{
+    bounds::parity::{BandStatistics, Cohort},
     catalog::{LearningMode, Placement, PosteriorKind, Reward},
     instant::Instant,
     ledger::{LedgerState, SlotState},
@@ -24,6 +25,8 @@ pub struct PartitionStatistics {
     pub arms: BTreeMap<Arc<str>, ArmStatistics>,
     /// The latest decision time among the records folded.
     pub latest_decided_at: Option<Instant>,
+    /// What bands found, by band id.
+    pub bands: BTreeMap<Arc<str>, BandStatistics>,
 }
 
 /// What one model has learned of one arm from one partition of a log.
@@ -51,6 +54,8 @@ pub struct Change<'a> {
     /// The decision's encoded context, without slot features: only the intercept for context-free posteriors, anything
     /// for changes that teach nothing.
     pub context: &'a [f64],
+    /// Whether the decision is of the holdout, which teaches nothing.
+    pub holdout: bool,
 }
 
 impl<'a> Change<'a> {
@@ -71,7 +76,7 @@ impl<'a> Change<'a> {
                 (self.before.filter(|before| before.closed), Some(self.after).filter(|after| after.closed))
             }
         };
-        let learned = learned_slots(placement).min(self.after.slots.len());
+        let learned = if self.holdout { 0 } else { learned_slots(placement).min(self.after.slots.len()) };
         (0..learned).filter_map(move |slot| {
             let contribution = |state| Contribution::of(placement, state, slot);
             let (before, after) = (before.and_then(contribution), after.and_then(contribution));
@@ -90,6 +95,13 @@ impl PartitionStatistics {
             changed.push(change.after.slots[slot].offer_id.clone());
         }
         changed
+    }
+
+    /// Counts what a band found in a decision that the policy made.
+    pub fn observe_band(&mut self, id: &Arc<str>, before: f64, cohorts: &[Cohort]) {
+        if (0.0..=1.0).contains(&before) {
+            self.bands.entry(id.clone()).or_default().observe(before, cohorts);
+        }
     }
 
     fn fold_slot(
@@ -128,6 +140,7 @@ impl PartitionStatistics {
         self.arms
             .values()
             .all(|arm| arm.moments.is_finite() && arm.totals.values().all(|total| total.to_f64().is_finite()))
+            && self.bands.values().all(BandStatistics::is_valid)
     }
 }
 

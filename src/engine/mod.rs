@@ -3,10 +3,13 @@
 pub mod beliefs;
 pub mod bounds;
 pub mod catalog;
+mod contest;
 pub mod context;
 pub mod decide;
 pub mod eligibility;
+pub mod fairness;
 pub mod fallback;
+pub mod group;
 pub mod history;
 pub mod instant;
 pub mod learn;

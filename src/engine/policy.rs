@@ -28,7 +28,9 @@ pub fn grid<'a>(
 ) -> ThompsonGrid<'a> {
     match selection {
         Selection::Thompson => ThompsonGrid::among(scores.iter().copied().zip(curves), remaining),
-        Selection::Uniform | Selection::Fixed(_) | Selection::EpsilonGreedy(_) => ThompsonGrid::new([]),
+        Selection::Uniform | Selection::Fixed(_) | Selection::EpsilonGreedy(_) | Selection::Merit(_) => {
+            ThompsonGrid::new([])
+        }
     }
 }
 
@@ -42,6 +44,7 @@ pub fn pmf(selection: &Selection, choice: &Choice<'_>, grid: &mut ThompsonGrid<'
         Selection::Uniform => share_evenly(choice.remaining),
         Selection::Fixed(order) => first_of(order, choice),
         Selection::EpsilonGreedy(epsilon) => epsilon_greedy(*epsilon, choice),
+        Selection::Merit(steepness) => by_merit(*steepness, choice),
     }
 }
 
@@ -62,6 +65,19 @@ fn epsilon_greedy(epsilon: f64, choice: &Choice<'_>) -> Vec<f64> {
     let leaders: Vec<bool> = means().map(|(mean, &remaining)| remaining && Some(mean) == best).collect();
     let mix = |(greedy, even): (f64, f64)| (1.0 - epsilon) * greedy + epsilon * even;
     share_evenly(&leaders).into_iter().zip(share_evenly(choice.remaining)).map(mix).collect()
+}
+
+/// Shares of exp(steepness * mean), from the best mean down so that none overflows.
+fn by_merit(steepness: f64, choice: &Choice<'_>) -> Vec<f64> {
+    let means = || choice.scores.iter().map(ScoreDistribution::mean).zip(choice.remaining);
+    let remaining = means().filter(|&(_, &remaining)| remaining).map(|(mean, _)| mean);
+    let best = remaining.fold(f64::NEG_INFINITY, f64::max);
+    let merit = |(mean, &remaining): (f64, &bool)| {
+        if remaining { libm::exp(steepness * (mean - best)) } else { 0.0 }
+    };
+    let merits: Vec<f64> = means().map(merit).collect();
+    let sum: f64 = merits.iter().sum();
+    merits.into_iter().map(|merit| merit / sum).collect()
 }
 
 #[cfg(test)]
@@ -86,6 +102,16 @@ mod tests {
     fn greedy_looks_only_at_what_remains() {
         let p = choose(&Selection::EpsilonGreedy(0.0), &[3.0, 2.0, 1.0], &[false, true, true]);
         assert_eq!(p, [0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn arms_are_shown_in_proportion_to_their_merit() {
+        let p = choose(&Selection::Merit(libm::log(2.0)), &[1.0, 3.0, 2.0, 9.0], &[true, true, true, false]);
+        // Better by 1 means twice as often; a few roundings of numbers below 1.
+        for (p, expected) in p.iter().zip([1.0 / 7.0, 4.0 / 7.0, 2.0 / 7.0, 0.0]) {
+            assert!((p - expected).abs() < 1e-15, "{p} {expected}");
+        }
+        assert_eq!(choose(&Selection::Merit(1e6), &[-1e300, 1e300], &[true; 2]), [0.0, 1.0]);
     }
 
     #[test]

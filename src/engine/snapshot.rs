@@ -1,6 +1,7 @@
 //! What deciding reads: a catalog and everything believed about its arms, immutable once built.
 
 use super::{
+    bounds::BandInForce,
     catalog::{Catalog, PersonalisedPricing, Placement, PosteriorKind},
     learn::{PartitionStatistics, pooled_moments},
     math::cholesky::NotPositiveDefinite,
@@ -26,6 +27,8 @@ pub struct PlacementSnapshot {
     pub version: PosteriorVersion,
     /// One for each arm, in the placement's order.
     pub beliefs: Vec<Belief>,
+    /// How the placement's bands act, in their order.
+    pub bands: Vec<BandInForce>,
     /// The linear ones of them once more, laid out for scoring.
     linear: LinearArms,
 }
@@ -88,7 +91,8 @@ impl PlacementSnapshot {
             Posterior::Linear(posterior) => Some(&**posterior),
         });
         let linear = LinearArms::new(&linear.collect::<Vec<_>>());
-        Ok(Self { catalog, catalog_revision, placement, version, beliefs, linear })
+        let bands = placement.bounds.bands.iter().map(|band| band.in_force(partitions)).collect();
+        Ok(Self { catalog, catalog_revision, placement, version, beliefs, bands, linear })
     }
 
     /// The distributions of some arms' mean rewards for these features, in units of the reward's `unit`; `arms` are

@@ -3,7 +3,7 @@
 //! Eligibility reads nothing else of a user but this and the attributes of the request. It is logged with the decision
 //! as it was read, so that deciding again needs neither the caller nor a store.
 
-use super::{instant::Instant, unit::state::UnitView};
+use super::{group::Group, instant::Instant, unit::state::UnitView};
 use std::sync::Arc;
 
 /// Longest name of a plan, in bytes.
@@ -21,6 +21,8 @@ pub struct UserState {
     pub lapsed_at: Option<Instant>,
     /// What is kept of the unit at the placement.
     pub unit: UnitView,
+    /// The measurement group of the unit at the placement.
+    pub group: Group,
 }
 
 /// What a caller states of the user; `None` where nothing is stated.
@@ -43,6 +45,7 @@ impl StatedUser {
             current_plan: self.current_plan.filter(|plan| !plan.is_empty()),
             lapsed_at: self.lapsed_at,
             unit: UnitView::default(),
+            group: Group::default(),
         }
     }
 }

@@ -28,11 +28,17 @@ pub fn decision_response(stored: &StoredAnswer) -> proto::GetDecisionResponse {
         totals: state.totals.clone(),
     };
     proto::GetDecisionResponse {
-        decision: Some(rank_answer::response(&stored.answer)),
+        decision: Some(rank_answer::response(&stored.answer, false)),
         slots: (1..).zip(slots).map(slot).collect(),
         totals: totals.clone(),
         closed: *closed,
     }
+}
+
+/// A stored decision, explained.
+#[must_use]
+pub fn explained_decision(stored: &StoredAnswer) -> proto::ExplainDecisionResponse {
+    proto::ExplainDecisionResponse { decision: Some(rank_answer::response(&stored.answer, true)) }
 }
 
 /// Facts of a user as the service takes them.

@@ -1,6 +1,8 @@
 //! The door: gRPC in, use cases behind, one table from errors to statuses. Nothing is decided here.
 
 pub mod convert;
+mod explanation;
+mod fairness;
 pub mod meter;
 mod rank_answer;
 mod rank_codec;

@@ -1,11 +1,11 @@
 //! A Rank's answer, written as `ranking.proto` has it: straight from the decision and its catalog.
 
+use super::explanation;
 use crate::{
     engine::{
-        catalog::{Catalog, Money, Placement},
+        catalog::{Catalog, Money},
         decide::{EligibleArm, SlotDraw},
         instant::Instant,
-        snapshot::Features,
     },
     log::record::{DecisionRecord, Flag},
     proto::{self, fields::Fields},
@@ -23,9 +23,9 @@ pub(super) fn encode(answer: &Answer, explain: bool) -> Vec<u8> {
     bytes
 }
 
-/// The same, explained, for answers of which it is a part.
-pub(super) fn response(answer: &Answer) -> proto::RankResponse {
-    proto::RankResponse::decode(&encode(answer, true)[..]).expect("invariant: an answer is written as it is read")
+/// The same for answers of which it is a part.
+pub(super) fn response(answer: &Answer, explain: bool) -> proto::RankResponse {
+    proto::RankResponse::decode(&encode(answer, explain)[..]).expect("invariant: an answer is written as it is read")
 }
 
 fn write_response(fields: &mut Fields<'_>, Answer { record, catalog }: &Answer, explain: bool) {
@@ -42,12 +42,12 @@ fn write_response(fields: &mut Fields<'_>, Answer { record, catalog }: &Answer, 
     }
     fields.number(5, record.catalog_revision);
     fields.message(6, |fields| fields.version(&record.version));
-    fields.number(7, proto::Group::Decisioning as u64);
+    fields.number(7, proto::Group::from(record.group) as u64);
     fields.numbers(8, record.flags.iter().map(|&flag| proto::Flag::from(flag) as u64));
     fields.number(9, record.snapshot_age_ms);
     fields.message(10, |fields| write_timestamp(fields, record.decided_at));
     if explain {
-        fields.element(11, &explanation(record, catalog).encode_to_vec());
+        fields.element(11, &explanation::explanation(record, catalog).encode_to_vec());
     }
     if let Some(root) = record.root() {
         fields.bytes(12, root.to_string().as_bytes());
@@ -96,35 +96,4 @@ fn write_money(fields: &mut Fields<'_>, tag: u32, money: Money) {
         fields.bytes(1, money.currency.code().as_bytes());
         fields.signed(2, money.amount_minor);
     });
-}
-
-fn explanation(record: &DecisionRecord, catalog: &Catalog) -> proto::Explanation {
-    let features = catalog.placements.get(&record.placement).map(|placement| features(placement, record));
-    let decision = &record.decision;
-    let slot = |(slot, draw): (u32, &SlotDraw)| proto::SlotExplanation {
-        slot,
-        uniform: draw.uniform,
-        arms: draw
-            .arms
-            .iter()
-            .map(|arm| proto::ArmExplanation {
-                offer_id: decision.arms[arm.arm].offer_id.to_string(),
-                score: Some(arm.score.into()),
-                policy_probability: arm.policy_probability,
-                probability: arm.probability,
-            })
-            .collect(),
-    };
-    proto::Explanation { features: features.unwrap_or_default(), slots: (1..).zip(&decision.slots).map(slot).collect() }
-}
-
-fn features(placement: &Placement, record: &DecisionRecord) -> Vec<proto::Feature> {
-    let context = &placement.context;
-    let encoded = Features::new(if record.decision.neutral_context {
-        context.encode(&context.neutral())
-    } else {
-        context.features(&record.attribute_codes)
-    });
-    let feature = |(name, &value)| proto::Feature { name, value };
-    context.feature_names().into_iter().zip(encoded.values()).map(feature).collect()
 }

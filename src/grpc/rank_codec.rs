@@ -71,6 +71,7 @@ impl RankCall {
                 11 => command.include_tail = field.truth()?,
                 12 => command.trial_used = Some(field.truth()?),
                 13 => command.current_plan = Some(field.text()?.to_owned()),
+                15 => command.protected.push(read_protected(field.bytes()?)?),
                 14 => command.lapsed_at = Some(given_instant(&read_whole::<Timestamp>(field.bytes()?)?)),
                 _ => {}
             }
@@ -104,6 +105,20 @@ fn read_attribute(bytes: &[u8]) -> Result<(&str, GivenValue), ReadError> {
         Ok(())
     })?;
     Ok((name, value))
+}
+
+/// An entry of the map of protected attributes.
+fn read_protected(bytes: &[u8]) -> Result<(String, String), ReadError> {
+    let (mut name, mut value) = ("", "");
+    read_fields(bytes, |field| {
+        match field.tag {
+            1 => name = field.text()?,
+            2 => value = field.text()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// One kind of a `google.protobuf.Value`. What is in a list or an object does not matter: no attribute has such values.
@@ -206,6 +221,7 @@ mod tests {
             trial_used: Some(false),
             current_plan: Some(String::new()),
             lapsed_at: Some(Timestamp { seconds: 7, nanos: 0 }),
+            protected_attributes: [("gender".to_owned(), "f".to_owned())].into(),
         }
     }
 
@@ -227,6 +243,7 @@ mod tests {
             assert_eq!(given(name), Some(GivenValue::Other(noun)), "{name}");
         }
         assert_eq!(command.attributes.len(), 7);
+        assert_eq!(command.protected, [("gender".to_owned(), "f".to_owned())]);
     }
 
     #[test]

@@ -1,16 +1,18 @@
-//! The gRPC server: three services over one [`Service`], health and reflection beside them.
+//! The gRPC server: its services over one [`Service`], health and reflection beside them.
 
 use super::{
-    convert,
+    convert, fairness,
     meter::MeterCalls,
     ranking::RankingDoor,
     web::{self, Origins},
     workers::{Connections, Served, Worker, deal},
 };
 use crate::{
+    engine::instant::Instant,
     proto::{
         self, catalog_service_server::CatalogServiceServer, engine_types::timestamp,
-        feedback_service_server::FeedbackServiceServer, user_service_server::UserServiceServer,
+        feedback_service_server::FeedbackServiceServer, insight_service_server::InsightServiceServer,
+        user_service_server::UserServiceServer,
     },
     service::{
         Service, ServiceError, Violation,
@@ -128,18 +130,20 @@ async fn serve(
         .add_service(RankingDoor(door.clone()))
         .add_service(FeedbackServiceServer::new(door.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(UserServiceServer::new(door.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(InsightServiceServer::new(door.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(CatalogServiceServer::new(door).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .serve_with_incoming_shutdown(connections, stop.cancelled_owned())
         .await
 }
 
 /// The services whose health is reported; the empty name stands for the server.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "",
     "offer_ranker.v1.RankingService",
     "offer_ranker.v1.FeedbackService",
     "offer_ranker.v1.CatalogService",
     "offer_ranker.v1.UserService",
+    "offer_ranker.v1.InsightService",
 ];
 
 /// Reports every service as serving, or as not.
@@ -233,6 +237,32 @@ impl proto::user_service_server::UserService for Door {
         let forgotten = self.service.in_background(async move { service.forget_user(&user_id).await }).await?;
         let Forgotten { documents, decisions } = forgotten;
         Ok(Response::new(proto::ForgetUserResponse { documents, decisions }))
+    }
+}
+
+#[tonic::async_trait]
+impl proto::insight_service_server::InsightService for Door {
+    async fn explain_decision(
+        &self,
+        request: Request<proto::ExplainDecisionRequest>,
+    ) -> Result<Response<proto::ExplainDecisionResponse>, Status> {
+        let stored = self.service.decision(&request.into_inner().decision_id).await?;
+        Ok(Response::new(convert::explained_decision(&stored)))
+    }
+
+    async fn get_fairness_report(
+        &self,
+        request: Request<proto::GetFairnessReportRequest>,
+    ) -> Result<Response<proto::GetFairnessReportResponse>, Status> {
+        let proto::GetFairnessReportRequest { placement, since } = request.into_inner();
+        let since = since.map(|since| convert::given_instant(&since)).transpose();
+        let since = since
+            .map_err(|description| ServiceError::Invalid { violations: vec![Violation::new("since", description)] })?;
+        let (service, asked) = (self.service.clone(), placement.clone());
+        let since = since.unwrap_or(Instant::from_ms(i64::MIN));
+        // Long logs take seconds: not on a thread that serves.
+        let report = self.service.in_background(async move { service.fairness(&asked, since).await }).await?;
+        Ok(Response::new(fairness::report(&placement, &report)))
     }
 }
 

@@ -1,13 +1,18 @@
 //! Decision records to bytes and back.
 
 use super::{
-    DecodeError,
+    DecodeError, bounds_codec,
     columns::{decode_arms, decode_slots, write_arms, write_slots},
     decision_id::DecisionId,
     record::{DecisionRecord, Flag},
 };
 use crate::{
-    engine::{decide::Decision, instant::Instant},
+    engine::{
+        bounds::{BandEffect, TotalBound, parity::Cohort},
+        decide::Decision,
+        group::Group,
+        instant::Instant,
+    },
     proto::{self, fields::Fields},
 };
 
@@ -31,7 +36,7 @@ pub(super) fn write_decision(fields: &mut Fields<'_>, record: &DecisionRecord) {
     fields.bytes(9, record.market.as_deref().unwrap_or_default().as_bytes());
     fields.bytes(10, record.platform.as_bytes());
     fields.doubles(11, record.attribute_codes.iter().copied());
-    fields.number(12, proto::Group::Decisioning as u64);
+    fields.number(12, proto::Group::from(record.group) as u64);
     fields.message(13, |fields| fields.version(&record.version));
     fields.message(14, |fields| write_arms(fields, &decision.arms));
     for exclusion in &decision.exclusions {
@@ -56,6 +61,7 @@ pub(super) fn write_decision(fields: &mut Fields<'_>, record: &DecisionRecord) {
     if let Some(lease_until) = decision.lease_until {
         fields.chosen_signed(31, lease_until.as_ms());
     }
+    bounds_codec::write(fields, record);
 }
 
 pub(super) fn decode_decision(record: proto::DecisionRecord) -> Result<DecisionRecord, DecodeError> {
@@ -63,6 +69,7 @@ pub(super) fn decode_decision(record: proto::DecisionRecord) -> Result<DecisionR
         proto::Flag::try_from(*flag).ok().and_then(|flag| Flag::try_from(flag).ok()).ok_or_else(|| missing("flags"))
     };
     let decision = decode_outcome_of_deciding(&record)?;
+    let group = proto::Group::try_from(record.group).ok().and_then(|group| Group::try_from(group).ok());
     Ok(DecisionRecord {
         id: DecisionId::from_bytes(&record.decision_id).map_err(|_| missing("decision_id"))?,
         placement: record.placement.as_str().into(),
@@ -76,12 +83,15 @@ pub(super) fn decode_decision(record: proto::DecisionRecord) -> Result<DecisionR
         platform: record.platform,
         attribute_codes: record.attribute_codes,
         schema: record.schema,
+        group: group.ok_or_else(|| missing("group"))?,
         candidates: record.candidates.iter().map(|offer_id| offer_id.as_str().into()).collect(),
         slots_requested: record.slots_requested,
         include_tail: record.include_tail,
         shown_assumed: record.shown_assumed,
         version: record.posterior_version.ok_or_else(|| missing("posterior_version"))?.into(),
         decision,
+        totals: record.set_bounds.into_iter().map(TotalBound::from).collect(),
+        cohorts: record.cohorts.into_iter().map(Cohort::from).collect(),
         flags: record.flags.iter().map(flag).collect::<Result<_, _>>()?,
         snapshot_age_ms: record.snapshot_age_ms,
     })
@@ -102,6 +112,7 @@ fn decode_outcome_of_deciding(record: &proto::DecisionRecord) -> Result<Decision
         lease_until: record.lease_until_ms.map(Instant::from_ms),
         personalised: record.personalised,
         neutral_context: record.neutral_context,
+        bands: record.bands.iter().map(BandEffect::from).collect(),
         arms,
     })
 }
@@ -117,6 +128,7 @@ impl From<Flag> for proto::Flag {
             Flag::StateUnknown => Self::StateUnknown,
             Flag::PersonalisedPrices => Self::PersonalisedPrices,
             Flag::NeutralContext => Self::NeutralContext,
+            Flag::BoundsRelaxed => Self::BoundsRelaxed,
         }
     }
 }
@@ -135,6 +147,7 @@ impl TryFrom<proto::Flag> for Flag {
             proto::Flag::StateUnknown => Ok(Self::StateUnknown),
             proto::Flag::PersonalisedPrices => Ok(Self::PersonalisedPrices),
             proto::Flag::NeutralContext => Ok(Self::NeutralContext),
+            proto::Flag::BoundsRelaxed => Ok(Self::BoundsRelaxed),
         }
     }
 }

@@ -5,6 +5,7 @@
 use super::{DecodeError, codec::missing};
 use crate::{
     engine::{
+        bounds::Relaxed,
         catalog::{Money, Price},
         decide::{EligibleArm, SlotArm, SlotDraw},
         pmf::distribution::ScoreDistribution,
@@ -42,6 +43,12 @@ pub(super) fn write_arms(fields: &mut Fields<'_>, arms: &[EligibleArm]) {
     if arms.iter().any(|arm| arm.exclusion_group > 0) {
         numbers(fields, 10, arms.iter().map(|arm| arm.exclusion_group.into()));
     }
+    if arms.iter().any(|arm| arm.cap < 1.0) {
+        doubles(fields, 11, arms.iter().map(|arm| arm.cap));
+    }
+    if arms.iter().any(|arm| arm.sets != 0) {
+        numbers(fields, 12, arms.iter().map(|arm| arm.sets));
+    }
 }
 
 /// A column of doubles: one entry where all of them are the same.
@@ -65,6 +72,11 @@ impl<'a, T: Copy> Column<'a, T> {
         if fits { Ok(Self(entries)) } else { Err(missing(field)) }
     }
 
+    /// The same of a column that is left out where it says nothing.
+    fn of_some(entries: &'a [T], arms: usize, field: &'static str) -> Result<Option<Self>, DecodeError> {
+        if entries.is_empty() { Ok(None) } else { Self::of(entries, arms, field).map(Some) }
+    }
+
     fn at(&self, arm: usize) -> T {
         self.0[if self.0.len() == 1 { 0 } else { arm }]
     }
@@ -79,10 +91,9 @@ pub(super) fn decode_arms(columns: &proto::ArmColumns) -> Result<Vec<EligibleArm
     let list_amounts = Column::of(&columns.list_amounts_minor, count, "arms")?;
     let positions = Column::of(&columns.currencies, count, "arms")?;
     let end_slates = Column::of(&columns.end_slates, count, "arms")?;
-    let groups = match &columns.exclusion_groups[..] {
-        [] => None,
-        groups => Some(Column::of(groups, count, "arms.exclusion_groups")?),
-    };
+    let groups = Column::of_some(&columns.exclusion_groups, count, "arms.exclusion_groups")?;
+    let caps = Column::of_some(&columns.caps, count, "arms.caps")?;
+    let sets = Column::of_some(&columns.sets, count, "arms.sets")?;
     let currencies: Vec<Currency> = columns
         .currency_codes
         .iter()
@@ -99,6 +110,8 @@ pub(super) fn decode_arms(columns: &proto::ArmColumns) -> Result<Vec<EligibleArm
             offer_id: columns.offer_ids[arm].as_str().into(),
             ends_slate: end_slates.at(arm),
             floor: floors.at(arm),
+            cap: caps.as_ref().map_or(1.0, |caps| caps.at(arm)),
+            sets: sets.as_ref().map_or(0, |sets| sets.at(arm)),
             exclusion_group: groups.as_ref().map_or(0, |groups| groups.at(arm)),
             price: price(arm)?,
             expected_reward: expected_rewards.at(arm),
@@ -133,6 +146,8 @@ fn write_slot(fields: &mut Fields<'_>, slot: &SlotDraw, above: Option<&SlotDraw>
     fields.doubles(4, arms.iter().map(|arm| arm.probability));
     fields.number(5, arms[slot.drawn].arm as u64);
     fields.double(6, slot.uniform);
+    fields.number(7, slot.relaxed.sets);
+    fields.truth(8, slot.relaxed.caps);
 }
 
 fn scores_as_above(slot: &SlotDraw, above: &SlotDraw) -> bool {
@@ -205,7 +220,8 @@ fn decode_slot(record: &proto::SlotRecord, above: &mut Above) -> Result<SlotDraw
         })
     };
     let arms = arms.into_iter().enumerate().map(slot_arm).collect::<Result<_, DecodeError>>()?;
-    Ok(SlotDraw { arms, drawn, uniform: record.uniform })
+    let relaxed = Relaxed { sets: record.relaxed_sets, caps: record.relaxed_caps };
+    Ok(SlotDraw { arms, drawn, uniform: record.uniform, relaxed })
 }
 
 fn decode_scores(columns: &proto::ScoreColumns, count: usize) -> Result<Vec<ScoreDistribution>, DecodeError> {

@@ -9,6 +9,7 @@ use super::{DecodeError, decision_id::DecisionId, unit_codec};
 use crate::{
     engine::{
         context::AttributeValue,
+        group::Group,
         instant::Instant,
         unit::state::{UnitState, UnitView},
         user::UserState,
@@ -161,6 +162,8 @@ fn decode_user(user: proto::UserStateRecord) -> Result<UserState, DecodeError> {
         trial_used: user.trial_used,
         current_plan: (!user.current_plan.is_empty()).then(|| user.current_plan.into()),
         lapsed_at: user.lapsed_at_ms.map(Instant::from_ms),
+        // It stands in the record itself: it identifies nobody.
+        group: Group::default(),
     })
 }
 

@@ -36,6 +36,7 @@ pub fn encode_ledger(ledger: &Ledger) -> Vec<u8> {
     fields.signed(9, ledger.windows.attribution_ends_at.as_ms());
     fields.signed(10, ledger.windows.closes_at.as_ms());
     fields.signed(11, ledger.windows.revisions_end_at.as_ms());
+    fields.truth(12, ledger.holdout);
     bytes
 }
 
@@ -63,6 +64,7 @@ pub fn decode_ledger(bytes: &[u8], decision_offset: u64) -> Result<Ledger, Decod
         offers: row.offer_ids.iter().map(|offer_id| offer_id.as_str().into()).collect(),
         shown_assumed: row.shown_assumed,
         closed: row.closed,
+        holdout: row.holdout,
     })
 }
 
@@ -82,6 +84,7 @@ pub(super) fn encode_ledger_entry(entry: &LedgerRecord) -> proto::LedgerRecord {
         before: Some(encode_state(&entry.before)),
         after: Some(encode_state(&entry.after)),
         cause: Some(cause),
+        holdout: entry.holdout,
     }
 }
 
@@ -106,6 +109,7 @@ pub(super) fn decode_ledger_entry(entry: proto::LedgerRecord) -> Result<LedgerRe
         before: decode_state(entry.before.ok_or_else(|| missing("before"))?),
         after,
         cause,
+        holdout: entry.holdout,
     })
 }
 

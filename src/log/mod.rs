@@ -4,6 +4,7 @@
 //! stay readable and other languages can read an export. A record is decoded whole or not at all.
 
 pub mod archive;
+pub mod bounds_codec;
 pub mod codec;
 mod columns;
 pub mod decision_id;

@@ -6,8 +6,11 @@ use super::{
     record::{LedgerRecord, LogRecord},
 };
 use crate::{
-    engine::{instant::Instant, ledger::LedgerState},
-    proto::reader::{ReadError, read_doubles, read_fields},
+    engine::{bounds::parity::Cohort, group::Group, instant::Instant, ledger::LedgerState},
+    proto::{
+        self,
+        reader::{ReadError, read_doubles, read_fields},
+    },
 };
 use std::sync::Arc;
 
@@ -35,6 +38,12 @@ pub struct DecisionOutline {
     pub offers: Vec<Arc<str>>,
     /// Whether slots count as shown before any report.
     pub shown_assumed: bool,
+    /// The measurement group.
+    pub group: Group,
+    /// What bands found in the lead, by band id: totals of their arms under every other bound.
+    pub bands: Vec<(Arc<str>, f64)>,
+    /// The user's cohorts.
+    pub cohorts: Vec<Cohort>,
 }
 
 impl LogOutline {
@@ -74,12 +83,14 @@ fn read_decision(bytes: &[u8]) -> Result<Option<DecisionOutline>, ReadError> {
     let (mut catalog_revision, mut decided_at_ms, mut schema) = (0, 0, 0);
     let (mut shown_assumed, mut repeats) = (false, false);
     let (mut attribute_codes, mut offer_ids, mut drawn) = (Vec::new(), Vec::with_capacity(32), Vec::new());
+    let (mut group, mut bands, mut cohorts) = (0, Vec::new(), Vec::new());
     read_fields(bytes, |field| {
         match field.tag {
             3 => catalog_revision = field.number()?,
             5 => decided_at_ms = field.number()?.cast_signed(),
             8 => schema = field.fixed()?,
             11 => read_doubles(field.bytes()?, &mut attribute_codes)?,
+            12 => group = field.number()?,
             14 => read_fields(field.bytes()?, |column| {
                 if column.tag == 1 {
                     offer_ids.push(column.text()?);
@@ -89,6 +100,8 @@ fn read_decision(bytes: &[u8]) -> Result<Option<DecisionOutline>, ReadError> {
             16 => drawn.push(read_drawn(field.bytes()?)?),
             23 => shown_assumed = field.truth()?,
             30 => repeats = !field.bytes()?.is_empty(),
+            41 => bands.push(read_band(field.bytes()?)?),
+            42 => cohorts.push(read_cohort(field.bytes()?)?),
             _ => {}
         }
         Ok(())
@@ -97,9 +110,47 @@ fn read_decision(bytes: &[u8]) -> Result<Option<DecisionOutline>, ReadError> {
     let own = if repeats { &[] } else { &drawn[..] };
     let offers: Option<Vec<Arc<str>>> = own.iter().map(offer).collect();
     let decided_at = Instant::from_ms(decided_at_ms);
-    let outline =
-        |offers| DecisionOutline { catalog_revision, decided_at, attribute_codes, schema, offers, shown_assumed };
-    Ok(offers.map(outline))
+    let group = i32::try_from(group).ok().and_then(|group| proto::Group::try_from(group).ok());
+    let Some(group) = group.and_then(|group| Group::try_from(group).ok()) else { return Ok(None) };
+    Ok(offers.map(|offers| DecisionOutline {
+        catalog_revision,
+        decided_at,
+        attribute_codes,
+        schema,
+        offers,
+        shown_assumed,
+        group,
+        bands,
+        cohorts,
+    }))
+}
+
+/// What a `BandRecord` says that its band found.
+fn read_band(bytes: &[u8]) -> Result<(Arc<str>, f64), ReadError> {
+    let (mut id, mut before) = ("", 0.0);
+    read_fields(bytes, |field| {
+        match field.tag {
+            1 => id = field.text()?,
+            5 => before = field.double()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok((id.into(), before))
+}
+
+/// A `CohortRecord`.
+fn read_cohort(bytes: &[u8]) -> Result<Cohort, ReadError> {
+    let (mut attribute, mut value_key) = ("", 0);
+    read_fields(bytes, |field| {
+        match field.tag {
+            1 => attribute = field.text()?,
+            2 => value_key = field.fixed()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(Cohort { attribute: attribute.into(), value_key })
 }
 
 /// Which arm a `SlotRecord` says was drawn.

@@ -9,7 +9,9 @@ use super::{
 };
 use crate::{
     engine::{
+        bounds::{TotalBound, parity::Cohort},
         decide::{Decision, SlotDraw},
+        group::Group,
         instant::Instant,
         ledger::{Ledger, LedgerState, Outcome, Windows},
         snapshot::PosteriorVersion,
@@ -53,6 +55,8 @@ pub struct DecisionRecord {
     pub identity: Option<Identity>,
     /// The same, sealed, as it is logged.
     pub sealed_identity: Vec<u8>,
+    /// The measurement group.
+    pub group: Group,
     /// Market id.
     pub market: Option<Arc<str>>,
     /// Platform as requested.
@@ -75,6 +79,10 @@ pub struct DecisionRecord {
     pub version: PosteriorVersion,
     /// What was decided.
     pub decision: Decision,
+    /// The bounds on sets of arms, as they acted.
+    pub totals: Vec<TotalBound>,
+    /// The user's cohorts.
+    pub cohorts: Vec<Cohort>,
     /// Circumstances of the answer.
     pub flags: Vec<Flag>,
     /// Age of the snapshot that decided, in milliseconds.
@@ -100,6 +108,8 @@ pub enum Flag {
     PersonalisedPrices,
     /// Scores are those of nobody in particular, because the market's law forbids to look at this user.
     NeutralContext,
+    /// What the user may be shown left no way to keep all bounds.
+    BoundsRelaxed,
 }
 
 /// A change of a decision's ledger.
@@ -121,6 +131,8 @@ pub struct LedgerRecord {
     pub after: LedgerState,
     /// What changed it.
     pub cause: Cause,
+    /// Whether the decision is of the holdout, which teaches nothing.
+    pub holdout: bool,
 }
 
 /// What changed a ledger.
@@ -172,6 +184,7 @@ impl DecisionRecord {
             exposed: None,
             outcomes: BTreeMap::new(),
             closed: false,
+            holdout: self.group == Group::Holdout,
         }
     }
 

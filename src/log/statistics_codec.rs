@@ -3,6 +3,7 @@
 use super::DecodeError;
 use crate::{
     engine::{
+        bounds::parity::{BandStatistics, Cohort},
         instant::Instant,
         learn::{ArmStatistics, PartitionStatistics},
         math::double_double::Dd,
@@ -12,14 +13,24 @@ use crate::{
     store::StoredStatistics,
 };
 use prost::Message as _;
+use std::sync::Arc;
 
 const WHAT: &str = "row of statistics";
 
 /// What the arms of a partition share, as it is stored.
 #[must_use]
 pub fn encode_shared(statistics: &PartitionStatistics) -> Vec<u8> {
+    let cohort = |(cohort, bins): (&Cohort, &Vec<f64>)| proto::CohortStatisticsRow {
+        attribute: cohort.attribute.to_string(),
+        value_key: cohort.value_key,
+        bins: bins.clone(),
+    };
+    let band = |(id, band): (&Arc<str>, &BandStatistics)| {
+        let cohorts = band.cohorts.iter().map(cohort).collect();
+        (id.to_string(), proto::BandStatisticsRow { weight: band.weight, before: band.before, cohorts })
+    };
     let latest_decided_at_ms = statistics.latest_decided_at.map(Instant::as_ms);
-    proto::StatisticsRow { latest_decided_at_ms }.encode_to_vec()
+    proto::StatisticsRow { latest_decided_at_ms, bands: statistics.bands.iter().map(band).collect() }.encode_to_vec()
 }
 
 /// One arm's statistics as they are stored.
@@ -53,6 +64,7 @@ pub fn decode(stored: &StoredStatistics, features: usize) -> Result<PartitionSta
     let shared = proto::StatisticsRow::decode(stored.shared.as_slice()).map_err(encoding)?;
     let mut statistics = PartitionStatistics {
         latest_decided_at: shared.latest_decided_at_ms.map(Instant::from_ms),
+        bands: shared.bands.into_iter().map(decode_band).collect::<Result<_, _>>()?,
         ..PartitionStatistics::default()
     };
     for (offer_id, bytes) in stored.arms.iter().filter(|(_, bytes)| *bytes != NO_ARM) {
@@ -60,6 +72,15 @@ pub fn decode(stored: &StoredStatistics, features: usize) -> Result<PartitionSta
         statistics.arms.insert(offer_id.as_str().into(), decode_arm(row, features)?);
     }
     Ok(statistics)
+}
+
+fn decode_band((id, row): (String, proto::BandStatisticsRow)) -> Result<(Arc<str>, BandStatistics), DecodeError> {
+    let cohort = |row: proto::CohortStatisticsRow| {
+        (Cohort { attribute: row.attribute.into(), value_key: row.value_key }, row.bins)
+    };
+    let cohorts = row.cohorts.into_iter().map(cohort).collect();
+    let band = BandStatistics { weight: row.weight, before: row.before, cohorts };
+    if band.is_valid() { Ok((id.into(), band)) } else { Err(DecodeError::Field { what: WHAT, field: "bands" }) }
 }
 
 fn decode_arm(row: proto::ArmStatisticsRow, features: usize) -> Result<ArmStatistics, DecodeError> {

@@ -67,12 +67,15 @@ impl Found {
         self.compare(&format!("{field}.exclusion_group"), &logged.exclusion_group, &recomputed.exclusion_group);
         self.compare(&format!("{field}.price"), &logged.price, &recomputed.price);
         self.number(&format!("{field}.floor"), logged.floor, recomputed.floor);
+        self.number(&format!("{field}.cap"), logged.cap, recomputed.cap);
+        self.compare(&format!("{field}.sets"), &logged.sets, &recomputed.sets);
         self.number(&format!("{field}.expected_reward"), logged.expected_reward, recomputed.expected_reward);
         self.number(&format!("{field}.worth"), logged.worth, recomputed.worth);
     }
 
     fn slot(&mut self, field: &str, logged: &SlotDraw, recomputed: &SlotDraw) {
         self.number(&format!("{field}.uniform"), logged.uniform, recomputed.uniform);
+        self.compare(&format!("{field}.relaxed"), &logged.relaxed, &recomputed.relaxed);
         let arms = |slot: &SlotDraw| slot.arms.iter().map(|arm| arm.arm).collect::<Vec<_>>();
         if self.compare(&format!("{field}.arms"), &arms(logged), &arms(recomputed)) {
             self.compare(&format!("{field}.drawn"), &logged.drawn, &recomputed.drawn);

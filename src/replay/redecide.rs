@@ -8,10 +8,12 @@
 use crate::{
     engine::{
         beliefs::Beliefs,
+        bounds::BandInForce,
         catalog::{Catalog, Placement, Selection},
         decide::{Decision, RankRequest, decide_by, draw_among},
         pmf::{curve::ScoreCurve, distribution::ScoreDistribution},
         snapshot::PlacementSnapshot,
+        user::UserState,
     },
     log::record::DecisionRecord,
 };
@@ -106,6 +108,12 @@ impl Beliefs for Told<'_> {
     fn curve(&self, arm: usize) -> &ScoreCurve {
         &self.curves[arm]
     }
+
+    fn band(&self, band: usize) -> BandInForce {
+        // A band that a user could not be held to is told of no one, and asked of no one.
+        let told = self.decision.bands.iter().find(|effect| effect.index == band);
+        told.map_or(BandInForce::FREE, |effect| effect.in_force)
+    }
 }
 
 /// What comes of a logged decision by what its record tells of scores.
@@ -130,7 +138,8 @@ fn again((catalog, placement, beliefs): (&Catalog, &Placement, &impl Beliefs), r
         slots: record.slots_requested,
         include_tail: record.include_tail,
     };
-    decide_by((catalog, placement, beliefs), &request, &identity.user, record.decided_at, record.seed)
+    let user = UserState { group: record.group, ..identity.user.clone() };
+    decide_by((catalog, placement, beliefs), &request, &user, record.decided_at, record.seed)
 }
 
 /// The decision with its slots drawn again among the arms that were eligible.
@@ -144,10 +153,10 @@ fn drawn_again((placement, beliefs): (&Placement, &impl Beliefs), record: &Decis
             true => placement.context.encode(&placement.context.neutral()),
             false => placement.context.features(&record.attribute_codes),
         };
-        let slots = (record.slots_requested, record.seed);
+        let slots = (record.slots_requested, record.group, record.seed);
         // An arm that the placement does not have cannot have been eligible.
         let drawn = indices.map(|indices| draw_among((placement, beliefs), (&indices, arms), &context, slots));
-        decision.slots = drawn.unwrap_or_default();
+        (decision.slots, decision.bands) = drawn.unwrap_or_default();
     }
     decision
 }

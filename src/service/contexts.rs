@@ -6,11 +6,13 @@ use crate::{
     engine::{
         catalog::{Placement, PosteriorKind},
         context::{Attribute, AttributeKind, AttributeValue, ContextSchema},
+        group::Group,
         learn::{Change, PartitionStatistics},
+        ledger::LedgerState,
     },
     log::{
         outline::{DecisionOutline, LogOutline},
-        record::DecisionRecord,
+        record::{DecisionRecord, LedgerRecord},
     },
     store::LogId,
 };
@@ -93,6 +95,9 @@ impl<'a> Lessons<'a> {
     }
 
     fn fold_one(&self, statistics: &mut PartitionStatistics, offset: u64, record: &LogOutline) -> Vec<Arc<str>> {
+        if let LogOutline::Decision(decision) = record {
+            observe_bands(statistics, decision);
+        }
         let context = match decision_needed(self.placement, (offset, record)) {
             Some(offset) => self.contexts.get(&offset).and_then(Option::as_deref),
             // Only the intercept is asked for, or nothing.
@@ -101,13 +106,10 @@ impl<'a> Lessons<'a> {
         let Some(context) = context else { return Vec::new() };
         match record {
             LogOutline::Decision(decision) => {
-                let (decided_at, after) = (decision.decided_at, &decision.first_state());
-                statistics.fold(self.placement, &Change { decided_at, before: None, after, context })
+                let after = &decision.first_state();
+                statistics.fold(self.placement, &Change { context, ..first_change(decision, after) })
             }
-            LogOutline::Ledger(entry) => {
-                let (decided_at, before, after) = (entry.decided_at, Some(&entry.before), &entry.after);
-                statistics.fold(self.placement, &Change { decided_at, before, after, context })
-            }
+            LogOutline::Ledger(entry) => statistics.fold(self.placement, &Change { context, ..change_of(entry) }),
         }
     }
 }
@@ -143,16 +145,31 @@ fn decision_needed(placement: &Placement, (offset, record): (u64, &LogOutline)) 
         return None;
     }
     let (teaches, offset) = match record {
-        LogOutline::Decision(decision) => {
-            let (decided_at, after) = (decision.decided_at, &decision.first_state());
-            (Change { decided_at, before: None, after, context: &[] }.teaches(placement), offset)
-        }
-        LogOutline::Ledger(entry) => {
-            let (decided_at, before, after) = (entry.decided_at, Some(&entry.before), &entry.after);
-            (Change { decided_at, before, after, context: &[] }.teaches(placement), entry.decision_offset)
-        }
+        LogOutline::Decision(decision) => (first_change(decision, &decision.first_state()).teaches(placement), offset),
+        LogOutline::Ledger(entry) => (change_of(entry).teaches(placement), entry.decision_offset),
     };
     teaches.then_some(offset)
+}
+
+/// Bands learn from what the policy decided, and not from repeats, which have no offers of their own.
+fn observe_bands(statistics: &mut PartitionStatistics, decision: &DecisionOutline) {
+    if decision.group == Group::Decisioning && !decision.offers.is_empty() {
+        for (band, before) in &decision.bands {
+            statistics.observe_band(band, *before, &decision.cohorts);
+        }
+    }
+}
+
+/// A decision's first state as a change, without its context.
+fn first_change<'a>(decision: &DecisionOutline, after: &'a LedgerState) -> Change<'a> {
+    let (decided_at, holdout) = (decision.decided_at, decision.group == Group::Holdout);
+    Change { decided_at, before: None, after, context: &[], holdout }
+}
+
+/// A ledger's change without its context.
+fn change_of(entry: &LedgerRecord) -> Change<'_> {
+    let (decided_at, holdout) = (entry.decided_at, entry.holdout);
+    Change { decided_at, before: Some(&entry.before), after: &entry.after, context: &[], holdout }
 }
 
 /// Offsets as ranges that are each read in one go.

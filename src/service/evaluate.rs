@@ -13,6 +13,7 @@ use crate::{
     catalog::model_id,
     engine::{
         catalog::{Catalog, Placement, Reward},
+        group::Group,
         learn::PartitionStatistics,
         ledger::LedgerState,
         snapshot::{PlacementSnapshot, PosteriorVersion},
@@ -84,7 +85,7 @@ struct Evaluation<'a, Source: ?Sized> {
     snapshot: Option<PlacementSnapshot>,
     arms: Arms,
     /// Numbers of the models that served.
-    groups: BTreeMap<Arc<str>, u32>,
+    groups: BTreeMap<(Group, Arc<str>), u32>,
     evaluated: Evaluated,
 }
 
@@ -214,6 +215,9 @@ impl<Source: LogSource + ?Sized> Evaluation<'_, Source> {
         if record.decision.root.is_some() {
             return Ok(Err("stands for an earlier decision, because its lease stood"));
         }
+        if record.group == Group::Holdout {
+            return Ok(Err("is of the holdout, which draws nothing"));
+        }
         let Some(&(reward, true)) = earned else { return Ok(Err("its windows have not closed")) };
         let Some(identity) = &record.identity else {
             return Ok(Err("it cannot be told any more whom it was made for, and so who was eligible"));
@@ -226,7 +230,7 @@ impl<Source: LogSource + ?Sized> Evaluation<'_, Source> {
         };
         let target = lead_probabilities(snapshot, (record, identity), attributes);
         let next = self.groups.len() as u32;
-        let group = *self.groups.entry(record.version.model_id.clone()).or_insert(next);
+        let group = *self.groups.entry((record.group, record.version.model_id.clone())).or_insert(next);
         let drawn = row((record, identity), (&target, reward), (&mut self.arms, group));
         Ok(drawn.ok_or("had nothing to show"))
     }

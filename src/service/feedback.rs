@@ -372,6 +372,7 @@ fn change(
         before,
         after,
         cause,
+        holdout: ledger.holdout,
     }
 }
 

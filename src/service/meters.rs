@@ -46,7 +46,7 @@ const REASONS: [ExclusionReason; 20] = [
     ExclusionReason::LegalRule,
     ExclusionReason::RuleError,
 ];
-const FLAGS: [Flag; 8] = [
+const FLAGS: [Flag; 9] = [
     Flag::Stale,
     Flag::AttributeClipped,
     Flag::Degraded,
@@ -55,6 +55,7 @@ const FLAGS: [Flag; 8] = [
     Flag::StateUnknown,
     Flag::PersonalisedPrices,
     Flag::NeutralContext,
+    Flag::BoundsRelaxed,
 ];
 const CODES: [FeedbackCode; 9] = [
     FeedbackCode::Recorded,
@@ -104,6 +105,7 @@ fn flag_label(flag: Flag) -> &'static str {
         Flag::StateUnknown => "state_unknown",
         Flag::PersonalisedPrices => "personalised_prices",
         Flag::NeutralContext => "neutral_context",
+        Flag::BoundsRelaxed => "bounds_relaxed",
     }
 }
 

@@ -25,6 +25,7 @@ pub mod contexts;
 mod documents;
 pub mod evaluate;
 pub mod export;
+pub mod fairness;
 pub mod feedback;
 pub mod forgetting;
 pub mod import;

@@ -28,6 +28,14 @@ impl Pseudonyms {
         first_half(self.hash("unit", &[unit_id.as_bytes()]))
     }
 
+    /// What a value of a protected attribute is called in the logs of a placement.
+    #[must_use]
+    pub fn cohort(&self, placement: &str, attribute: &str, value: &str) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] =
+            self.hash("cohort", &[placement.as_bytes(), attribute.as_bytes(), value.as_bytes()]);
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// What a request is called: one placement, one user, one request id.
     #[must_use]
     pub fn request(&self, placement: &str, user_id: &str, request_id: &str) -> [u8; 32] {

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     clock::random_bytes,
     engine::{
+        bounds::parity::Cohort,
         catalog::{Catalog, PARTITIONS_MAX},
         decide::{ENGINE_VERSION, decide},
         instant::Instant,
@@ -191,12 +192,17 @@ impl Service {
     ) -> DecisionRecord {
         let snapshot = &served.snapshot;
         let unit_view = std::mem::take(&mut kept.view);
-        let user = UserState { unit: unit_view, ..kept.history.with_stated(valid.stated, now) };
+        let group = snapshot.placement.groups.of(&kept.group_key(unit.key));
+        let user = UserState { unit: unit_view, group, ..kept.history.with_stated(valid.stated, now) };
         let decision = decide(snapshot, &valid.request, &user, now, seed);
         let schema = &snapshot.placement.context;
         let attribute_codes = schema.codes(&valid.request.attributes);
         let names = schema.attributes.iter().map(|attribute| attribute.name.clone());
         let disclosed = snapshot.must_disclose(valid.request.market.as_deref());
+        let cohort = |(attribute, value): (Arc<str>, Arc<str>)| Cohort {
+            value_key: self.pseudonyms.cohort(&snapshot.placement.id, &attribute, &value),
+            attribute,
+        };
         let flags = [
             (self.is_stale(now), Flag::Stale),
             (valid.clipped, Flag::AttributeClipped),
@@ -204,6 +210,7 @@ impl Service {
             (kept.unknown, Flag::StateUnknown),
             (decision.personalised && disclosed, Flag::PersonalisedPrices),
             (decision.neutral_context, Flag::NeutralContext),
+            (decision.slots.first().is_some_and(|lead| !lead.relaxed.is_nothing()), Flag::BoundsRelaxed),
         ];
         let id = DecisionId::new(unit.log, now, self.clock.random());
         let attributes = names.zip(valid.request.attributes).collect();
@@ -218,6 +225,7 @@ impl Service {
             seed,
             sealed_identity: self.seals.seal(&id, &identity),
             identity: Some(identity),
+            group,
             attribute_codes,
             schema: served.schema,
             market: valid.request.market,
@@ -228,6 +236,8 @@ impl Service {
             shown_assumed: snapshot.placement.exposure_assumed,
             version: snapshot.version.clone(),
             decision,
+            totals: snapshot.placement.bounds.totals.clone(),
+            cohorts: valid.protected.into_iter().map(cohort).collect(),
             flags: flags.into_iter().filter(|(holds, _)| *holds).map(|(_, flag)| flag).collect(),
             snapshot_age_ms: self.snapshot_age_ms(now),
         }

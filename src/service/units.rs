@@ -68,6 +68,14 @@ pub(super) struct Settled {
     pub(super) facts: BTreeMap<[u8; 16], UserHistory>,
 }
 
+impl Kept {
+    /// Whose group a unit is in: that of the unit that it went on from first, so that a login changes no group.
+    pub(super) fn group_key(&self, unit: UnitKey) -> UnitKey {
+        let first = self.links.origins.iter().min_by_key(|(origin, since)| (**since, **origin));
+        first.map_or(unit, |(origin, _)| *origin)
+    }
+}
+
 impl Service {
     /// The unit that a request is of.
     pub(super) fn unit_of(&self, command: &RankCommand, served: &ServedPlacement) -> Unit {
@@ -79,7 +87,7 @@ impl Service {
 
     /// Whether anything is read before deciding at a placement.
     pub(super) fn reads_before_deciding(served: &ServedPlacement) -> bool {
-        served.snapshot.placement.unit_rules.keep_anything() || reads_history(served)
+        keeps_units(served) || reads_history(served)
     }
 
     /// What is kept of a unit and its user, read at once, for a request that has lost this many races.
@@ -88,7 +96,7 @@ impl Service {
         // Each by itself: in a Cluster they stand on different nodes, and where the user's is away the unit's log need not be.
         let of_unit = async {
             let read = async { self.document(unit.document()).await };
-            if rules.keep_anything() { self.in_time(unit.log, read).await } else { Ok(None) }
+            if keeps_units(served) { self.in_time(unit.log, read).await } else { Ok(None) }
         };
         let of_user = async {
             let read = self.document(DocumentKey::User(unit.user));
@@ -272,6 +280,12 @@ impl Service {
         let moved = self.change_once(&documents, settle).await?;
         Ok((moved.into_iter().collect(), heirs))
     }
+}
+
+/// Whether anything is kept of units at a placement: links, at least, where they tell a unit's group.
+pub(super) fn keeps_units(served: &ServedPlacement) -> bool {
+    let placement = &served.snapshot.placement;
+    placement.unit_rules.keep_anything() || placement.groups.divide()
 }
 
 /// Whether what is known of the user decides at a placement.

@@ -194,7 +194,7 @@ impl Service {
         self.link_users(self.pseudonyms.user(unit_id), self.pseudonyms.user(user_id), now).await?;
         let serving = self.serving();
         for served in serving.placements.values() {
-            if served.snapshot.placement.unit_rules.keep_anything() {
+            if units::keeps_units(served) {
                 self.link_at(served, device, user, now).await?;
             }
         }

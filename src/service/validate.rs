@@ -14,7 +14,11 @@ use crate::{
         user::{PLAN_BYTES_MAX, StatedUser},
     },
 };
-use std::{collections::BTreeSet, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+};
 
 /// Longest user or unit id in bytes.
 pub const USER_ID_BYTES_MAX: usize = 256;
@@ -58,6 +62,8 @@ pub struct RankCommand {
     pub current_plan: Option<String>,
     /// When the user's last subscription ended, or what is wrong with that; `None`: not stated.
     pub lapsed_at: Option<Result<Instant, String>>,
+    /// Protected attributes by name; of a name that was given twice, the last value counts.
+    pub protected: Vec<(String, String)>,
     /// Canonical bytes of everything that makes the request what it is; looked at only with a request id.
     pub body: Vec<u8>,
 }
@@ -139,6 +145,8 @@ pub struct ValidRank {
     pub request: RankRequest,
     /// What the caller states of the user.
     pub stated: StatedUser,
+    /// Names and values of protected attributes, in the order of the placement.
+    pub protected: Vec<(Arc<str>, Arc<str>)>,
     /// Whether an attribute was clipped to its bounds.
     pub clipped: bool,
 }
@@ -162,6 +170,7 @@ pub fn rank<'a>(command: &RankCommand, serving: &'a Serving) -> Result<(&'a Arc<
     };
     let placement = &served.snapshot.placement;
     let (attributes, clipped) = attributes(command, placement, &mut violations);
+    let protected = protected(command, placement, &mut violations);
     let slots = command.slots.unwrap_or(placement.slots);
     if slots == 0 || slots > placement.slots {
         let description = format!("is {slots}, must be from 1 to {}, the slots of the placement", placement.slots);
@@ -178,7 +187,7 @@ pub fn rank<'a>(command: &RankCommand, serving: &'a Serving) -> Result<(&'a Arc<
         slots,
         include_tail: command.include_tail,
     };
-    Ok((served, ValidRank { request, stated, clipped }))
+    Ok((served, ValidRank { request, stated, protected, clipped }))
 }
 
 /// What is wrong with a text that cannot be a placement's id at all.
@@ -244,6 +253,36 @@ fn attributes(
         unknown_attributes(command, placement, violations);
     }
     (values, clipped)
+}
+
+fn protected(
+    command: &RankCommand,
+    placement: &Placement,
+    violations: &mut Vec<Violation>,
+) -> Vec<(Arc<str>, Arc<str>)> {
+    let given: BTreeMap<&str, &str> = command.protected.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let mut known = Vec::new();
+    let mut refuse = |name: &str, description| {
+        let field = format!("protected_attributes.{}", start_of(name).escape_debug());
+        violations.push(Violation::new(&field, description));
+    };
+    for (&name, &value) in given.iter().take(UNKNOWN_ATTRIBUTES_MAX) {
+        let Some(attribute) = placement.protected.iter().find(|attribute| *attribute.name == *name) else {
+            let accepted = placement.protected.iter().map(|attribute| &*attribute.name).collect::<Vec<_>>().join(", ");
+            let has = if accepted.is_empty() { "none".to_owned() } else { accepted };
+            refuse(name, format!("is no protected attribute of placement {}, which has: {has}", placement.id));
+            continue;
+        };
+        match attribute.values.iter().find(|known| ***known == *value) {
+            Some(value) => known.push((attribute.name.clone(), value.clone())),
+            // What was given is not repeated: it may be what must not be logged.
+            None => refuse(
+                name,
+                format!("has a value that is not declared, must be one of: {}", attribute.values.join(", ")),
+            ),
+        }
+    }
+    known
 }
 
 fn unknown_attributes(command: &RankCommand, placement: &Placement, violations: &mut Vec<Violation>) {

@@ -17,7 +17,8 @@ use offer_ranker::{
     proto::{
         self, ArmState, FeedbackCode, GetDecisionResponse, GetPlacementResponse, Outcome, RankRequest, RankResponse,
         catalog_service_client::CatalogServiceClient, feedback_service_client::FeedbackServiceClient,
-        ranking_service_client::RankingServiceClient, user_service_client::UserServiceClient,
+        insight_service_client::InsightServiceClient, ranking_service_client::RankingServiceClient,
+        user_service_client::UserServiceClient,
     },
     service::{
         Service, Settings,
@@ -91,6 +92,7 @@ pub(crate) struct TestServer {
     pub(crate) feedback: FeedbackServiceClient<Channel>,
     pub(crate) catalog: CatalogServiceClient<Channel>,
     pub(crate) users: UserServiceClient<Channel>,
+    pub(crate) insight: InsightServiceClient<Channel>,
     pub(crate) address: String,
     stop: CancellationToken,
     serving: JoinSet<()>,
@@ -202,7 +204,8 @@ impl TestServer {
             ranking: RankingServiceClient::new(channel.clone()),
             feedback: FeedbackServiceClient::new(channel.clone()),
             catalog: CatalogServiceClient::new(channel.clone()),
-            users: UserServiceClient::new(channel),
+            users: UserServiceClient::new(channel.clone()),
+            insight: InsightServiceClient::new(channel),
             clock,
             service,
             store,
@@ -215,8 +218,10 @@ impl TestServer {
 
     /// Stops, and starts again on the same store and clock with this catalog file, if any.
     pub(crate) async fn restart(self, seed: Option<proto::Catalog>) -> Self {
-        let Self { clock, service, store, ranking, feedback, catalog, users, place, stop, mut serving, .. } = self;
-        drop((ranking, feedback, catalog, users));
+        let Self {
+            clock, service, store, ranking, feedback, catalog, users, insight, place, stop, mut serving, ..
+        } = self;
+        drop((ranking, feedback, catalog, users, insight));
         stop.cancel();
         while let Some(served) = serving.join_next().await {
             served.expect("the server stopped in order");
@@ -255,6 +260,18 @@ impl TestServer {
     }
 
     /// Reports outcomes; their results in order.
+    /// A decision as operators have it explained.
+    pub(crate) async fn explained(&self, decision_id: &str) -> Option<RankResponse> {
+        let request = proto::ExplainDecisionRequest { decision_id: decision_id.to_owned() };
+        self.insight
+            .clone()
+            .explain_decision(request)
+            .await
+            .expect("a stored decision is explained")
+            .into_inner()
+            .decision
+    }
+
     pub(crate) async fn report_all(&self, outcomes: Vec<Outcome>) -> Vec<proto::FeedbackResult> {
         let request = proto::RecordOutcomesRequest { outcomes };
         self.feedback.clone().record_outcomes(request).await.expect("a batch is judged").into_inner().results

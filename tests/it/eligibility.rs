@@ -113,7 +113,7 @@ async fn a_rule_that_does_not_hold_is_named_in_answer_and_log() {
         ("yearly", ExclusionReason::LegalRule, "law"),
     ];
     assert_eq!(told, expected);
-    assert_eq!(server.decision(&answer.decision_id).await.decision, Some(answer));
+    assert_eq!(server.explained(&answer.decision_id).await, Some(answer));
     let returning = RankRequest { attributes: attributes([("is_returning", boolean(true))]), ..ask };
     assert_eq!(slate(&server.rank(returning).await), ["trial"]);
 }
@@ -126,7 +126,7 @@ async fn personalised_prices_are_disclosed_where_the_law_wants_it() {
         (answer.flags.as_slice(), &*answer.disclosure_text_key),
         (&[Flag::PersonalisedPrices.into()][..], "pricing.told")
     );
-    assert_eq!(server.decision(&answer.decision_id).await.decision, Some(answer));
+    assert_eq!(server.explained(&answer.decision_id).await, Some(answer));
     let alone =
         server.rank(RankRequest { candidate_offer_ids: vec!["yearly".to_owned()], ..request("paywall", "anna") }).await;
     assert_eq!((alone.flags.as_slice(), &*alone.disclosure_text_key), (&[][..], ""), "nobody chose among prices");
@@ -143,7 +143,7 @@ async fn where_personalised_prices_are_forbidden_nobody_is_looked_at() {
     let [new, old] = [server.rank(ask(0.0)).await, server.rank(ask(900.0)).await];
     for answer in [&new, &old] {
         assert_eq!(answer.flags, [i32::from(Flag::NeutralContext)]);
-        assert_eq!(server.decision(&answer.decision_id).await.decision.as_ref(), Some(answer));
+        assert_eq!(server.explained(&answer.decision_id).await.as_ref(), Some(answer));
     }
     let features = |answer: &RankResponse| answer.explanation.clone().map(|explanation| explanation.features);
     assert_eq!(features(&new), features(&old), "scores are those of nobody in particular");

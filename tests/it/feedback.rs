@@ -684,12 +684,13 @@ fn after(placement: &str, sent: &[Sent]) -> (LedgerState, Ledger, PartitionStati
         exposed: None,
         outcomes: BTreeMap::new(),
         closed: false,
+        holdout: false,
     };
     let mut statistics = PartitionStatistics::default();
     let mut fold = |before: Option<&LedgerState>, after: &LedgerState| {
         let context = [1.0, 0.5];
         let context = &context[..placement.feature_count().min(2)];
-        statistics.fold(placement, &Change { decided_at, before, after, context });
+        statistics.fold(placement, &Change { decided_at, before, after, context, holdout: false });
     };
     fold(None, &ledger.state());
     for sent in sent {

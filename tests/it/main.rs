@@ -14,6 +14,7 @@ mod common;
 mod door;
 mod eligibility;
 mod evaluate;
+mod fairness;
 mod feedback;
 mod forgetting;
 mod leases;

@@ -115,7 +115,7 @@ async fn nothing_eligible_is_an_answer_with_reasons() {
         exclusions(&answer),
         BTreeMap::from([("resting", ExclusionReason::Paused), ("spring", ExclusionReason::NotStarted)])
     );
-    assert_eq!(server.decision(&answer.decision_id).await.decision, Some(answer.clone()));
+    assert_eq!(server.explained(&answer.decision_id).await, Some(answer.clone()));
     let whole = proto::Outcome {
         outcome_id: "o1".to_owned(),
         decision_id: answer.decision_id,
@@ -302,7 +302,7 @@ async fn a_clipped_attribute_is_flagged_and_one_that_does_not_clip_is_refused() 
     assert_eq!(clipped.flags, [i32::from(Flag::AttributeClipped)]);
     let explanation = clipped.explanation.clone().expect("an explanation was asked for");
     assert_eq!(explanation.features[1].value, 1.0, "the nearest bound stands in");
-    assert_eq!(server.decision(&clipped.decision_id).await.decision, Some(clipped), "the flag is of that moment");
+    assert_eq!(server.explained(&clipped.decision_id).await, Some(clipped), "the flag is of that moment");
     let status = server.try_rank(ask("local_hour", 24.0)).await.unwrap_err();
     assert_eq!(violated_fields(&status), ["attributes.local_hour"]);
     assert!(status.message().contains("must be from 0 to 23"), "{}", status.message());
@@ -329,7 +329,7 @@ async fn a_stored_decision_is_the_answer_as_it_was_given() {
     for request in [ask, RankRequest { explain: true, include_tail: true, ..request("paywall", "berta") }] {
         let answer = server.rank(request).await;
         let stored = server.decision(&answer.decision_id).await;
-        assert_eq!(stored.decision.as_ref(), Some(&answer));
+        assert_eq!(server.explained(&answer.decision_id).await.as_ref(), Some(&answer));
         assert!(!stored.closed && stored.totals.is_empty());
         let slots: Vec<_> = stored.slots.iter().map(|slot| (slot.slot, slot.offer_id.clone())).collect();
         let expected: Vec<_> = answer.offers.iter().map(|offer| (offer.slot, offer.offer_id.clone())).collect();
@@ -340,7 +340,7 @@ async fn a_stored_decision_is_the_answer_as_it_was_given() {
         catalog.rates.insert("USD".to_owned(), 4.0);
         server.apply(catalog).await;
         server.clock.advance_s(DAY_S);
-        assert_eq!(server.decision(&answer.decision_id).await.decision, Some(answer));
+        assert_eq!(server.explained(&answer.decision_id).await, Some(answer));
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
 };
 use offer_ranker::engine::{
     decide::{Decision, ENGINE_VERSION, RankRequest, SlotDraw, decide},
+    group::Group as Measured,
     learn::PartitionStatistics,
     slate,
     snapshot::PlacementSnapshot,
@@ -43,9 +44,23 @@ const FIXED: &str = "fixed: { order: [monthly, none, trial] }";
 const OFFERS: [(&str, u32); 6] =
     [("annual", 89_900), ("family", 19_900), ("monthly", 11_900), ("none", 0), ("student", 5_900), ("trial", 100)];
 
+const FLOORS: &str = "{ floor: 0.03, floors: { none: 0.08 } }";
+/// Every kind of bound: floors, a cap, sets that overlap, in the lead and in each slot, and a band.
+const EVERY_BOUND: &str = "
+      floor: 0.02
+      floors: { none: 0.08 }
+      caps: { trial: 0.4 }
+      sets:
+        - { id: cheap, offers: [student, trial], min: 0.35, slots: EACH }
+        - { id: monthly-paid, offers: [monthly, family, student], max: 0.45, slots: EACH }
+        - { id: shown, offers: [annual, family, monthly, student, trial], max: 0.9 }
+      bands:
+        - { id: large, offers: [annual, family], rate: 0.3, delta: 0.03 }
+    groups: { uniform: 0.2, holdout: 0.1, holdout_order: [family, annual] }";
+
 /// A placement of three slots and six arms, `none` among them, which has a floor of its own.
 fn catalog(policy: &str, order: &[usize]) -> String {
-    catalog_with_bounds(policy, order, "{ floor: 0.03, floors: { none: 0.08 } }")
+    catalog_with_bounds(policy, order, FLOORS)
 }
 
 fn catalog_with_bounds(policy: &str, order: &[usize], bounds: &str) -> String {
@@ -91,7 +106,11 @@ fn offer(id: &str, amount_minor: u32) -> String {
 
 /// A snapshot that has learned from about 30 slots of every arm, and a request.
 fn scene(policy: &str, seed: u64) -> (PlacementSnapshot, RankRequest) {
-    let (catalog, placement) = scene::placement(&catalog(policy, &[0, 1, 2, 3, 4, 5]));
+    scene_with_bounds(policy, FLOORS, seed)
+}
+
+fn scene_with_bounds(policy: &str, bounds: &str, seed: u64) -> (PlacementSnapshot, RankRequest) {
+    let (catalog, placement) = scene::placement(&catalog_with_bounds(policy, &[0, 1, 2, 3, 4, 5], bounds));
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let learned = scene::learned(&placement, 30, &mut rng);
     let request = scene::request(&placement, scene::attributes(&placement, &mut rng));
@@ -109,9 +128,14 @@ type Tally = BTreeMap<Vec<usize>, Group>;
 
 /// Decides once for every seed, and checks that the same draws above always give the same probabilities.
 fn tally(snapshot: &PlacementSnapshot, request: &RankRequest, decisions: u64) -> Tally {
+    tally_of_group(Measured::Decisioning, snapshot, request, decisions)
+}
+
+fn tally_of_group(group: Measured, snapshot: &PlacementSnapshot, request: &RankRequest, decisions: u64) -> Tally {
     let mut tally = Tally::new();
+    let user = UserState { group, ..UserState::default() };
     for seed in 0..decisions {
-        let decision = decide(snapshot, request, &UserState::default(), NOW, seed);
+        let decision = decide(snapshot, request, &user, NOW, seed);
         let mut prefix = Vec::new();
         for slot in &decision.slots {
             let group = tally
@@ -219,6 +243,72 @@ fn frequencies_are_the_logged_probabilities_of_a_fixed_order_with_floors() {
 }
 
 #[test]
+fn frequencies_are_the_logged_probabilities_with_every_bound_on_in_both_groups_that_bounds_bind() {
+    for (policy, group, seed) in [
+        (BETA, Measured::Decisioning, 12),
+        (LINEAR, Measured::Decisioning, 13),
+        ("merit: { steepness: 5 }", Measured::Decisioning, 14),
+        (BETA, Measured::Uniform, 15),
+    ] {
+        let (snapshot, request) = scene_with_bounds(policy, EVERY_BOUND, seed);
+        let tally = tally_of_group(group, &snapshot, &request, scale::tenth_of(1_000_000));
+        for slot in 1..=3 {
+            let p = p_value(&tally, slot, logged);
+            scale::tell(&format!("{policy:?}, {group:?}: slot {slot}, p = {p:.3}"));
+            assert!(p > FALSE_ALARM / COMPARISONS, "{policy:?}, {group:?}: slot {slot}: p = {p:e}");
+        }
+        tally.iter().for_each(|(above, group)| assert_every_bound_holds(&group.slot, above.is_empty()));
+        if group == Measured::Uniform {
+            let lead = &tally[&Vec::new()].slot;
+            assert!(lead.arms.iter().all(|arm| arm.policy_probability == 1.0 / 6.0), "{lead:?}");
+        }
+    }
+}
+
+/// [`EVERY_BOUND`] in a slot. Of what was drawn above, some bounds may not be left to keep.
+fn assert_every_bound_holds(slot: &SlotDraw, is_lead: bool) {
+    let of = |offers: &[&str]| -> f64 {
+        slot.arms.iter().filter(|arm| offers.contains(&OFFERS[arm.arm].0)).map(|arm| arm.probability).sum()
+    };
+    // The projection's residual is 1e-13, and sums of six numbers are rounded by less.
+    let within =
+        |total: f64, min: f64, max: f64| assert!(min - 1e-12 <= total && total <= max + 1e-12, "{total} {slot:?}");
+    let kept = |bit: u64| slot.relaxed.sets >> bit & 1 == 0;
+    assert!(!is_lead || slot.relaxed.is_nothing(), "{slot:?}");
+    for arm in &slot.arms {
+        let floor = if OFFERS[arm.arm].0 == "none" { 0.08 } else { 0.02 };
+        within(arm.probability, floor, 1.0);
+    }
+    if !slot.relaxed.caps {
+        within(of(&["trial"]), 0.0, 0.4);
+    }
+    if kept(0) {
+        within(of(&["student", "trial"]), 0.35, 1.0);
+    }
+    if kept(1) {
+        within(of(&["monthly", "family", "student"]), 0.0, 0.45);
+    }
+    if is_lead {
+        within(of(&["annual", "family", "monthly", "student", "trial"]), 0.0, 0.9);
+        within(of(&["annual", "family"]), 0.27, 0.33);
+    }
+}
+
+#[test]
+fn the_holdout_is_shown_its_order_whatever_bounds_say() {
+    let (snapshot, request) = scene_with_bounds(LINEAR, EVERY_BOUND, 16);
+    let user = UserState { group: Measured::Holdout, ..UserState::default() };
+    for seed in 0..100 {
+        let decision = decide(&snapshot, &request, &user, NOW, seed);
+        let shown: Vec<&str> = decision.slots.iter().map(|slot| &*decision.drawn(slot).offer_id).collect();
+        // The order that is declared, then that of the placement.
+        assert_eq!(shown, ["family", "annual", "monthly"]);
+        assert!(decision.slots.iter().all(|slot| slot.propensity() == 1.0 && slot.relaxed.is_nothing()));
+        assert!(decision.bands.is_empty());
+    }
+}
+
+#[test]
 fn propensities_that_are_wrong_in_likely_ways_are_rejected() {
     let (snapshot, request) = scene(BETA, 1);
     let tally = tally(&snapshot, &request, scale::tenth_of(1_000_000));
@@ -255,8 +345,8 @@ fn normalised(weights: Vec<f64>) -> Vec<f64> {
 type Pooled = BTreeMap<(usize, Arc<str>), (f64, f64)>;
 
 /// Decides about ever other users, with some of the offers as candidates.
-fn pooled(policy: &str, decisions: u64, propensity: impl Fn(&SlotDraw, usize) -> f64) -> Pooled {
-    let (snapshot, mut request) = scene(policy, 7);
+fn pooled((policy, bounds): (&str, &str), decisions: u64, propensity: impl Fn(&SlotDraw, usize) -> f64) -> Pooled {
+    let (snapshot, mut request) = scene_with_bounds(policy, bounds, 7);
     let mut rng = ChaCha8Rng::seed_from_u64(8);
     let mut pooled = Pooled::new();
     for _ in 0..decisions {
@@ -290,8 +380,9 @@ fn critical_z() -> f64 {
 
 #[test]
 fn frequencies_are_the_logged_probabilities_where_every_decision_has_its_own() {
-    for policy in [BETA, LINEAR] {
-        let pooled = pooled(policy, scale::tenth_of(1_000_000) / 2, |draw, index| draw.arms[index].probability);
+    for (policy, bounds) in [(BETA, FLOORS), (LINEAR, FLOORS), (LINEAR, EVERY_BOUND)] {
+        let pooled =
+            pooled((policy, bounds), scale::tenth_of(1_000_000) / 2, |draw, index| draw.arms[index].probability);
         assert_eq!(pooled.len(), 3 * OFFERS.len());
         let z = largest_z(&pooled);
         scale::tell(&format!("{policy:?}: {z:.2} standard deviations"));
@@ -301,7 +392,8 @@ fn frequencies_are_the_logged_probabilities_where_every_decision_has_its_own() {
 
 #[test]
 fn probabilities_that_did_not_act_are_rejected_where_every_decision_has_its_own() {
-    let pooled = pooled(LINEAR, scale::tenth_of(1_000_000) / 2, |draw, index| draw.arms[index].policy_probability);
+    let pooled =
+        pooled((LINEAR, FLOORS), scale::tenth_of(1_000_000) / 2, |draw, index| draw.arms[index].policy_probability);
     let z = largest_z(&pooled);
     scale::tell(&format!("the policy before its bounds: {z:.0} standard deviations"));
     assert!(z > critical_z(), "the policy before its bounds passes with {z} standard deviations");
@@ -429,7 +521,7 @@ fn golden_decisions_keep_their_bits() {
             }
         }
     }
-    assert_eq!(ENGINE_VERSION, 4);
+    assert_eq!(ENGINE_VERSION, 5);
     let pinned = "f22008750d16417194638d64edad423647f2ff723b609a4570bec8f39e0dbe6b";
     assert_eq!(data_encoding::HEXLOWER.encode(&hash.finalize()), pinned);
 }

@@ -109,7 +109,7 @@ struct Step {
 impl Step {
     fn change(&self) -> Change<'_> {
         let Self { decided_at, before, after, context, .. } = self;
-        Change { decided_at: *decided_at, before: before.as_ref(), after, context }
+        Change { decided_at: *decided_at, before: before.as_ref(), after, context, holdout: false }
     }
 }
 
@@ -168,6 +168,7 @@ impl Scribe<'_> {
             exposed: None,
             outcomes: BTreeMap::new(),
             closed: false,
+            holdout: false,
         };
         let context = if self.placement.feature_count() == 1 {
             vec![1.0]

@@ -12,9 +12,11 @@
 
 mod archive;
 mod audit;
+mod bounds;
 mod crash;
 mod draws;
 mod eligibility;
+mod fairness;
 mod house;
 mod learning;
 mod limits;

@@ -169,8 +169,11 @@ fn eats(
     let mut unrewarded: LedgerState = rewarded.clone();
     unrewarded.slots[0].totals.clear();
     let context = context.as_slice();
-    statistics.fold(placement, &Change { decided_at: NOW, before: None, after: &unrewarded, context });
-    statistics.fold(placement, &Change { decided_at: NOW, before: Some(&unrewarded), after: &rewarded, context });
+    statistics.fold(placement, &Change { decided_at: NOW, before: None, after: &unrewarded, context, holdout: false });
+    statistics.fold(
+        placement,
+        &Change { decided_at: NOW, before: Some(&unrewarded), after: &rewarded, context, holdout: false },
+    );
     eaten
 }
 

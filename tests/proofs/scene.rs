@@ -73,7 +73,7 @@ pub(crate) fn learned(placement: &Placement, times: u32, rng: &mut ChaCha8Rng) -
                 _ => placement.context.encode(&attributes(placement, rng)),
             };
             let after = shown(&arm.offer.id, "conversion", f64::from(u8::from(rng.random_bool(rate))));
-            let change = Change { decided_at: NOW, before: None, after: &after, context: &context };
+            let change = Change { decided_at: NOW, before: None, after: &after, context: &context, holdout: false };
             statistics.fold(placement, &change);
         }
     }

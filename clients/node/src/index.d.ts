@@ -100,6 +100,7 @@ export type Flag =
   | 'NOT_LOGGED'
   | 'PERSONALISED_PRICES'
   | 'NEUTRAL_CONTEXT'
+  | 'BOUNDS_RELAXED'
   | 'LEASED'
   | 'STATE_UNKNOWN'
 

@@ -3,8 +3,10 @@
 //! Every check runs, whatever the others found; values that stand in for refused ones never leave this module,
 //! because one violation is enough to return nothing else.
 
+mod bounds;
 mod context;
 mod findings;
+mod groups;
 mod history;
 mod markets;
 mod money;

@@ -1,8 +1,9 @@
 //! Placements: their arms with floors and worth, and everything else put together.
 
 use super::{
-    context,
+    bounds, context,
     findings::{Findings, RESOURCE, Seen},
+    groups,
     offers::Offers,
     policy,
     reward::{self, Metrics},
@@ -27,8 +28,6 @@ use std::{
 const PLACEMENTS_MAX: usize = 1_000;
 /// How many partitions a log has where nothing is declared.
 const PARTITIONS_DEFAULT: u32 = 4;
-/// How far floors may sum above 1: ten times 0.1 does not make 1 in binary.
-const FLOOR_SUM_TOLERANCE: f64 = 1e-9;
 
 /// The offers that a placement lists.
 pub(super) struct ArmIds<'a> {
@@ -104,25 +103,25 @@ fn placement(
         policy::fit_reward_to_beta(&policy.policy, reward, path, findings);
         check_worth(&declared.id, &policy.policy.objective, &reward.reward, &arm_ids, offers, findings);
     }
-    let floors = floors(&path.field("bounds"), declared.bounds.as_ref(), &arm_ids, findings);
     let partitions = declared.partitions.unwrap_or(PARTITIONS_DEFAULT);
     findings.check_range(&path.field("partitions"), partitions, 1, PARTITIONS_MAX);
-    let groups = groups(&arm_ids, offers);
-    let arm = |(&id, floor): (&&str, f64)| {
-        let offer = Arc::clone(&offers.get(id)?.offer);
-        let group = offer.exclusion_group.as_deref().and_then(|group| groups.binary_search(&group).ok());
-        let beta_prior = policy.arm_priors.get(id).copied().unwrap_or(policy.beta_prior);
-        Some(Arm { exclusion_group: group.map_or(0, |index| index as u32 + 1), offer, floor, beta_prior })
-    };
+    let context = context::schema(&path.field("context"), declared.context.as_ref(), findings);
+    let protected_path = path.field("protected_attributes");
+    let protected = groups::protected(&protected_path, &declared.protected_attributes, &context, findings);
     let windows = timing::windows(path, declared, findings);
     let surroundings = Surroundings { arm_ids: &arm_ids, offers, metrics };
+    let bounds_path = path.field("bounds");
+    let has_protected = !protected.is_empty();
+    let bounds = bounds::bounds(&bounds_path, declared.bounds.as_ref(), has_protected, &surroundings, findings);
+    let shares = (declared.id.as_str(), declared.groups.as_ref());
+    let groups = groups::groups(&path.field("groups"), shares, &arm_ids, findings);
     let learned = reward.as_ref().map(|draft| &draft.reward);
     let unit_rules = units::rules(path, declared, &surroundings, learned, windows.attribution_s, findings);
     let placement = Placement {
         id: Arc::from(declared.id.as_str()),
-        arms: arm_ids.sorted.iter().zip(floors).filter_map(arm).collect(),
+        arms: arms(&arm_ids, offers, &policy, &bounds),
         slots,
-        context: context::schema(&path.field("context"), declared.context.as_ref(), findings),
+        context,
         policy: policy.policy,
         // Whatever stands in for a refused reward is never served.
         reward: reward.map_or(Reward { terms: Vec::new(), min: 0.0, max: 1.0, unit: 1.0 }, |draft| draft.reward),
@@ -131,6 +130,9 @@ fn placement(
         partitions,
         learning: timing::learning(&path.field("learning"), declared.learning.as_ref(), findings),
         unit_rules,
+        bounds: bounds.bounds,
+        groups,
+        protected,
         rules: Vec::new(),
         terms: TermsByMarket::default(),
     };
@@ -138,8 +140,26 @@ fn placement(
     placement
 }
 
+/// The placement's offers as the engine has them.
+fn arms(arm_ids: &ArmIds<'_>, offers: &Offers<'_>, policy: &policy::Draft<'_>, bounds: &bounds::Draft) -> Vec<Arm> {
+    let groups = exclusion_groups(arm_ids, offers);
+    let arm = |(index, &id): (usize, &&str)| {
+        let offer = Arc::clone(&offers.get(id)?.offer);
+        let group = offer.exclusion_group.as_deref().and_then(|group| groups.binary_search(&group).ok());
+        Some(Arm {
+            exclusion_group: group.map_or(0, |index| index as u32 + 1),
+            offer,
+            floor: bounds.floors[index],
+            cap: bounds.caps[index],
+            sets: bounds.sets[index],
+            beta_prior: policy.arm_priors.get(id).copied().unwrap_or(policy.beta_prior),
+        })
+    };
+    arm_ids.sorted.iter().enumerate().filter_map(arm).collect()
+}
+
 /// The exclusion groups of a placement's offers, sorted.
-fn groups<'a>(arm_ids: &ArmIds<'_>, offers: &'a Offers<'_>) -> Vec<&'a str> {
+fn exclusion_groups<'a>(arm_ids: &ArmIds<'_>, offers: &'a Offers<'_>) -> Vec<&'a str> {
     let named = arm_ids.sorted.iter().filter_map(|&id| offers.get(id)?.offer.exclusion_group.as_deref());
     named.collect::<BTreeSet<_>>().into_iter().collect()
 }
@@ -204,26 +224,6 @@ fn check_worth(
             findings.refuse(&draft.path.field("value"), description);
         }
     }
-}
-
-/// Floors in the order of the engine's arms.
-fn floors(path: &Path, declared: Option<&proto::Bounds>, arm_ids: &ArmIds<'_>, findings: &mut Findings) -> Vec<f64> {
-    let Some(proto::Bounds { floor, floors: own }) = declared else { return vec![0.0; arm_ids.sorted.len()] };
-    let mut accepted = findings.check_range(&path.field("floor"), *floor, 0.0, 1.0);
-    for (id, &floor) in own {
-        let path = path.field("floors").key(id);
-        arm_ids.check(&path, id, findings);
-        accepted &= findings.check_range(&path, floor, 0.0, 1.0);
-    }
-    let floors: Vec<f64> = arm_ids.sorted.iter().map(|&id| own.get(id).copied().unwrap_or(*floor)).collect();
-    let sum: f64 = floors.iter().sum();
-    if accepted && sum > 1.0 + FLOOR_SUM_TOLERANCE {
-        let count = floors.len();
-        // Rounded as people write it: 0.4 + 0.8 is 1.2000000000000002.
-        let sum = libm::round(sum * 1e6) / 1e6;
-        findings.refuse(path, format!("has floors that sum to {sum} over {count} offers, must sum to at most 1"));
-    }
-    floors
 }
 
 fn check_features(path: &Path, placement: &Placement, findings: &mut Findings) {

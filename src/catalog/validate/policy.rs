@@ -21,6 +21,9 @@ use std::collections::BTreeMap;
 /// Smallest and largest parameter of a prior: beyond them it is either no belief at all or no data changes it.
 const PRIOR_BOUNDS: (f64, f64) = (1e-6, 1e9);
 
+/// Steepest merit: beyond it exposure goes to the best arm alone.
+const STEEPNESS_MAX: f64 = 1e6;
+
 /// A policy and the Beta priors of the placement's arms.
 pub(super) struct Draft<'a> {
     /// As the engine has it.
@@ -73,6 +76,11 @@ fn selection_of(path: &Path, declared: &DeclaredSelection, arms: &ArmIds<'_>, fi
         DeclaredSelection::EpsilonGreedy(proto::EpsilonGreedySelection { epsilon }) => {
             findings.check_range(&path.field("epsilon_greedy").field("epsilon"), *epsilon, 0.0, 1.0);
             Selection::EpsilonGreedy(*epsilon)
+        }
+        DeclaredSelection::Merit(proto::MeritSelection { steepness }) => {
+            let steepness = steepness.unwrap_or(1.0);
+            findings.check_range(&path.field("merit").field("steepness"), steepness, 0.0, STEEPNESS_MAX);
+            Selection::Merit(steepness)
         }
         DeclaredSelection::Fixed(proto::FixedSelection { order }) => {
             let path = path.field("fixed").field("order");

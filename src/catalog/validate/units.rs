@@ -9,7 +9,7 @@ use super::{
 use crate::{
     catalog::path::Path,
     engine::{
-        catalog::{OfferKind, Reward},
+        catalog::{Offer, OfferKind, Reward},
         unit::rules::{
             CAP_DECISIONS_MAX, CAPS_MAX, COOL_DOWNS_MAX, CoolDown, FrequencyCap, LeaseRule, UnitRules, WINDOW_MAX_S,
             WhenUnknown,
@@ -44,7 +44,7 @@ pub(super) fn rules(
         let path = caps_path.index(index);
         findings.check_range(&path.field("max"), cap.max, 1, CAP_DECISIONS_MAX);
         findings.check_range(&path.field("window_s"), cap.window_s, 1, WINDOW_MAX_S);
-        let offers = offers(&path, (&cap.offers, &cap.tags), surroundings, findings);
+        let offers = held_back(&path, (&cap.offers, &cap.tags), surroundings, findings);
         FrequencyCap { offers, max: cap.max, window_s: cap.window_s }
     };
     let caps = declared.frequency_caps.iter().enumerate().map(cap).collect();
@@ -54,7 +54,7 @@ pub(super) fn rules(
         let path = cool_downs_path.index(index);
         check_metric(&path.field("metric"), &cool_down.metric, surroundings.metrics, findings);
         findings.check_range(&path.field("for_s"), cool_down.for_s, 1, WINDOW_MAX_S);
-        let offers = offers(&path, (&cool_down.offers, &cool_down.tags), surroundings, findings);
+        let offers = held_back(&path, (&cool_down.offers, &cool_down.tags), surroundings, findings);
         CoolDown { metric: Arc::from(cool_down.metric.as_str()), offers, for_s: cool_down.for_s }
     };
     let cool_downs = declared.cool_downs.iter().enumerate().map(cool_down).collect();
@@ -63,14 +63,25 @@ pub(super) fn rules(
     UnitRules { caps, cool_downs, lease, when_unknown }
 }
 
-/// The offers that ids and tags name, sorted.
-fn offers(
+/// The offers that a cap or cool-down names, sorted.
+fn held_back(
     path: &Path,
-    (ids, tags): (&[String], &[String]),
+    named: (&[String], &[String]),
     surroundings: &Surroundings<'_>,
     findings: &mut Findings,
 ) -> Vec<Arc<str>> {
-    let Surroundings { arm_ids, offers, .. } = surroundings;
+    offers(path, named, surroundings, false, findings).into_iter().map(Arc::from).collect()
+}
+
+/// The offers that ids and tags name; those of kind NONE only where they may be.
+pub(super) fn offers<'a>(
+    path: &Path,
+    (ids, tags): (&'a [String], &'a [String]),
+    surroundings: &Surroundings<'a>,
+    with_none: bool,
+    findings: &mut Findings,
+) -> BTreeSet<&'a str> {
+    let Surroundings { arm_ids, offers, .. } = *surroundings;
     if ids.is_empty() && tags.is_empty() {
         findings.refuse(&path.field("offers"), "is missing, and so are tags: say which offers of the placement");
     }
@@ -80,7 +91,7 @@ fn offers(
         let path = path.field("offers").index(index);
         findings.check_distinct(&path, id, &mut seen);
         arm_ids.check(&path, id, findings);
-        if offers.get(id.as_str()).is_some_and(|draft| draft.offer.kind == OfferKind::None) {
+        if !with_none && offers.get(id.as_str()).is_some_and(|draft| draft.offer.kind == OfferKind::None) {
             findings.refuse(&path, format!("is {id:?}, of kind NONE: showing nothing is never held back"));
         }
         named.insert(id);
@@ -90,14 +101,15 @@ fn offers(
     for (index, tag) in tags.iter().enumerate() {
         let path = path.field("tags").index(index);
         findings.check_distinct(&path, tag, &mut seen);
-        let tagged = shown().filter(|offer| offer.tags.contains(tag) && offer.kind != OfferKind::None);
+        let named_by = |offer: &&Arc<Offer>| offer.tags.contains(tag) && (with_none || offer.kind != OfferKind::None);
+        let tagged = shown().filter(named_by);
         named.extend(tagged.map(|offer| &*offer.id));
         if !shown().any(|offer| offer.tags.contains(tag)) {
             let known: BTreeSet<&str> = shown().flat_map(|offer| &offer.tags).map(String::as_str).collect();
             findings.refuse_unknown(&path, tag, "tag of this placement's offers", known.iter().copied());
         }
     }
-    named.into_iter().map(Arc::from).collect()
+    named
 }
 
 fn lease(

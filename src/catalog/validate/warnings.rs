@@ -83,7 +83,7 @@ fn warn_of_placement(path: &Path, placement: &Placement, warn: &mut impl FnMut(P
         }
         // Floors and uniform shares want the same.
         Selection::Uniform => {}
-        Selection::Thompson | Selection::EpsilonGreedy(_) => {
+        Selection::Thompson | Selection::EpsilonGreedy(_) | Selection::Merit(_) => {
             if 1.0 - floors < POLICY_SHARE_MIN {
                 let (given, left) = (percent(floors), percent(1.0 - floors).max(0.0));
                 let description =

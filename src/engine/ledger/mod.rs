@@ -52,6 +52,8 @@ pub struct Ledger {
     pub outcomes: BTreeMap<String, Outcome>,
     /// Whether attribution window and grace are over.
     pub closed: bool,
+    /// Whether the decision is of the holdout, which teaches nothing.
+    pub holdout: bool,
 }
 
 impl Ledger {
@@ -252,6 +254,7 @@ mod tests {
             exposed: None,
             outcomes: BTreeMap::new(),
             closed: false,
+            holdout: false,
         }
     }
 

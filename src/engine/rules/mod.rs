@@ -25,6 +25,8 @@ pub struct Rule {
     pub legal: bool,
     /// Which of the placement's arms it is about, ascending.
     pub arms: Vec<usize>,
+    /// What must hold, as it is declared.
+    pub text: String,
     /// What must hold: a boolean, with the placement's own attributes.
     pub condition: Expr,
 }

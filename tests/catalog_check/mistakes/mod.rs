@@ -1,5 +1,6 @@
 //! One mistake at a time in an otherwise valid catalog.
 
+mod bounding;
 mod deciding;
 mod eligibility;
 mod keeping;
@@ -139,4 +140,9 @@ fn too_many_attributes_or_features_are_refused() {
     let found = problems(&patched("attributes:\n", &list(vec![category("a"), category("b")])));
     assert_eq!((found.len(), found[0].field.as_str()), (1, "placements[0].context"));
     assert!(found[0].description.contains("makes 271 features (1 intercept, 270 of attributes"), "{found:?}");
+}
+
+#[test]
+fn bounds_and_groups_that_cannot_be_kept_are_refused() {
+    assert_cases(bounding::BOUNDS_AND_GROUPS, problems);
 }

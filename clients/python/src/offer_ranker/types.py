@@ -58,6 +58,7 @@ class Flag(WireEnum):
     NOT_LOGGED = 4
     PERSONALISED_PRICES = 5
     NEUTRAL_CONTEXT = 6
+    BOUNDS_RELAXED = 7
     LEASED = 20
     STATE_UNKNOWN = 21
 

@@ -76,7 +76,13 @@ fn attach_one(
         let place = Scope { placement: &placement.id, schema: &placement.context, vocabulary };
         match check::check(&parsed, place) {
             Ok(condition) => {
-                placement.rules.push(Rule { id: Arc::clone(&id), legal: declared.legal, arms, condition });
+                placement.rules.push(Rule {
+                    id: Arc::clone(&id),
+                    legal: declared.legal,
+                    arms,
+                    text: declared.expression.clone(),
+                    condition,
+                });
             }
             // What is wrong at one placement is mostly wrong at all.
             Err(mistakes) => return refuse(mistakes),

@@ -1,0 +1,213 @@
+//! Bounds act on probabilities, before the draw: the nearest distribution that keeps them (`projection`).
+//!
+//! Where what a user may be shown leaves no distribution that keeps all of them, some are given up, one at a time, out of
+//! those that contradict each other: totals of sets, the last declared first; then all caps of arms; then bands, the last
+//! declared first. Floors are never given up.
+
+mod dual;
+pub mod parity;
+pub mod projection;
+
+use projection::{Infeasible, Polytope};
+use std::sync::Arc;
+
+/// Most totals of one placement.
+pub const TOTALS_MAX: usize = 32;
+/// Most bands of one placement.
+pub const BANDS_MAX: usize = 8;
+
+/// What the probabilities of a placement keep to, beside the floors and caps of its arms.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Bounds {
+    /// Totals of sets of arms: total t is of the arms with bit t among their sets.
+    pub totals: Vec<TotalBound>,
+    /// Bands around a rate: band b is of the arms with bit `totals.len() + b`.
+    pub bands: Vec<Band>,
+}
+
+/// How probable a set of arms is together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TotalBound {
+    /// Id such as `any-discount`.
+    pub id: Arc<str>,
+    /// Smallest total, from 0 to 1.
+    pub min: f64,
+    /// Largest total, from `min` to 1.
+    pub max: f64,
+    /// Whether every slot keeps it, given what was drawn above; otherwise the lead only.
+    pub every_slot: bool,
+}
+
+/// Users differ little in how probable a set of arms is for them in the lead: within `delta` of one rate for all.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Band {
+    /// Id such as `discounts-for-all`.
+    pub id: Arc<str>,
+    /// The rate; `None`: what the policy comes to on average, learned from the log.
+    pub rate: Option<f64>,
+    /// How far from the rate at most, from 0 to 1.
+    pub delta: f64,
+    /// How far the averages of declared cohorts may be apart: where they are further, `delta` is narrowed for everybody.
+    pub max_gap: Option<f64>,
+}
+
+/// A band as it acts in one snapshot.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BandInForce {
+    /// The rate, from 0 to 1.
+    pub rate: f64,
+    /// How far from it at most.
+    pub delta: f64,
+}
+
+/// What a band found and made of one decision's lead.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BandEffect {
+    /// The band's id.
+    pub id: Arc<str>,
+    /// Its index in the placement.
+    pub index: usize,
+    /// As it acted.
+    pub in_force: BandInForce,
+    /// The total of its arms under every other bound.
+    pub before: f64,
+    /// The total that acted.
+    pub after: f64,
+}
+
+/// The arms of one slot and what binds them.
+#[derive(Clone, Debug)]
+pub struct SlotBounds<'a> {
+    /// Floors, caps and sets of the arms that can be drawn; totals stand in for bounds that do not act here.
+    pub polytope: Polytope,
+    /// The placement's bounds.
+    pub bounds: &'a Bounds,
+}
+
+/// A distribution that keeps what could be kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bounded {
+    /// Probabilities.
+    pub pmf: Vec<f64>,
+    /// What was given up.
+    pub relaxed: Relaxed,
+}
+
+/// Bounds that were given up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Relaxed {
+    /// Bits of totals, and of bands after them.
+    pub sets: u64,
+    /// The caps of all arms.
+    pub caps: bool,
+}
+
+impl Relaxed {
+    /// Whether all was kept.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.sets == 0 && !self.caps
+    }
+}
+
+impl Bounds {
+    /// The id of a set by its bit.
+    #[must_use]
+    pub fn id(&self, set: usize) -> &Arc<str> {
+        match self.totals.get(set) {
+            Some(total) => &total.id,
+            None => &self.bands[set - self.totals.len()].id,
+        }
+    }
+
+    /// Smallest and largest total of every set in a slot, from 1, without bands.
+    #[must_use]
+    pub fn totals_in(&self, slot: u32) -> Vec<(f64, f64)> {
+        let total =
+            |total: &TotalBound| if slot == 1 || total.every_slot { (total.min, total.max) } else { (0.0, 1.0) };
+        self.totals.iter().map(total).chain(self.bands.iter().map(|_| (0.0, 1.0))).collect()
+    }
+}
+
+impl SlotBounds<'_> {
+    /// The nearest distribution that keeps all bounds but the bands, as far as that can be.
+    #[must_use]
+    pub fn keep(&self, policy: &[f64]) -> Bounded {
+        self.project(self.polytope.clone(), policy)
+    }
+
+    /// The same with bands, for the lead slot, and what they came to.
+    #[must_use]
+    pub fn keep_with_bands(
+        &self,
+        policy: &[f64],
+        in_force: impl Fn(usize) -> BandInForce,
+    ) -> (Bounded, Vec<BandEffect>) {
+        let mut bounded = self.keep(policy);
+        let totals = self.bounds.totals.len();
+        let feasible = |&band: &usize| {
+            let inside = self.polytope.members.iter().filter(|&members| members >> (totals + band) & 1 == 1).count();
+            inside > 0 && inside < self.polytope.members.len()
+        };
+        let effect = |band: usize| {
+            let before = self.polytope.total_of(totals + band, &bounded.pmf);
+            let id = self.bounds.bands[band].id.clone();
+            BandEffect { id, index: band, in_force: in_force(band), before, after: before }
+        };
+        let mut effects: Vec<BandEffect> = (0..self.bounds.bands.len()).filter(feasible).map(effect).collect();
+        if effects.iter().any(|effect| !effect.in_force.holds(effect.before)) {
+            let mut polytope = self.polytope.clone();
+            for BandEffect { index, in_force, .. } in &effects {
+                polytope.totals[totals + index] = in_force.ends();
+            }
+            bounded = self.project(polytope, policy);
+            for effect in &mut effects {
+                effect.after = self.polytope.total_of(totals + effect.index, &bounded.pmf);
+            }
+        }
+        (bounded, effects)
+    }
+
+    fn project(&self, mut polytope: Polytope, policy: &[f64]) -> Bounded {
+        let mut relaxed = Relaxed::default();
+        loop {
+            match polytope.project(policy) {
+                Ok(pmf) => return Bounded { pmf, relaxed },
+                Err(infeasible) => self.relax(&mut polytope, &mut relaxed, &infeasible),
+            }
+        }
+    }
+
+    /// Gives up the least of the bounds that contradict each other.
+    fn relax(&self, polytope: &mut Polytope, relaxed: &mut Relaxed, infeasible: &Infeasible) {
+        let (totals, bands): (Vec<usize>, Vec<usize>) =
+            infeasible.sets.iter().partition(|&&set| set < self.bounds.totals.len());
+        if totals.is_empty() && (infeasible.caps || bands.is_empty()) && !relaxed.caps {
+            relaxed.caps = true;
+            polytope.caps.iter_mut().for_each(|cap| *cap = 1.0);
+            return;
+        }
+        // Floors alone contradict nothing, so something is named, or was never needed: then all of it goes.
+        let named = totals.last().or(bands.last());
+        for set in named.map_or(0..polytope.totals.len(), |&set| set..set + 1) {
+            relaxed.sets |= 1 << set;
+            polytope.totals[set] = (0.0, 1.0);
+        }
+    }
+}
+
+impl BandInForce {
+    /// A band that holds nobody to anything.
+    pub const FREE: Self = Self { rate: 0.5, delta: 1.0 };
+
+    /// The smallest and largest total that it allows.
+    #[must_use]
+    pub fn ends(&self) -> (f64, f64) {
+        ((self.rate - self.delta).max(0.0), (self.rate + self.delta).min(1.0))
+    }
+
+    fn holds(&self, total: f64) -> bool {
+        let (min, max) = self.ends();
+        min <= total && total <= max
+    }
+}

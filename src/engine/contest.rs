@@ -1,0 +1,159 @@
+//! Filling slots: for each, the probabilities of the arms that remain, bounded, and a draw from exactly those.
+
+use super::{
+    beliefs::Beliefs,
+    bounds::{BandEffect, Bounded, Relaxed, SlotBounds, projection::Polytope},
+    catalog::{Placement, Selection},
+    decide::{EligibleArm, SlotArm, SlotDraw},
+    group::Group,
+    pmf::distribution::ScoreDistribution,
+    policy::{self, Choice},
+    slate,
+    unit::lease::Standing,
+};
+use std::borrow::Cow;
+
+/// What slots are filled from.
+pub(super) struct Contest<'a, B> {
+    pub(super) placement: &'a Placement,
+    pub(super) beliefs: &'a B,
+    /// Indices of the arms in the placement, ascending.
+    pub(super) eligible: &'a [usize],
+    /// The same arms.
+    pub(super) arms: &'a [EligibleArm],
+    pub(super) context: &'a [f64],
+}
+
+impl<B: Beliefs> Contest<'_, B> {
+    /// Slot by slot: the PMF over what is not drawn yet is computed anew, bounded, and drawn from.
+    pub(super) fn draw_slots(
+        &self,
+        lead: Vec<ScoreDistribution>,
+        slots: u32,
+        group: Group,
+        seed: u64,
+    ) -> (Vec<SlotDraw>, Vec<BandEffect>) {
+        let arms = self.arms;
+        let (mut draws, mut bands): (Vec<SlotDraw>, _) = (Vec::new(), Vec::new());
+        let mut remaining = vec![true; arms.len()];
+        let selection = &self.selection(group);
+        let curves = || self.eligible.iter().map(|&index| self.beliefs.curve(index));
+        let mut scored = self.compared(lead);
+        let mut grid = policy::grid(selection, &scored, curves(), &remaining);
+        for slot in 1..=slots {
+            if !remaining.contains(&true) {
+                break;
+            }
+            if let Some(scores) = self.scores_below_lead(slot) {
+                scored = self.compared(scores);
+                grid = policy::grid(selection, &scored, curves(), &remaining);
+            }
+            let choice = Choice { placement_arms: self.eligible, scores: &scored, remaining: &remaining };
+            let policy_pmf = policy::pmf(selection, &choice, &mut grid);
+            let candidates = Candidates { arms, scores: &scored, remaining: &remaining };
+            let bounded = match group {
+                // Exempt from bounds, so that it shows what no policy and no promise had a part in.
+                Group::Holdout => Bounded { pmf: candidates.of(&policy_pmf), relaxed: Relaxed::default() },
+                Group::Decisioning | Group::Uniform => {
+                    let (bounded, effects) = self.bound(&candidates, slot, &policy_pmf);
+                    bands.extend(effects);
+                    bounded
+                }
+            };
+            let draw = candidates.draw(&policy_pmf, bounded, slate::uniform(seed, slot));
+            let drawn = draw.arms[draw.drawn].arm;
+            draws.push(draw);
+            arms.iter().zip(&mut remaining).for_each(|(arm, remains)| *remains &= !arm.excludes(&arms[drawn]));
+            remaining[drawn] = false;
+            if arms[drawn].ends_slate {
+                break;
+            }
+        }
+        (draws, bands)
+    }
+
+    /// The slots of a lease that stands: nothing is drawn, so each has one arm, with certainty.
+    pub(super) fn repeat_slots(&self, lead: Vec<ScoreDistribution>, standing: &Standing) -> Vec<SlotDraw> {
+        let mut scored = self.compared(lead);
+        let mut slots = Vec::with_capacity(standing.arms.len());
+        for (slot, index) in (1..).zip(&standing.arms) {
+            let Ok(arm) = self.eligible.binary_search(index) else { continue };
+            if let Some(scores) = self.scores_below_lead(slot) {
+                scored = self.compared(scores);
+            }
+            let arms = vec![SlotArm { arm, score: scored[arm], policy_probability: 1.0, probability: 1.0 }];
+            slots.push(SlotDraw { arms, drawn: 0, uniform: 0.0, relaxed: Relaxed::default() });
+        }
+        slots
+    }
+
+    /// What a group is decided by.
+    fn selection(&self, group: Group) -> Cow<'_, Selection> {
+        match group {
+            Group::Decisioning => Cow::Borrowed(&self.placement.policy.selection),
+            Group::Uniform => Cow::Owned(Selection::Uniform),
+            Group::Holdout => Cow::Owned(Selection::Fixed(self.placement.groups.holdout_order.clone())),
+        }
+    }
+
+    /// Applies the placement's bounds to what remains; bands act on the lead.
+    fn bound(&self, candidates: &Candidates<'_>, slot: u32, policy_pmf: &[f64]) -> (Bounded, Vec<BandEffect>) {
+        let bounds = &self.placement.bounds;
+        let arms = || candidates.indices().map(|arm| &self.arms[arm]);
+        let polytope = Polytope {
+            floors: arms().map(|arm| arm.floor).collect(),
+            caps: arms().map(|arm| arm.cap).collect(),
+            members: arms().map(|arm| arm.sets).collect(),
+            totals: bounds.totals_in(slot),
+        };
+        let (policy, slot_bounds) = (candidates.of(policy_pmf), SlotBounds { polytope, bounds });
+        if slot == 1 && !bounds.bands.is_empty() {
+            slot_bounds.keep_with_bands(&policy, |band| self.beliefs.band(band))
+        } else {
+            (slot_bounds.keep(&policy), Vec::new())
+        }
+    }
+
+    /// Scores of the eligible arms in a slot below the lead; `None` where they are those of the lead.
+    fn scores_below_lead(&self, slot: u32) -> Option<Vec<ScoreDistribution>> {
+        let differ = slot > 1 && self.placement.slot_feature_count() > 0;
+        differ.then(|| self.beliefs.scores(slot, self.eligible, self.context))
+    }
+
+    /// Scores of the eligible arms in units of the objective.
+    fn compared(&self, mut scores: Vec<ScoreDistribution>) -> Vec<ScoreDistribution> {
+        for (score, arm) in scores.iter_mut().zip(self.arms) {
+            *score = score.scaled_by(self.beliefs.scale(arm.worth));
+        }
+        scores
+    }
+}
+
+/// What one slot draws from. All slices run over the decision's eligible arms.
+struct Candidates<'a> {
+    arms: &'a [EligibleArm],
+    scores: &'a [ScoreDistribution],
+    remaining: &'a [bool],
+}
+
+impl Candidates<'_> {
+    fn indices(&self) -> impl Iterator<Item = usize> {
+        (0..self.arms.len()).filter(|&arm| self.remaining[arm])
+    }
+
+    /// The entries of those that remain.
+    fn of(&self, pmf: &[f64]) -> Vec<f64> {
+        self.indices().map(|arm| pmf[arm]).collect()
+    }
+
+    fn draw(&self, policy_pmf: &[f64], Bounded { pmf, relaxed }: Bounded, uniform: f64) -> SlotDraw {
+        let slot_arm = |(arm, &probability): (usize, &f64)| SlotArm {
+            arm,
+            score: self.scores[arm],
+            policy_probability: policy_pmf[arm],
+            probability,
+        };
+        let arms = self.indices().zip(&pmf).map(slot_arm).collect();
+        SlotDraw { arms, drawn: slate::draw(&pmf, uniform), uniform, relaxed }
+    }
+}

@@ -1,0 +1,83 @@
+//! How fairly slates share out attention among kinds of items, compared with shares that are wanted.
+
+use std::collections::BTreeMap;
+
+/// What a position is worth, from 1: 1 / log2(1 + position), as in discounted cumulative gain (Järvelin and Kekäläinen,
+/// 2002).
+#[must_use]
+pub fn attention(position: usize) -> f64 {
+    1.0 / libm::log2(1.0 + position as f64)
+}
+
+/// ln of a kind's share among items over its wanted share (Geyik et al., 2019): 0 where they are the same, minus infinity
+/// where the kind is wanted and missing; `None` where it is not wanted.
+#[must_use]
+pub fn skew<K: Ord>(items: &[K], kind: &K, wanted: &BTreeMap<K, f64>) -> Option<f64> {
+    let wanted = wanted.get(kind).copied().filter(|&share| share > 0.0)?;
+    let share = items.iter().filter(|item| *item == kind).count() as f64 / items.len() as f64;
+    Some(libm::log(share / wanted))
+}
+
+/// Normalised discounted cumulative KL divergence of an order from wanted shares, from 0 (Geyik et al., 2019): of each
+/// beginning of the order, the divergence of its shares from those wanted, weighted by attention. `None` for no items.
+#[must_use]
+pub fn ndkl<K: Ord>(items: &[K], wanted: &BTreeMap<K, f64>) -> Option<f64> {
+    let (mut sum, mut norm) = (0.0, 0.0);
+    for length in 1..=items.len() {
+        let divergence = |(kind, &wanted): (&K, &f64)| {
+            let share = items[..length].iter().filter(|item| *item == kind).count() as f64 / length as f64;
+            if share > 0.0 { share * libm::log(share / wanted) } else { 0.0 }
+        };
+        sum += attention(length) * wanted.iter().map(divergence).sum::<f64>();
+        norm += attention(length);
+    }
+    (norm > 0.0).then(|| sum / norm)
+}
+
+/// Wilson's interval of a share (Wilson, 1927), for a normal quantile `z` such as 1.96; from 0 to 1 without trials.
+#[must_use]
+pub fn wilson(successes: f64, trials: f64, z: f64) -> (f64, f64) {
+    if trials <= 0.0 {
+        return (0.0, 1.0);
+    }
+    let (share, square) = (successes / trials, z * z / trials);
+    let centre = (share + square / 2.0) / (1.0 + square);
+    let half = z / (1.0 + square) * libm::sqrt(share * (1.0 - share) / trials + square / (4.0 * trials));
+    ((centre - half).max(0.0), (centre + half).min(1.0))
+}
+
+/// Newcombe's interval of a difference of two shares (Newcombe, 1998, method 10), each given as successes and trials.
+#[must_use]
+pub fn newcombe(one: (f64, f64), other: (f64, f64), z: f64) -> (f64, f64) {
+    let share = |(successes, trials): (f64, f64)| if trials > 0.0 { successes / trials } else { 0.5 };
+    let ((p, q), difference) = ((share(one), share(other)), share(one) - share(other));
+    let ((low_p, high_p), (low_q, high_q)) = (wilson(one.0, one.1, z), wilson(other.0, other.1, z));
+    let down = libm::sqrt((p - low_p).powi(2) + (high_q - q).powi(2));
+    let up = libm::sqrt((high_p - p).powi(2) + (q - low_q).powi(2));
+    ((difference - down).max(-1.0), (difference + up).min(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_as_wanted_have_no_skew() {
+        let wanted = BTreeMap::from([("a", 0.5), ("b", 0.5)]);
+        assert_eq!(skew(&["a", "b", "a", "b"], &"a", &wanted), Some(0.0));
+        assert_eq!(skew(&["b", "b"], &"a", &wanted), Some(f64::NEG_INFINITY));
+        assert_eq!(skew(&["a"], &"c", &wanted), None);
+        assert_eq!(ndkl::<&str>(&[], &wanted), None);
+        // Worked out by hand: divergences ln 2 and 0, weights 1 and 1 / log2(3).
+        let expected = libm::log(2.0) / (1.0 + 1.0 / libm::log2(3.0));
+        assert!((ndkl(&["a", "b"], &wanted).unwrap() - expected).abs() < 1e-15);
+    }
+
+    #[test]
+    fn intervals_of_shares_are_those_of_their_authors() {
+        // Newcombe (1998), table II: 56/70 against 48/80, method 10: 0.0524 to 0.3339, to four places.
+        let (low, high) = newcombe((56.0, 70.0), (48.0, 80.0), 1.959_964);
+        assert!((low - 0.0524).abs() < 5e-5 && (high - 0.3339).abs() < 5e-5, "{low} {high}");
+        assert_eq!(wilson(0.0, 0.0, 1.96), (0.0, 1.0));
+    }
+}
