@@ -191,13 +191,14 @@ def outcomes_count_once(server: Server):
 
 
 def money_is_reported_with_its_currency(server: Server):
-    answer = server.rank(placement="checkout_upsell", candidate_offer_ids=["upgrade-to-premium"])
+    # Not an upgrade: the example offers none at night.
+    answer = server.rank(candidate_offer_ids=["premium-monthly"])
     outcome = {
         "outcome_id": "payment-1",
         "decision_id": answer["decision_id"],
-        "offer_id": "upgrade-to-premium",
+        "offer_id": "premium-monthly",
         "metric": "revenue",
-        "value": 139,
+        "value": 169,
     }
     lacking = server.record(**outcome)
     assert lacking["code"] == "FEEDBACK_CODE_INVALID" and "currency" in lacking["message"], lacking
