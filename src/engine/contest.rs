@@ -11,7 +11,6 @@ use super::{
     slate,
     unit::lease::Standing,
 };
-use std::borrow::Cow;
 
 /// What slots are filled from.
 pub(super) struct Contest<'a, B> {
@@ -36,7 +35,7 @@ impl<B: Beliefs> Contest<'_, B> {
         let arms = self.arms;
         let (mut draws, mut bands): (Vec<SlotDraw>, _) = (Vec::new(), Vec::new());
         let mut remaining = vec![true; arms.len()];
-        let selection = &self.selection(group);
+        let selection = self.selection(group);
         let curves = || self.eligible.iter().map(|&index| self.beliefs.curve(index));
         let mut scored = self.compared(lead);
         let mut grid = policy::grid(selection, &scored, curves(), &remaining);
@@ -88,11 +87,11 @@ impl<B: Beliefs> Contest<'_, B> {
     }
 
     /// What a group is decided by.
-    fn selection(&self, group: Group) -> Cow<'_, Selection> {
+    fn selection(&self, group: Group) -> &Selection {
         match group {
-            Group::Decisioning => Cow::Borrowed(&self.placement.policy.selection),
-            Group::Uniform => Cow::Owned(Selection::Uniform),
-            Group::Holdout => Cow::Owned(Selection::Fixed(self.placement.groups.holdout_order.clone())),
+            Group::Decisioning => &self.placement.policy.selection,
+            Group::Uniform => &Selection::Uniform,
+            Group::Holdout => &self.placement.groups.holdout_selection,
         }
     }
 

@@ -117,6 +117,12 @@ pub struct SlotArm {
 }
 
 impl Decision {
+    /// What the arms of a set come to in a slot, by the placement's number of the set.
+    #[must_use]
+    pub fn total(&self, slot: &SlotDraw, set: usize, of: impl Fn(&SlotArm) -> f64) -> f64 {
+        slot.arms.iter().filter(|arm| self.arms[arm.arm].sets >> set & 1 == 1).map(of).sum()
+    }
+
     /// The arm that took a slot's draw.
     #[must_use]
     pub fn drawn(&self, slot: &SlotDraw) -> &EligibleArm {

@@ -3,6 +3,7 @@
 //! A unit stands at a place in [0, 1) that its keyed hash and the placement's salt determine. The holdout takes places
 //! from the bottom and the uniform group from the top, so that changed shares move nobody that need not move.
 
+use super::catalog::Selection;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha12Rng;
 
@@ -22,14 +23,14 @@ pub enum Group {
 }
 
 /// How the units of a placement are shared out.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Groups {
     /// Share of the uniform group, from 0 to 1.
     pub uniform: f64,
     /// Share of the holdout, from 0 to 1 less the uniform group.
     pub holdout: f64,
-    /// What the holdout is shown: every arm index of the placement, first choice first.
-    pub holdout_order: Vec<usize>,
+    /// How the holdout is decided: in a fixed order, where it has a share.
+    pub holdout_selection: Selection,
     /// What tells the placement's hash from that of others.
     pub salt: u64,
 }
@@ -84,7 +85,7 @@ mod tests {
     }
 
     fn groups(uniform: f64, holdout: f64, salt: u64) -> Groups {
-        Groups { uniform, holdout, holdout_order: Vec::new(), salt }
+        Groups { uniform, holdout, holdout_selection: Selection::Fixed(Vec::new()), salt }
     }
 
     fn number(group: Group) -> usize {

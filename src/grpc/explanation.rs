@@ -100,8 +100,7 @@ impl Slot<'_> {
     }
 
     fn total(&self, set: usize, probability: impl Fn(&SlotArm) -> f64) -> f64 {
-        let is_in = |arm: &&SlotArm| self.record.decision.arms[arm.arm].sets >> set & 1 == 1;
-        self.draw.arms.iter().filter(is_in).map(probability).sum()
+        self.record.decision.total(self.draw, set, probability)
     }
 
     /// The sets and bands that are at one of their ends, by bit, with their ids.

@@ -16,9 +16,6 @@ use super::{
 
 use std::collections::BTreeMap;
 
-/// What rewards are taken to be where nobody says more, as long as none is outside.
-const UNIT: Range = Range { min: 0.0, max: 1.0 };
-
 /// What is asked of the rows.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -63,7 +60,7 @@ impl Assessment {
         Self {
             bootstrap: (plan.replicates > 0).then(bootstrap),
             // Rows of one cluster are no sequence of independent ones.
-            sequence: (!plan.clustered).then(|| Sequence::new(plan.reward.unwrap_or(UNIT))),
+            sequence: (!plan.clustered).then(|| Sequence::new(plan.reward.unwrap_or(Range::UNIT))),
             evaluation: Evaluation::new(estimators, plan.clustered),
             matched: Evaluation::new(vec![Estimator::IPS], plan.clustered),
             support: Support::default(),
@@ -87,7 +84,7 @@ impl Assessment {
         if let Some(bootstrap) = &mut self.bootstrap {
             bootstrap.observe(row);
         }
-        let Range { min, max } = self.plan.reward.unwrap_or(UNIT);
+        let Range { min, max } = self.plan.reward.unwrap_or(Range::UNIT);
         self.sequence = self.sequence.take().zip(row.reward()).and_then(|(mut sequence, reward)| {
             sequence.observe(row.weight(), reward);
             (min..=max).contains(&reward).then_some(sequence)
@@ -98,14 +95,17 @@ impl Assessment {
     /// it is `forced`.
     #[must_use]
     pub fn report(&self, weight_max: f64, forced: bool) -> Report {
-        let mut ranges = Ranges { reward: self.reward(), ..*self.evaluation.ranges() };
+        let mut ranges = Ranges {
+            reward: Range::of_rewards(self.plan.reward, self.evaluation.ranges().reward),
+            ..*self.evaluation.ranges()
+        };
         ranges.weight_max = ranges.weight_max.max(weight_max);
         let moments = self.evaluation.moments();
         let estimates: Vec<Estimate<'_>> =
             moments.iter().map(|(estimator, moments)| estimate(*estimator, moments, &ranges)).collect();
-        let verdict = self.verdict(&estimates, ranges.weight_max);
-        let shown = !verdict.refused || forced;
         let diagnostics = Diagnostics::new(&self.support, &estimates);
+        let verdict = self.verdict(&estimates, ranges.weight_max, diagnostics.pareto_k);
+        let shown = !verdict.refused || forced;
         Report {
             warning: (forced && verdict.refused).then_some(FORCED),
             settings: Settings {
@@ -157,27 +157,17 @@ impl Assessment {
         families.iter().filter_map(|(family, candidates)| Some((*family, chosen(candidates)?))).collect()
     }
 
-    fn verdict(&self, estimates: &[Estimate<'_>], weight_max: f64) -> Verdict {
+    fn verdict(&self, estimates: &[Estimate<'_>], weight_max: f64, tail_shape: Option<f64>) -> Verdict {
         // The weights are the same for all.
         let Some(any) = estimates.first() else { return Verdict::default() };
         gate::judge(&gate::Case {
             support: &self.support,
             weights: &any.sums(),
             weight_max,
+            tail_shape,
             group_shares: &self.plan.group_shares,
-            reward_declared: self.plan.reward.is_some() || self.looks_binary(),
+            reward_declared: self.plan.reward.is_some() || self.evaluation.ranges().reward.is_in(Range::UNIT),
         })
-    }
-
-    fn looks_binary(&self) -> bool {
-        let seen = self.evaluation.ranges().reward;
-        seen.min >= 0.0 && seen.max <= 1.0
-    }
-
-    /// What was declared, or what was seen: nothing outside [0, 1] makes it [0, 1].
-    fn reward(&self) -> Range {
-        let seen = self.evaluation.ranges().reward;
-        self.plan.reward.unwrap_or(if self.looks_binary() { UNIT } else { seen })
     }
 }
 

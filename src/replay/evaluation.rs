@@ -194,8 +194,23 @@ impl OwnSums {
 }
 
 impl Range {
+    /// What rewards are taken to be where nobody says more, as long as none is outside.
+    pub const UNIT: Self = Self { min: 0.0, max: 1.0 };
+
     /// Of nothing.
     pub const NOTHING: Self = Self { min: f64::INFINITY, max: f64::NEG_INFINITY };
+
+    /// What rewards can be: what is declared, or else what was seen, for which [`Self::UNIT`] stands where it holds that.
+    #[must_use]
+    pub fn of_rewards(declared: Option<Self>, seen: Self) -> Self {
+        declared.unwrap_or(if seen.is_in(Self::UNIT) { Self::UNIT } else { seen })
+    }
+
+    /// Whether another range holds this one.
+    #[must_use]
+    pub fn is_in(self, other: Self) -> bool {
+        self.min >= other.min && self.max <= other.max
+    }
 
     /// The range that has this value in it too.
     pub const fn include(&mut self, value: f64) {

@@ -57,6 +57,8 @@ pub struct Case<'a> {
     pub weights: &'a cressie_read::Sums,
     /// The largest weight by design.
     pub weight_max: f64,
+    /// The shape of the weights' tail; `None`: there are too few to tell.
+    pub tail_shape: Option<f64>,
     /// The share of rows that each group should have, if it was declared.
     pub group_shares: &'a [(u32, f64)],
     /// Whether the range of rewards was declared, or is a matter of course.
@@ -106,13 +108,8 @@ impl Case<'_> {
         self.support.rows() as f64
     }
 
-    fn unsupported(&self) -> f64 {
-        let possible = self.support.unsupported.mean().unwrap_or(0.0);
-        possible.max(self.support.arms.target_below(1))
-    }
-
     fn overlap(&self) -> Option<Finding> {
-        let share = self.unsupported();
+        let share = self.support.target_unlogged();
         let help = "log a policy that draws these arms, or evaluate a target without them";
         (share > UNSUPPORTED_MAX).then(|| {
             let (share, most) = (percent(share), percent(UNSUPPORTED_MAX));
@@ -125,7 +122,7 @@ impl Case<'_> {
     }
 
     fn some_overlap(&self) -> Option<Finding> {
-        let share = self.unsupported();
+        let share = self.support.target_unlogged();
         let help = "the estimate leaves these draws out: allow for as much of the largest reward";
         (share > 0.0 && share <= UNSUPPORTED_MAX).then(|| {
             finding(
@@ -164,7 +161,7 @@ impl Case<'_> {
     }
 
     fn heavy_tail(&self) -> Option<Finding> {
-        let shape = super::support::pareto::shape(&self.support.sorted_weights())?;
+        let shape = self.tail_shape?;
         (shape > PARETO_SHAPE_MAX).then(|| {
             let most = PARETO_SHAPE_MAX;
             let found = format!(

@@ -190,7 +190,7 @@ impl Diagnostics {
             maurer_pontil_lower: lower_bounds.bernstein,
             lower_bounds,
             pareto_k: pareto::shape(&sorted),
-            target_unlogged: support.unsupported.mean().unwrap_or(0.0).max(support.arms.target_below(1)),
+            target_unlogged: support.target_unlogged(),
             rewarded_ess: support.rewarded.effective(),
             missing_outcomes: support.missing,
             immature_windows: support.immature,

@@ -24,9 +24,6 @@ use crate::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Records read at a time.
-const BATCH: usize = 1000;
-
 /// What a candidate believes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -136,10 +133,7 @@ impl<Source: LogSource + ?Sized> Evaluation<'_, Source> {
         let mut revisions: BTreeMap<u64, u64> = BTreeMap::new();
         let mut offset = 0;
         while offset < end {
-            let records = self.source.read_log(log, offset, BATCH).await?;
-            if records.is_empty() {
-                return Err(ServiceError::Inconsistent { reason: format!("{log:?} has no record at offset {offset}") });
-            }
+            let records = self.source.read_before(log, offset, end).await?;
             for bytes in &records {
                 let (place, revision, state) = match LogRecord::decode(bytes)? {
                     LogRecord::Decision(decision) => {
@@ -181,7 +175,7 @@ impl<Source: LogSource + ?Sized> Evaluation<'_, Source> {
     ) -> Result<()> {
         let mut offset = 0;
         while offset < end {
-            let records = self.source.read_log(log, offset, BATCH).await?;
+            let records = self.source.read_before(log, offset, end).await?;
             let mut decisions = Vec::new();
             for (offset, bytes) in (offset..).zip(&records) {
                 if let LogRecord::Decision(record) = LogRecord::decode(bytes)? {

@@ -1,6 +1,6 @@
 //! Exporting logs to an archive, from where the last export ended, and forgetting there whom the store has forgotten.
 
-use super::{Result, ServiceError, catalog, past_catalogs::PastCatalogs};
+use super::{Result, ServiceError, catalog, log_source::LogSource as _, past_catalogs::PastCatalogs};
 use crate::{
     engine::ledger::Windows,
     log::{
@@ -17,8 +17,6 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// Most records of a chunk unless something else is asked for: files of some megabytes.
 pub const CHUNK_RECORDS: usize = 10_000;
-/// Records read at a time.
-const BATCH: usize = 1000;
 
 /// What is exported, and how.
 #[derive(Clone, Copy, Debug)]
@@ -212,12 +210,7 @@ async fn read_chunk(store: &dyn Store, log: LogId, from: u64, to: u64) -> Result
     let mut records = Vec::with_capacity(wanted);
     while records.len() < wanted {
         let offset = from + records.len() as u64;
-        let read = store.read_log(log, offset, BATCH.min(wanted - records.len())).await?;
-        if read.is_empty() {
-            let reason = format!("{log:?} ends at {offset}, before the end that the store tells");
-            return Err(ServiceError::Inconsistent { reason });
-        }
-        for bytes in read {
+        for bytes in store.read_before(log, offset, to).await? {
             let record = LogRecord::decode(&bytes)?;
             records.push((bytes, record));
         }

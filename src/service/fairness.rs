@@ -1,10 +1,10 @@
 //! What bounds, bands and groups came to at a placement, as its log tells.
 
-use super::{Result, Service, ServiceError, validate};
+use super::{Result, Service, ServiceError, log_source::LogSource as _, validate};
 use crate::{
     engine::{
         bounds::parity::Cohort,
-        decide::{Decision, SlotArm, SlotDraw},
+        decide::{Decision, SlotDraw},
         fairness::ndkl,
         group::Group,
         instant::Instant,
@@ -16,9 +16,6 @@ use crate::{
     store::LogId,
 };
 use std::{collections::BTreeMap, sync::Arc};
-
-/// Records of a log that are read in one go.
-const BATCH: usize = 1000;
 
 /// What the log of a placement tells of fairness. Repeats of leases are no decisions of their own, and left out.
 #[derive(Clone, Debug, Default)]
@@ -140,10 +137,7 @@ impl Service {
     async fn fold_log(&self, log: LogId, end: u64, fold: &mut Fold<'_>) -> Result<()> {
         let mut offset = 0;
         while offset < end {
-            let records = self.store.read_log(log, offset, BATCH).await?;
-            if records.is_empty() {
-                break;
-            }
+            let records = self.store.read_before(log, offset, end).await?;
             offset += records.len() as u64;
             for bytes in &records {
                 match LogRecord::decode(bytes)? {
@@ -189,11 +183,9 @@ impl Fold<'_> {
         let sets = record.totals.iter().enumerate().map(|(set, total)| (set, &total.id, None));
         let bands = decision.bands.iter().map(|effect| (totals + effect.index, &effect.id, Some(effect.before)));
         for (set, id, before) in sets.chain(bands) {
-            let is_in = |arm: &SlotArm| decision.arms[arm.arm].sets >> set & 1 == 1;
-            let total = |of: fn(&SlotArm) -> f64| lead.arms.iter().filter(|arm| is_in(arm)).map(of).sum::<f64>();
-            let (by_policy, after) = (total(|arm| arm.policy_probability), total(|arm| arm.probability));
-            let before = before.unwrap_or(by_policy);
-            let drawn = is_in(&lead.arms[lead.drawn]);
+            let after = decision.total(lead, set, |arm| arm.probability);
+            let before = before.unwrap_or_else(|| decision.total(lead, set, |arm| arm.policy_probability));
+            let drawn = decision.drawn(lead).sets >> set & 1 == 1;
             let benefit = self.report.benefits.entry(id.clone()).or_default();
             benefit.totals.add(before, after);
             benefit.drawn += u64::from(drawn);

@@ -1,6 +1,6 @@
 //! What a log is read from: a store, or the archive of one. Whatever looks back on logs takes either.
 
-use super::{Result, export::open_decisions};
+use super::{Result, ServiceError, export::open_decisions};
 use crate::{
     engine::instant::Instant,
     log::{
@@ -14,6 +14,9 @@ use async_trait::async_trait;
 use data_encoding::HEXLOWER;
 use std::{path::Path, sync::Arc};
 
+/// Most records that are read at a time.
+const BATCH: u64 = 1000;
+
 /// Logs, and the catalogs that their decisions were made from.
 #[async_trait]
 pub trait LogSource: Send + Sync {
@@ -22,6 +25,20 @@ pub trait LogSource: Send + Sync {
 
     /// At most `limit` records of a log from `offset` on, in order; empty only at its end (or for a limit of 0).
     async fn read_log(&self, log: LogId, offset: u64, limit: usize) -> Result<Vec<Arc<[u8]>>>;
+
+    /// The next records of a log from `offset` on, of those before `end`, which the source tells: at least one, and at most
+    /// [`BATCH`].
+    ///
+    /// # Errors
+    /// Where the source cannot be read, and where it does not hold what it tells.
+    async fn read_before(&self, log: LogId, offset: u64, end: u64) -> Result<Vec<Arc<[u8]>>> {
+        let records = self.read_log(log, offset, end.saturating_sub(offset).min(BATCH) as usize).await?;
+        if records.is_empty() {
+            let reason = format!("{log:?} has no record at offset {offset}, although it tells of {end}");
+            return Err(ServiceError::Inconsistent { reason });
+        }
+        Ok(records)
+    }
 
     /// The catalog with this revision, or the newest for `None`; `Ok(None)` where there is none.
     async fn catalog(&self, revision: Option<u64>) -> Result<Option<StoredCatalog>>;

@@ -8,8 +8,6 @@ use crate::{
 };
 use std::collections::{BTreeMap, VecDeque};
 
-/// Records folded at a time.
-const BATCH: u64 = 1000;
 /// States that are kept of a partition to go back to: instances learn a little apart from each other.
 const STATES_KEPT: usize = 8;
 
@@ -72,8 +70,7 @@ impl Partition {
         let before = self.states.iter().rev().find(|state| state.offset <= offset);
         let mut state = before.cloned().unwrap_or_default();
         while state.offset < offset {
-            let wanted = (offset - state.offset).min(BATCH) as usize;
-            let records = source.read_log(self.log, state.offset, wanted).await?;
+            let records = source.read_before(self.log, state.offset, offset).await?;
             let outlines = records.iter().map(|bytes| LogOutline::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
             let lessons = Lessons::of(source, placement, (self.log, state.offset), &outlines).await?;
             lessons.fold(&mut state.statistics);

@@ -130,7 +130,8 @@ impl Service {
         Ok(kept)
     }
 
-    async fn document(&self, key: DocumentKey) -> Result<Option<StoredDocument>, StoreError> {
+    /// One document as it stands.
+    pub(super) async fn document(&self, key: DocumentKey) -> Result<Option<StoredDocument>, StoreError> {
         Ok(self.store.documents(&[key]).await?.pop().flatten())
     }
 
@@ -199,7 +200,7 @@ impl Service {
         let corrupt = |reason: String| StoreError::Corrupt { reason };
         let key = DocumentKey::Unit { log, unit: identity.unit_key };
         for _ in 0..REPORT_RACES_MAX {
-            let found = self.store.documents(&[key]).await?.into_iter().next().flatten();
+            let found = self.document(key).await?;
             let version = found.as_ref().map(|document| document.version);
             let before = decode(found).map_err(|error| corrupt(error.to_string()))?;
             // After the document: what is reported from here on moves that.

@@ -213,7 +213,7 @@ impl Service {
             };
             pending = self.change_users(&pending, now, link).await?;
             if pending.is_empty() {
-                let known = self.store.documents(&[DocumentKey::User(device)]).await?.pop().flatten();
+                let known = self.document(DocumentKey::User(device)).await?;
                 return self.learn_of_users(BTreeMap::from([(user, decode(known)?.history)]), now).await;
             }
         }

@@ -21,8 +21,6 @@ use crate::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Records read at a time.
-const BATCH: usize = 1000;
 /// Mismatches that are listed; all are counted.
 const LISTED_MAX: usize = 1000;
 
@@ -112,10 +110,7 @@ impl<Source: LogSource + ?Sized> Verification<'_, Source> {
     ) -> Result<()> {
         let mut offset = 0;
         while offset < end {
-            let records = self.source.read_log(log, offset, BATCH).await?;
-            if records.is_empty() {
-                return Err(missing(log, offset));
-            }
+            let records = self.source.read_before(log, offset, end).await?;
             let mut decisions = Vec::new();
             for (offset, bytes) in (offset..).zip(&records) {
                 if let LogRecord::Decision(record) = LogRecord::decode(bytes)? {

@@ -6,7 +6,11 @@ use super::{
 };
 use crate::{
     catalog::path::Path,
-    engine::{catalog::ProtectedAttribute, context::ContextSchema, group::Groups},
+    engine::{
+        catalog::{ProtectedAttribute, Selection},
+        context::ContextSchema,
+        group::Groups,
+    },
     proto,
 };
 use sha2::{Digest as _, Sha256};
@@ -41,12 +45,7 @@ pub(super) fn groups(
     if holdout == 0.0 && !declared.holdout_order.is_empty() {
         findings.refuse(&order_path, "is set, but the holdout has no share: set holdout as well");
     }
-    let mut seen = Seen::new();
-    for (index, id) in declared.holdout_order.iter().enumerate() {
-        let path = order_path.index(index);
-        arm_ids.check(&path, id, findings);
-        findings.check_distinct(&path, id, &mut seen);
-    }
+    let holdout_order = arm_ids.order(&order_path, &declared.holdout_order, findings);
     if declared.salt.len() > SALT_BYTES_MAX {
         let description = format!("has {} bytes, must have at most {SALT_BYTES_MAX}", declared.salt.len());
         findings.refuse(&path.field("salt"), description);
@@ -54,7 +53,8 @@ pub(super) fn groups(
     Groups {
         uniform,
         holdout,
-        holdout_order: if holdout > 0.0 { arm_ids.complete_order(&declared.holdout_order) } else { Vec::new() },
+        // Without a holdout its order means nothing, and so must not tell two catalogs apart.
+        holdout_selection: Selection::Fixed(if holdout > 0.0 { holdout_order } else { Vec::new() }),
         salt: salt(placement, &declared.salt),
     }
 }

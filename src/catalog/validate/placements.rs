@@ -56,8 +56,15 @@ impl<'a> ArmIds<'a> {
         }
     }
 
-    /// The arm index of every offer: those of an order first, then the others as the placement lists them.
-    pub(super) fn complete_order(&self, order: &[String]) -> Vec<usize> {
+    /// Checks an order of offers; returns the arm index of every offer: those of the order first, then the others as the
+    /// placement lists them.
+    pub(super) fn order(&self, path: &Path, order: &[String], findings: &mut Findings) -> Vec<usize> {
+        let mut named = Seen::new();
+        for (index, id) in order.iter().enumerate() {
+            let path = path.index(index);
+            self.check(&path, id, findings);
+            findings.check_distinct(&path, id, &mut named);
+        }
         let mut seen = BTreeSet::new();
         let all = order.iter().map(String::as_str).chain(self.listed.iter().copied());
         all.filter(|&id| seen.insert(id)).filter_map(|id| self.sorted.binary_search(&id).ok()).collect()

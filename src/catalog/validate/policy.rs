@@ -1,10 +1,6 @@
 //! Policies: selections, posteriors with their priors, and what a reward must be for them.
 
-use super::{
-    findings::{Findings, Seen},
-    placements::ArmIds,
-    reward,
-};
+use super::{findings::Findings, placements::ArmIds, reward};
 use crate::{
     catalog::path::Path,
     engine::{
@@ -83,14 +79,7 @@ fn selection_of(path: &Path, declared: &DeclaredSelection, arms: &ArmIds<'_>, fi
             Selection::Merit(steepness)
         }
         DeclaredSelection::Fixed(proto::FixedSelection { order }) => {
-            let path = path.field("fixed").field("order");
-            let mut seen = Seen::new();
-            for (index, id) in order.iter().enumerate() {
-                let path = path.index(index);
-                arms.check(&path, id, findings);
-                findings.check_distinct(&path, id, &mut seen);
-            }
-            Selection::Fixed(arms.complete_order(order))
+            Selection::Fixed(arms.order(&path.field("fixed").field("order"), order, findings))
         }
     }
 }

@@ -1,6 +1,9 @@
 //! `offer-ranker replay estimate`: estimates from rounds, probabilities and reward estimates that were made elsewhere.
 
-use super::table;
+use super::{
+    output::{self, OutputError},
+    table,
+};
 use crate::{
     cli::progress,
     replay::{
@@ -14,7 +17,6 @@ use crate::{
     },
 };
 use indicatif::ProgressBar;
-use serde::Serialize;
 use std::{
     fs::File,
     io::{self, Write},
@@ -93,18 +95,9 @@ pub(super) enum EstimateError {
     /// Something is wrong with the files.
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
-    /// The report cannot be written to a file.
-    #[error("{}: cannot be written", file.display())]
-    Unwritable {
-        /// Which.
-        file: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The report cannot be printed.
-    #[error("cannot write the report")]
-    Output(#[from] io::Error),
+    /// The report cannot be given out.
+    #[error(transparent)]
+    Output(#[from] OutputError),
 }
 
 /// Estimates and prints.
@@ -116,37 +109,18 @@ pub(super) fn run(args: Args, out: &mut impl Write) -> Result<ExitCode, Estimate
                 .map_err(|source| EstimateError::Unreadable { file: path.clone(), source })?;
             let slates = slates::file::read(&path.display().to_string(), &text)?;
             let report = slates::report::report(&slates, reward, args.alpha, args.force);
-            write(&report, table::print_slates, &args, out)?;
+            output::write(&report, table::print_slates, args.json.as_deref(), out)?;
             report.verdict.refused
         }
         (None, Some(rounds), Some(target)) => {
             let report = assess(&args, rounds, target, reward)?;
-            write(&report, table::print, &args, out)?;
+            output::write(&report, table::print, args.json.as_deref(), out)?;
             report.verdict.refused
         }
         // Not let through by the flags.
         _ => return Err(EstimateError::Nothing),
     };
     Ok(if refused && !args.force { ExitCode::from(2) } else { ExitCode::SUCCESS })
-}
-
-/// Writes a report as one JSON object or as tables, wherever it is wanted.
-fn write<R: Serialize, W: Write>(
-    report: &R,
-    as_tables: impl FnOnce(&R, &mut W) -> io::Result<()>,
-    args: &Args,
-    out: &mut W,
-) -> Result<(), EstimateError> {
-    // In the order in which a report is to be read, which a JSON value does not keep.
-    let json = || serde_json::to_string_pretty(report).map(|text| text + "\n").map_err(io::Error::from);
-    match &args.json {
-        None => as_tables(report, out)?,
-        Some(path) if path.as_os_str() == "-" => out.write_all(json()?.as_bytes())?,
-        Some(path) => {
-            std::fs::write(path, json()?).map_err(|source| EstimateError::Unwritable { file: path.clone(), source })?
-        }
-    }
-    Ok(())
 }
 
 fn assess(args: &Args, rounds: &Path, target: &Path, reward: Option<Range>) -> Result<Report, EstimateError> {

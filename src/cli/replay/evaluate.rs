@@ -1,6 +1,9 @@
 //! `offer-ranker replay evaluate`: what a candidate catalog's policy would have earned on a log.
 
-use super::table;
+use super::{
+    output::{self, OutputError},
+    table,
+};
 use crate::{
     catalog::{self, Problems},
     cli::{
@@ -87,9 +90,9 @@ pub(super) enum EvaluateError {
     /// It cannot be read.
     #[error(transparent)]
     Service(#[from] ServiceError),
-    /// The report could not be written.
-    #[error("cannot write the report")]
-    Output(#[from] io::Error),
+    /// The report cannot be given out.
+    #[error(transparent)]
+    Output(#[from] OutputError),
 }
 
 /// What is evaluated, for whoever reads the report.
@@ -174,17 +177,16 @@ fn print(
         log: evaluated,
         report,
     };
-    match &args.json {
-        Some(path) if path.as_os_str() == "-" => writeln!(out, "{:#}", serde_json::json!(evaluation))?,
-        Some(path) => std::fs::write(path, format!("{:#}\n", serde_json::json!(evaluation)))?,
-        None => {
-            writeln!(out, "estimated: {}; {}", evaluation.estimand, evaluation.assumption)?;
-            writeln!(out, "{} rows of {} decisions", evaluated.rows, evaluated.decisions)?;
-            for (reason, count) in &evaluated.left_out {
-                writeln!(out, "  left out {count}: {reason}")?;
-            }
-            table::print(report, out)?;
-        }
+    let as_tables = |evaluation: &Evaluation<'_>, out: &mut _| print_tables(evaluation, out);
+    Ok(output::write(&evaluation, as_tables, args.json.as_deref(), out)?)
+}
+
+fn print_tables(evaluation: &Evaluation<'_>, out: &mut impl Write) -> io::Result<()> {
+    let Evaluation { estimand, assumption, log, report, .. } = *evaluation;
+    writeln!(out, "estimated: {estimand}; {assumption}")?;
+    writeln!(out, "{} rows of {} decisions", log.rows, log.decisions)?;
+    for (reason, count) in &log.left_out {
+        writeln!(out, "  left out {count}: {reason}")?;
     }
-    Ok(())
+    table::print(report, out)
 }

@@ -2,6 +2,7 @@
 
 mod estimate;
 mod evaluate;
+mod output;
 mod table;
 mod verify;
 

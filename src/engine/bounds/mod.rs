@@ -9,7 +9,7 @@ pub mod parity;
 pub mod projection;
 
 use projection::{Infeasible, Polytope};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// Most totals of one placement.
 pub const TOTALS_MAX: usize = 32;
@@ -133,7 +133,7 @@ impl SlotBounds<'_> {
     /// The nearest distribution that keeps all bounds but the bands, as far as that can be.
     #[must_use]
     pub fn keep(&self, policy: &[f64]) -> Bounded {
-        self.project(self.polytope.clone(), policy)
+        self.project(Cow::Borrowed(&self.polytope), policy)
     }
 
     /// The same with bands, for the lead slot, and what they came to.
@@ -160,7 +160,7 @@ impl SlotBounds<'_> {
             for BandEffect { index, in_force, .. } in &effects {
                 polytope.totals[totals + index] = in_force.ends();
             }
-            bounded = self.project(polytope, policy);
+            bounded = self.project(Cow::Owned(polytope), policy);
             for effect in &mut effects {
                 effect.after = self.polytope.total_of(totals + effect.index, &bounded.pmf);
             }
@@ -168,12 +168,12 @@ impl SlotBounds<'_> {
         (bounded, effects)
     }
 
-    fn project(&self, mut polytope: Polytope, policy: &[f64]) -> Bounded {
+    fn project(&self, mut polytope: Cow<'_, Polytope>, policy: &[f64]) -> Bounded {
         let mut relaxed = Relaxed::default();
         loop {
             match polytope.project(policy) {
                 Ok(pmf) => return Bounded { pmf, relaxed },
-                Err(infeasible) => self.relax(&mut polytope, &mut relaxed, &infeasible),
+                Err(infeasible) => self.relax(polytope.to_mut(), &mut relaxed, &infeasible),
             }
         }
     }

@@ -137,39 +137,39 @@ impl ArchiveWriter {
         let Chunk { placement, log, entries } = chunk;
         let from = self.manifest.end(log);
         debug_assert!((from..).zip(entries).all(|(offset, entry)| offset == entry.offset));
-        let mut files: BTreeMap<(Table, i64), Vec<Entry<'_>>> = BTreeMap::new();
-        for entry in entries {
-            files.entry((Table::of(entry.record), day_of(entry.record))).or_default().push(*entry);
-        }
-        let format = self.manifest.format;
-        for ((table, day), entries) in files {
-            let path = files::path_of(&self.folder, (table, placement, day), (log.partition, from), format);
-            files::write_rows(&path, table, format, &entries)?;
-        }
+        self.write((placement, log.partition, from), entries.iter())?;
         let mut manifest = self.manifest.clone();
         manifest.extend(placement, log, from + entries.len() as u64);
         manifest.write(&self.folder)?;
         self.manifest = manifest;
         Ok(())
     }
-}
 
-impl ArchiveWriter {
     /// Writes the decisions of a chunk that is archived again, each file of them in place of the one that stands there.
     ///
     /// # Errors
     /// Where the file system refuses; the same chunk may be put again.
     pub fn put_decisions_again(&self, chunk: Chunk<'_>) -> Result<()> {
         let Chunk { placement, log, entries } = chunk;
-        let (Some(first), format) = (entries.first(), self.manifest.format) else { return Ok(()) };
-        let mut files: BTreeMap<i64, Vec<Entry<'_>>> = BTreeMap::new();
-        for entry in entries.iter().filter(|entry| Table::of(entry.record) == Table::Decisions) {
-            files.entry(day_of(entry.record)).or_default().push(*entry);
+        let Some(first) = entries.first() else { return Ok(()) };
+        let decisions = entries.iter().filter(|entry| Table::of(entry.record) == Table::Decisions);
+        self.write((placement, log.partition, first.offset), decisions)
+    }
+
+    /// Writes entries of a chunk, each to the file of its table and day.
+    fn write<'a>(
+        &self,
+        (placement, partition, from): (&str, u16, u64),
+        entries: impl Iterator<Item = &'a Entry<'a>>,
+    ) -> Result<()> {
+        let mut files: BTreeMap<(Table, i64), Vec<Entry<'_>>> = BTreeMap::new();
+        for entry in entries {
+            files.entry((Table::of(entry.record), day_of(entry.record))).or_default().push(*entry);
         }
-        for (day, entries) in files {
-            let place = (Table::Decisions, placement, day);
-            let path = files::path_of(&self.folder, place, (log.partition, first.offset), format);
-            files::write_rows(&path, Table::Decisions, format, &entries)?;
+        let format = self.manifest.format;
+        for ((table, day), entries) in files {
+            let path = files::path_of(&self.folder, (table, placement, day), (partition, from), format);
+            files::write_rows(&path, table, format, &entries)?;
         }
         Ok(())
     }

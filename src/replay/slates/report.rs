@@ -50,7 +50,7 @@ pub fn report(slates: &[Slate], reward: Option<Range>, alpha: f64, forced: bool)
     let slots = slates.first().map_or(0, |slate| slate.rewards.len()) as f64;
     let mut seen = Range::NOTHING;
     slates.iter().flat_map(|slate| &slate.rewards).for_each(|&reward| seen.include(reward));
-    let slot = reward.unwrap_or(if seen.min >= 0.0 && seen.max <= 1.0 { Range { min: 0.0, max: 1.0 } } else { seen });
+    let slot = Range::of_rewards(reward, seen);
     let whole = Range { min: slots * slot.min, max: slots * slot.max };
     let mut estimators = BTreeMap::new();
     let mut diagnostics = BTreeMap::new();

@@ -79,6 +79,12 @@ impl Support {
         self.weights.len() as u64
     }
 
+    /// The target's share of probability on arms that the log never drew, or could not.
+    #[must_use]
+    pub fn target_unlogged(&self) -> f64 {
+        self.unsupported.mean().unwrap_or(0.0).max(self.arms.target_below(1))
+    }
+
     /// Weights in ascending order.
     #[must_use]
     pub fn sorted_weights(&self) -> Vec<f64> {
