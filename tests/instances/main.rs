@@ -14,6 +14,7 @@ mod handover;
 mod hedging;
 mod hillstrom;
 mod instance;
+mod kept;
 mod learning;
 mod load;
 mod outage;

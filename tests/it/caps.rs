@@ -2,7 +2,8 @@
 
 use crate::common::{TestServer, conversion, offer_mut, placement_mut, request, shop, slate};
 use offer_ranker::proto::{
-    self, Catalog, CoolDown, ExclusionReason, FeedbackCode, FrequencyCap, Outcome, RankRequest, RankResponse,
+    self, Catalog, CoolDown, ExclusionReason, FeedbackCode, Flag, FrequencyCap, Outcome, PersonalisedPricing,
+    RankRequest, RankResponse,
 };
 use tokio::task::JoinSet;
 
@@ -171,6 +172,37 @@ async fn a_refused_offer_cools_down_from_the_latest_refusal() {
     assert_eq!(server.report(revision).await, FeedbackCode::Revised);
     assert_eq!(slate(&rank().await)[0], "yearly");
     server.assert_audit_equal().await;
+}
+
+#[tokio::test]
+async fn what_a_cap_or_a_refusal_keeps_from_one_user_is_disclosed_where_the_law_wants_it() {
+    let mut catalog = capped("banner", vec![cap(&["yearly"], 1)]);
+    catalog.markets[0].personalised_pricing = PersonalisedPricing::Disclose.into();
+    catalog.markets[0].disclosure_text_key = "pricing.told".to_owned();
+    placement_mut(&mut catalog, "banner").cool_downs = vec![CoolDown {
+        metric: "mood".to_owned(),
+        offers: vec!["monthly".to_owned()],
+        for_s: WINDOW_S.into(),
+        ..Default::default()
+    }];
+    let server = TestServer::start_with(catalog).await;
+    // Nothing of which eligibility looks at the user otherwise, as it does for trials.
+    let asked = |user: &str, offers: &[&str]| RankRequest {
+        candidate_offer_ids: offers.iter().map(|&offer| offer.to_owned()).collect(),
+        ..request("banner", user)
+    };
+    let told = |answer: &RankResponse| answer.flags().any(|flag| flag == Flag::PersonalisedPrices);
+    let first = server.rank(asked("anna", &["monthly", "yearly"])).await;
+    assert_eq!((slate(&first), told(&first)), (vec!["yearly", "monthly"], false), "everybody is shown the same");
+    let second = server.rank(asked("anna", &["monthly", "yearly"])).await;
+    assert_eq!((reason_of(&second, "yearly"), told(&second)), (Some(ExclusionReason::Capped), true));
+
+    let of_berta = server.rank(asked("berta", &["monthly", "none"])).await;
+    assert!(!told(&of_berta));
+    let refusal = Outcome { metric: "mood".to_owned(), ..conversion("o1", &of_berta) };
+    assert_eq!(server.report(refusal).await, FeedbackCode::Recorded);
+    let cooling = server.rank(asked("berta", &["monthly", "none"])).await;
+    assert_eq!((reason_of(&cooling, "monthly"), told(&cooling)), (Some(ExclusionReason::CoolingDown), true));
 }
 
 #[tokio::test]

@@ -259,7 +259,6 @@ impl TestServer {
         self.try_decision(decision_id).await.expect("the decision is stored")
     }
 
-    /// Reports outcomes; their results in order.
     /// A decision as operators have it explained.
     pub(crate) async fn explained(&self, decision_id: &str) -> Option<RankResponse> {
         let request = proto::ExplainDecisionRequest { decision_id: decision_id.to_owned() };
@@ -272,6 +271,7 @@ impl TestServer {
             .decision
     }
 
+    /// Reports outcomes; their results in order.
     pub(crate) async fn report_all(&self, outcomes: Vec<Outcome>) -> Vec<proto::FeedbackResult> {
         let request = proto::RecordOutcomesRequest { outcomes };
         self.feedback.clone().record_outcomes(request).await.expect("a batch is judged").into_inner().results

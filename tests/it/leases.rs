@@ -1,9 +1,18 @@
 //! A decision stands for its unit for a while: the same offers, at the same prices or lower ones.
 
-use crate::common::{TestServer, conversion, offer_mut, placement_mut, request, shop, slate};
-use offer_ranker::proto::{
-    self, Catalog, ExclusionReason, FeedbackCode, Flag, Outcome, PersonalisedPricing, RankRequest, RankResponse,
+use crate::common::{START_MS, TestServer, conversion, offer_mut, placement_mut, request, shop, slate};
+use offer_ranker::{
+    engine::{
+        instant::Instant,
+        unit::state::{Limits, UnitKey},
+    },
+    log::record::LogRecord,
+    proto::{
+        self, Catalog, ExclusionReason, FeedbackCode, Flag, Outcome, PersonalisedPricing, RankRequest, RankResponse,
+    },
+    store::{DocumentChange, DocumentKey, LogId, Store},
 };
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::task::JoinSet;
 
 /// How long decisions of the tests' catalogs stand.
@@ -413,5 +422,66 @@ async fn a_repeat_has_no_more_slots_than_were_asked_for_and_than_its_root_has() 
         let repeat = server.rank(asking(slots)).await;
         assert!(is_leased(&repeat));
         assert_eq!(slate(&repeat), slate(&root)[..shown]);
+    }
+}
+
+/// By decision id: whose decisions are logged, and how limits were held.
+async fn units(server: &TestServer) -> BTreeMap<String, (LogId, UnitKey, Limits)> {
+    let mut units = BTreeMap::new();
+    for (log, record) in server.records().await {
+        if let LogRecord::Decision(record) = record {
+            let opened = server.opened(&record).await;
+            let identity = opened.identity.as_ref().expect("nobody is forgotten");
+            units.insert(record.id.to_string(), (log, identity.unit_key, identity.user.unit.limits));
+        }
+    }
+    units
+}
+
+/// Replaces what is kept of a unit by the same, for ever.
+async fn rival(store: Arc<dyn Store>, log: LogId, unit: UnitKey) {
+    let (key, now) = (DocumentKey::Unit { log, unit }, Instant::from_ms(START_MS));
+    loop {
+        let found = store.documents(&[key]).await.expect("the store is there").pop();
+        let Some(found) = found.flatten() else { continue };
+        let change = DocumentChange {
+            key,
+            from_version: Some(found.version),
+            version: found.version.wrapping_add(1),
+            content: Some(found.content),
+            changed_at: now,
+            expires_at: now.plus_s(LEASE_S.into()),
+        };
+        store.change_documents(vec![change]).await.expect("the store is there");
+    }
+}
+
+#[tokio::test]
+async fn a_price_that_was_told_after_lost_races_holds_like_any_other() {
+    let server = start().await;
+    // Of so many units at least one loses as many races as may be lost.
+    let users: Vec<_> = (0..40).map(|user| format!("user-{user}")).collect();
+    let mut roots = Vec::new();
+    for user in &users {
+        roots.push(server.rank(request("banner", user)).await);
+    }
+    let kept = units(&server).await;
+    server.apply(priced("monthly", 9_900)).await;
+    let mut repeats = Vec::new();
+    for (user, root) in users.iter().zip(&roots) {
+        let (log, unit, _) = kept[&root.decision_id];
+        let rivals: JoinSet<()> = (0..4).map(|_| rival(server.store.clone(), log, unit)).collect();
+        let repeat = server.rank(request("banner", user)).await;
+        drop(rivals);
+        assert_eq!(prices(&repeat)[1], ("monthly", 9_900));
+        repeats.push(repeat);
+    }
+    let kept = units(&server).await;
+    let lost = repeats.iter().filter(|repeat| kept[&repeat.decision_id].2 == Limits::Uncounted).count();
+    assert!(lost > 0, "nobody has lost as many races as may be lost");
+    server.apply(priced("monthly", 12_900)).await;
+    for user in &users {
+        let repeat = server.rank(request("banner", user)).await;
+        assert_eq!(prices(&repeat)[1], ("monthly", 9_900), "{user} was told 99.00; {lost} have lost");
     }
 }

@@ -275,3 +275,32 @@ async fn who_may_have_had_a_trial_is_offered_none() {
     without.store.close().await.expect("a store can be closed");
     assert_eq!(reason_of(&without.rank(trial_elsewhere("anna")).await, "trial"), None);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_customer_base_is_imported_and_decides_at_once_and_a_file_with_a_mistake_changes_nothing() {
+    let server = start().await;
+    let folder = tempfile::tempdir().expect("a temporary directory can be made");
+    let import = |name: &str, text: String| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).expect("the file can be written");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_offer-ranker"));
+        command.args(["history", "import"]).arg(file).args(["--target", &server.address]);
+        let output = command.output().expect("the program runs");
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
+        (output.status.success(), said)
+    };
+    let header = "user_id,trial_used_at,plan,subscribed_at,lapsed_at";
+    // More than one call takes.
+    let others: String = (0..1200).map(|user| format!("user-{user},,,,\n")).collect();
+    let of_anna = "anna,2026-12-01T10:00:00Z,,,\n";
+    let (done, said) = import("broken.csv", format!("{header}\n{of_anna}berta,yesterday,,,\n"));
+    assert!(!done && said.contains("line 3: trial_used_at is \"yesterday\""), "{said}");
+    assert_eq!(reason_of(&server.rank(trial_elsewhere("anna")).await, "trial"), None);
+    // Twice is as once.
+    for _ in 0..2 {
+        let (done, said) = import("users.csv", format!("{header}\n{others}{of_anna}"));
+        assert!(done && said.contains("1201 users are imported"), "{said}");
+    }
+    assert_eq!(reason_of(&server.rank(trial_elsewhere("anna")).await, "trial"), Some(ExclusionReason::TrialUsed));
+    assert_eq!(reason_of(&server.rank(trial_elsewhere("user-7")).await, "trial"), None);
+}
