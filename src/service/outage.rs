@@ -11,7 +11,13 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
+
+/// For how long a wait in vain for what is known of a user makes others short.
+const HASTE: Duration = Duration::from_secs(1);
+/// How many times shorter they are.
+const HASTE_FACTOR: u32 = 10;
 
 /// The logs that are away.
 #[derive(Debug, Default)]
@@ -21,6 +27,8 @@ pub(super) struct Outages {
     any: AtomicBool,
     /// Whether the operator was told. An outage that comes and goes is told once.
     told: AtomicBool,
+    /// When a whole wait for a user was in vain last.
+    users: Mutex<Option<Instant>>,
 }
 
 impl Outages {
@@ -64,6 +72,17 @@ impl Outages {
         }
     }
 
+    /// How long to wait for what is known of a user, of at most `limit`.
+    fn patience(&self, limit: Duration, now: Instant) -> Duration {
+        let waited = *self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if waited.is_some_and(|at| now.duration_since(at) < HASTE) { limit / HASTE_FACTOR } else { limit }
+    }
+
+    /// Notes that a whole wait for a user was in vain. Short ones say nothing: the store may be slow.
+    fn waited_in_vain(&self, now: Instant) {
+        *self.users.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeSet<LogId>> {
         // Nothing that holds it can panic midway.
         self.away.lock().unwrap_or_else(PoisonError::into_inner)
@@ -88,10 +107,39 @@ impl Service {
 
     /// The same of a call that tells nothing of any one log.
     pub(super) async fn limited<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        within(self.settings.append_timeout, call).await
+    }
+
+    /// The same of a call about a user. Nothing tells which node of a Cluster keeps a user, so where one is away every
+    /// call has to find out; one in a second waits as long as may be, and the others a tenth of that.
+    pub(super) async fn of_user<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         let limit = self.settings.append_timeout;
-        tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
-            let reason = format!("no answer within {} ms, the longest that a Rank waits", limit.as_millis());
-            Err(StoreError::Unavailable { reason })
-        })
+        let patience = self.outages.patience(limit, Instant::now());
+        let result = within(patience, call).await;
+        if patience == limit && result.as_ref().is_err_and(StoreError::is_transient) {
+            self.outages.waited_in_vain(Instant::now());
+        }
+        result
+    }
+}
+
+async fn within<T>(limit: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
+        let reason = format!("no answer within {} ms, the longest that this Rank waits", limit.as_millis());
+        Err(StoreError::Unavailable { reason })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_wait_for_a_user_in_vain_makes_others_short_for_a_second() {
+        let (outages, begun, limit) = (Outages::default(), Instant::now(), Duration::from_millis(250));
+        assert_eq!(outages.patience(limit, begun), limit);
+        outages.waited_in_vain(begun);
+        assert_eq!(outages.patience(limit, begun + HASTE / 2), Duration::from_millis(25));
+        assert_eq!(outages.patience(limit, begun + HASTE), limit);
     }
 }

@@ -100,7 +100,7 @@ impl Service {
         };
         let of_user = async {
             let read = self.document(DocumentKey::User(unit.user));
-            if reads_history(served) { self.limited(read).await } else { Ok(None) }
+            if reads_history(served) { self.of_user(read).await } else { Ok(None) }
         };
         let (of_unit, of_user) = join(of_unit, of_user).await;
         let mut kept = Kept::default();

@@ -101,7 +101,7 @@ async fn a_dead_node_that_keeps_users_withholds_trials_from_its_own_users_alone(
         .replace("    partitions: 3\n", "    partitions: 1\n")
         .replace("  - { id: family, kind: STANDARD,", "  - { id: family, kind: TRIAL,")
         .replace("offers:\n", "history: { trial_started_metrics: [conversion] }\n\noffers:\n");
-    let instance = start(&cluster.url("users"), &trials, &["--append-timeout-ms", "300"]);
+    let instance = start(&cluster.url("users"), &trials, &["--append-timeout-ms", "2000"]);
     let client = &instance.client;
     let users: Vec<_> = (0..12).map(|user| format!("user-{user}")).collect();
     let had_trial = &users[0];
