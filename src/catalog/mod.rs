@@ -14,9 +14,12 @@ mod zone;
 
 pub use model::{etag, model_id, schema_number};
 pub use problem::{Location, Locations, PROBLEMS_MAX, Problem, Problems, Severity, Violation, Warning};
-pub use validate::{is_resource_id, validate};
+pub use validate::{ended, is_resource_id, validate};
 
-use crate::{engine, proto};
+use crate::{
+    engine::{self, instant::Instant},
+    proto,
+};
 use problem::left_out;
 use std::{fs::File, io, io::Read as _, path::Path};
 
@@ -30,8 +33,19 @@ pub struct Loaded {
     pub declared: proto::Catalog,
     /// As the engine uses it.
     pub catalog: engine::catalog::Catalog,
-    /// What is allowed but probably not meant.
+    /// What is allowed but probably not meant, whatever the time.
     pub warnings: Problems,
+    locations: Locations,
+}
+
+impl Loaded {
+    /// What is allowed but probably not meant, offers whose time is over by `now` included.
+    #[must_use]
+    pub fn warnings_at(&self, now: Instant) -> Problems {
+        let ended = ended(&self.declared, &self.catalog, now).into_iter();
+        let ended = ended.map(|warning| Problem::from_warning(warning, &self.locations));
+        Problems::new(&self.warnings.file, self.warnings.problems.iter().cloned().chain(ended).collect())
+    }
 }
 
 /// Reads and checks a catalog file.
@@ -55,7 +69,7 @@ pub fn check(file: &str, text: &str) -> Result<Loaded, Problems> {
     match validate(&declared) {
         Ok((catalog, warnings)) if problems.is_empty() => {
             let warnings = warnings.into_iter().map(|warning| Problem::from_warning(warning, &locations)).collect();
-            Ok(Loaded { declared, catalog, warnings: Problems::new(file, warnings) })
+            Ok(Loaded { declared, catalog, warnings: Problems::new(file, warnings), locations })
         }
         checked => {
             let violations = checked.err().unwrap_or_default().into_iter();

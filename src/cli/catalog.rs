@@ -2,7 +2,8 @@
 
 use super::client::{ClientError, LONG_CALL_TIMEOUT, TargetArgs};
 use crate::{
-    catalog::{self, Loaded, Problems},
+    catalog::{self, Problems},
+    clock::{Clock as _, SystemClock},
     proto::{ApplyCatalogRequest, catalog_service_client::CatalogServiceClient},
 };
 use std::{
@@ -63,11 +64,12 @@ pub enum CatalogError {
 pub async fn run(args: Args, out: &mut impl Write) -> Result<(), CatalogError> {
     match args.command {
         Command::Check { file } => {
-            let Loaded { catalog, warnings, .. } = catalog::load(&file).map_err(CatalogError::Invalid)?;
+            let loaded = catalog::load(&file).map_err(CatalogError::Invalid)?;
+            let warnings = loaded.warnings_at(SystemClock.now());
             if !warnings.is_empty() {
                 writeln!(out, "{warnings}")?;
             }
-            let (offers, placements) = (catalog.offers.len(), catalog.placements.len());
+            let (offers, placements) = (loaded.catalog.offers.len(), loaded.catalog.placements.len());
             writeln!(out, "{} is valid: {offers} offers, {placements} placements", file.display())?;
         }
         Command::Apply { file, reason, etag, validate_only, target } => {

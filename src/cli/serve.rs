@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     catalog::{self, Problems},
-    clock::{SystemClock, random_bytes},
+    clock::{Clock as _, SystemClock, random_bytes},
     grpc::{
         server::{self, ServerSettings},
         web::Origins,
@@ -148,8 +148,9 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), ServeError> {
         not_yet_s: args.outage.not_yet_s(),
         identities_s: u64::from(args.identities_days) * 86_400,
     };
+    let now = clock.now();
     let declared = seed.map(|loaded| {
-        loaded.warnings.to_string().lines().for_each(|warning| tracing::warn!("{warning}"));
+        loaded.warnings_at(now).to_string().lines().for_each(|warning| tracing::warn!("{warning}"));
         loaded.declared
     });
     let planted = declared.clone().map(|declared| (declared, "the first catalog file".to_owned()));

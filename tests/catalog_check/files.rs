@@ -152,6 +152,25 @@ fn a_file_that_cannot_be_read_says_why() {
 }
 
 #[test]
+fn the_command_warns_of_an_offer_whose_time_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.yaml");
+    let check = |text: String| {
+        fs::write(&path, text).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_offer-ranker"));
+        let output = command.args(["catalog", "check"]).arg(&path).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let campaign = "validity: { starts_at: 2026-11-27T00:00:00+01:00, ends_at: 2026-12-01T00:00:00+01:00 }";
+    let warning =
+        "warning: offers[6]: can never be shown again: in market DE its validity was over at 2020-12-01T00:00:00Z";
+    let said = check(patched(campaign, "validity: { ends_at: 2020-12-01T00:00:00Z }"));
+    assert!(said.contains(warning) && said.contains("is valid: 14 offers"), "{said}");
+    assert!(!check(patched(campaign, "validity: {}")).contains("warning"));
+}
+
+#[test]
 fn problems_are_shown_with_file_line_and_column() {
     let text = patched("DE: { price: { currency_code: EUR", "DE: { price: { currency_code: SEK");
     let at = text.lines().position(|line| line.contains("DE: { price: { currency_code: SEK")).unwrap() + 1;

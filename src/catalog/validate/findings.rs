@@ -122,6 +122,11 @@ pub(super) struct Naming {
 }
 
 impl Naming {
+    /// What a name must be.
+    pub(super) fn rule(&self) -> &'static str {
+        self.rule
+    }
+
     /// Whether a name follows the rule.
     pub(super) fn accepts(&self, name: &str) -> bool {
         (self.accepts)(name)

@@ -13,6 +13,7 @@ mod money;
 mod offers;
 mod periods;
 mod placements;
+mod platforms;
 mod policy;
 mod reward;
 mod rules;
@@ -20,6 +21,8 @@ mod shown;
 mod timing;
 mod units;
 mod warnings;
+
+pub use shown::ended;
 
 use super::problem::{Violation, Warning, left_out};
 use crate::{
@@ -39,7 +42,7 @@ pub fn is_resource_id(text: &str) -> bool {
 
 /// Checks a catalog as a whole; what is allowed but odd comes with it as warnings.
 ///
-/// Pure: whether an offer's validity is over is not asked, as that needs a clock.
+/// Pure: whether an offer's validity is over is asked by [`ended`], which is told the time.
 ///
 /// # Errors
 /// Everything that is wrong, at most [`super::PROBLEMS_MAX`] violations and one that counts the rest.
@@ -83,11 +86,15 @@ pub fn validate(declared: &proto::Catalog) -> Result<(Catalog, Vec<Warning>), Ve
     if findings.count() > 0 {
         return Err(cut(findings));
     }
-    let mut warnings = warnings::warnings(declared, &catalog);
+    let warnings = cut_warnings(warnings::warnings(declared, &catalog));
+    Ok((catalog, warnings))
+}
+
+fn cut_warnings(mut warnings: Vec<Warning>) -> Vec<Warning> {
     if let Some(description) = left_out(&mut warnings) {
         warnings.push(Warning { field: String::new(), description });
     }
-    Ok((catalog, warnings))
+    warnings
 }
 
 fn cut(findings: Findings) -> Vec<Violation> {

@@ -1,10 +1,11 @@
-//! Warnings about offers that prices, floors and rules keep from being shown.
+//! Warnings about offers that prices, floors, rules and time keep from being shown.
 
 use crate::{
     catalog::{path::Path, problem::Warning},
     engine::{
-        catalog::{Arm, Catalog, Market, OfferKind, Placement},
+        catalog::{Arm, Catalog, Market, OfferKind, Period, Placement},
         eligibility::ExclusionReason,
+        instant::Instant,
         rules::{Expr, Rule, Value, Variable},
         terms::{ArmTerms, Remainder, remainder},
     },
@@ -15,42 +16,86 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Most markets that one warning says something about.
 const MARKETS_SHOWN_MAX: usize = 5;
 
+/// An arm of a placement.
+type Place<'a> = (&'a Placement, usize);
+
 /// Warns of every price that is not allowed, and of every offer that can never be shown.
 pub(super) fn warn_of_hidden(declared: &proto::Catalog, catalog: &Catalog, warnings: &mut Vec<Warning>) {
-    let offers = Path::default().field("offers");
-    let mut arms: BTreeMap<&str, Vec<(&Placement, usize)>> = BTreeMap::new();
-    for placement in catalog.placements.values() {
-        for (index, arm) in placement.arms.iter().enumerate() {
-            arms.entry(&arm.offer.id).or_default().push((placement, index));
+    for (path, places) in places(declared, catalog) {
+        let (placement, arm) = places[0];
+        let arm = &placement.arms[arm];
+        let markets = arm.offer.prices.keys().filter_map(|id| catalog.markets.get(id));
+        warnings.extend(markets.filter_map(|market| price_warning(&path, catalog, arm, market)));
+        if let Some(reasons) = hidden_everywhere(catalog, &places, None) {
+            warnings.push(Warning {
+                field: path.to_string(),
+                description: format!("can never be shown: {}", shortened(&reasons)),
+            });
         }
     }
-    for (index, declared) in declared.offers.iter().enumerate() {
-        let path = offers.index(index);
-        let Some(arms) = arms.get(declared.id.as_str()) else { continue };
-        let offer = &arms[0].0.arms[arms[0].1].offer;
-        if offer.kind == OfferKind::None || offer.paused {
-            continue;
-        }
-        let mut reasons = BTreeSet::new();
-        let mut shown = false;
-        for id in offer.prices.keys() {
-            let Some(market) = catalog.markets.get(id) else { continue };
-            warnings.extend(price_warning(&path, catalog, &arms[0].0.arms[arms[0].1], market));
-            // Found out at the first place where it can be shown, which for most is the first of all.
-            let mut places = arms.iter();
-            while !shown && let Some(&(placement, arm)) = places.next() {
-                let reason = hidden(catalog, placement, arm, market);
-                shown = reason.is_none();
-                reasons.extend(reason.map(|reason| format!("in market {id} {reason}")));
-            }
-        }
-        if !shown {
-            let all: Vec<_> = reasons.iter().take(MARKETS_SHOWN_MAX).map(String::as_str).collect();
-            let more = if reasons.len() > all.len() { ", and so on" } else { "" };
-            let description = format!("can never be shown: {}{more}", all.join(", "));
+}
+
+/// Warns of every offer that was fit to be shown until its validity was over, which needs to know what time it is.
+#[must_use]
+pub fn ended(declared: &proto::Catalog, catalog: &Catalog, now: Instant) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    for (path, places) in places(declared, catalog) {
+        let Some(reasons) = hidden_everywhere(catalog, &places, Some(now)) else { continue };
+        // What is never shown whatever the time has its warning already.
+        if hidden_everywhere(catalog, &places, None).is_none() {
+            let reasons = shortened(&reasons);
+            let description = format!("can never be shown again: {reasons}; give it another validity, or take it out");
             warnings.push(Warning { field: path.to_string(), description });
         }
     }
+    super::cut_warnings(warnings)
+}
+
+/// The offers that are not paused, with where they are declared and the arms that they are; every one is some.
+fn places<'a>(declared: &proto::Catalog, catalog: &'a Catalog) -> impl Iterator<Item = (Path, Vec<Place<'a>>)> {
+    let mut arms: BTreeMap<&str, Vec<Place<'_>>> = BTreeMap::new();
+    for placement in catalog.placements.values() {
+        for (index, arm) in placement.arms.iter().enumerate().filter(|(_, arm)| !arm.offer.paused) {
+            arms.entry(&arm.offer.id).or_default().push((placement, index));
+        }
+    }
+    let offers = Path::default().field("offers");
+    declared
+        .offers
+        .iter()
+        .enumerate()
+        .filter_map(move |(index, offer)| Some((offers.index(index), arms.remove(offer.id.as_str())?)))
+}
+
+/// Why an offer can never be shown, market by market, from `now` on where that is given; `None` where it can be.
+fn hidden_everywhere(catalog: &Catalog, places: &[Place<'_>], now: Option<Instant>) -> Option<BTreeSet<String>> {
+    let (placement, arm) = places[0];
+    let offer = &placement.arms[arm].offer;
+    if offer.kind == OfferKind::None {
+        // It is shown in every market, and where there is none.
+        return over(offer.period, now).map(|reason| BTreeSet::from([reason]));
+    }
+    let mut reasons = BTreeSet::new();
+    for market in offer.prices.keys().filter_map(|id| catalog.markets.get(id)) {
+        for &place in places {
+            // Found out at the first place where it can be shown, which for most is the first of all.
+            let reason = hidden(catalog, place, market, now)?;
+            reasons.insert(format!("in market {} {reason}", market.id));
+        }
+    }
+    Some(reasons)
+}
+
+fn shortened(reasons: &BTreeSet<String>) -> String {
+    let shown: Vec<_> = reasons.iter().take(MARKETS_SHOWN_MAX).map(String::as_str).collect();
+    let more = if reasons.len() > shown.len() { ", and so on" } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
+
+/// That a period is over by now.
+fn over(period: Period, now: Option<Instant>) -> Option<String> {
+    let ends_at = period.ends_at.filter(|&ends_at| now.is_some_and(|now| ends_at <= now))?;
+    Some(format!("its validity was over at {ends_at}"))
 }
 
 /// What a market or plan has against a price.
@@ -75,9 +120,13 @@ fn price_warning(offer: &Path, catalog: &Catalog, arm: &Arm, market: &Market) ->
     Some(Warning { field: path.to_string(), description })
 }
 
-/// Why an arm can never be shown in a market that it has a price in, whatever a request says.
-fn hidden(catalog: &Catalog, placement: &Placement, arm: usize, market: &Market) -> Option<String> {
+/// Why an arm can never be shown in a market that it has a price in, whatever a request says, from `now` on where that
+/// is given.
+fn hidden(catalog: &Catalog, (placement, arm): Place<'_>, market: &Market, now: Option<Instant>) -> Option<String> {
     let terms = ArmTerms::of(catalog, &placement.arms[arm], Some(market));
+    if let Some(reason) = over(terms.period, now) {
+        return Some(reason);
+    }
     match terms.price_reason {
         Some(ExclusionReason::DiscountTooDeep) => return Some("it saves more than is allowed".to_owned()),
         Some(_) => return Some("its price is below the floor of its plan".to_owned()),

@@ -1,6 +1,6 @@
 //! What a valid catalog says that its author probably did not mean.
 
-use super::shown;
+use super::{platforms, shown};
 use crate::{
     catalog::{path::Path, problem::Warning},
     engine::catalog::{Catalog, OfferKind, Placement, Selection},
@@ -18,6 +18,7 @@ pub(super) fn warnings(declared: &proto::Catalog, catalog: &Catalog) -> Vec<Warn
         warnings.push(Warning { field: path.to_string(), description });
     };
     warn_of_unused(declared, catalog, &mut warn);
+    platforms::warn_of_platforms(declared, catalog, &mut warn);
     for (index, placement) in declared.placements.iter().enumerate() {
         let path = Path::default().field("placements").index(index);
         if let Some(placement) = catalog.placements.get(placement.id.as_str()) {

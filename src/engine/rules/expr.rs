@@ -175,7 +175,8 @@ impl Expr {
     }
 
     /// What it is made of.
-    pub(super) fn operands(&self) -> &[Expr] {
+    #[must_use]
+    pub fn operands(&self) -> &[Expr] {
         match self {
             Self::Constant(_) | Self::Variable(_) => &[],
             Self::All(operands) | Self::Any(operands) => operands,

@@ -238,3 +238,90 @@ pub(super) const HIDDEN: &[Case] = &[
         "can never be shown: in market SE rule \"no-cards-on-tv\" never holds for it on its platforms",
     ),
 ];
+
+/// Platforms that somebody else calls otherwise.
+pub(super) const PLATFORMS: &[Case] = &[
+    (
+        "platforms: [web]",
+        "platforms: [wbe]",
+        "offers[2].platforms[0]",
+        "wbe",
+        "is \"wbe\", a platform that nothing else in the catalog names (did you mean \"web\"?)",
+    ),
+    (
+        "expression: user.device_class != \"tv\"",
+        "expression: user.device_class != \"tv\" && platform != \"andriod\"",
+        "rules[1].expression",
+        "andriod",
+        "compares platform with \"andriod\", a platform that nothing else in the catalog names (did you mean \
+         \"android\"?)",
+    ),
+    (
+        "expression: user.device_class != \"tv\"",
+        "expression: user.device_class != \"tv\" && (platform == \"\" || !(platform in [\"ios\", \"andriod\"]))",
+        "rules[1].expression",
+        "andriod",
+        "compares platform with \"andriod\", a platform",
+    ),
+    (
+        "expression: user.device_class != \"tv\"",
+        "expression: user.device_class != \"tv\" && platform != \"Web\"",
+        "rules[1].expression",
+        "Web",
+        "(did you mean \"web\"?)",
+    ),
+    (
+        "expression: user.device_class != \"tv\"",
+        "expression: user.device_class != \"tv\" && platform != \"Smart TV\"",
+        "rules[1].expression",
+        "Smart TV",
+        "compares platform with \"Smart TV\", which no request can name: a platform is 1 to 64 of a-z",
+    ),
+    (
+        "current_plan: family, expect: EXCLUDED",
+        "current_plan: family, platform: wbe, expect: EXCLUDED",
+        "rules[2].tests[0].platform",
+        "wbe",
+        "is \"wbe\", a platform that nothing else in the catalog names (did you mean \"web\"?)",
+    ),
+    // A rule and its tests are written by one hand: together they name it once.
+    (
+        "expression: subscription.current_plan != \"family\"\n    scope: { offers: [upgrade-to-premium] }\n    tests:\n      - {",
+        "expression: subscription.current_plan != \"family\" && platform != \"ois\"\n    scope: { offers: [upgrade-to-premium] }\n    tests:\n      - { platform: ois,",
+        "rules[2].expression",
+        "ois",
+        "compares platform with \"ois\", a platform that nothing else in the catalog names (did you mean \"ios\"?)",
+    ),
+];
+
+/// Offers that nobody sees any more on 1 November 2026, at midnight in UTC.
+pub(super) const ENDED: &[Case] = &[
+    (
+        "validity: { starts_at: 2026-11-27T00:00:00+01:00, ends_at: 2026-12-01T00:00:00+01:00 }",
+        "validity: { starts_at: 2020-11-27T00:00:00+01:00, ends_at: 2020-12-01T00:00:00+01:00 }",
+        "offers[6]",
+        "black-friday-2026",
+        "can never be shown again: in market DE its validity was over at 2020-11-30T23:00:00Z, in market SE its",
+    ),
+    (
+        "starts_at_local: 2025-08-15T00:00",
+        "starts_at_local: 2025-08-15T00:00, ends_at_local: 2026-11-01T00:00",
+        "offers[4]",
+        "student-half-price",
+        "can never be shown again: in market DE its validity was over at 2026-10-31T23:00:00Z, in market SE its",
+    ),
+    (
+        "kind: NONE\n",
+        "kind: NONE\n    validity: { ends_at: 2026-11-01T00:00:00Z }\n",
+        "offers[0]",
+        "id: none",
+        "can never be shown again: its validity was over at 2026-11-01T00:00:00Z; give it another validity",
+    ),
+    (
+        "    lapse: { min_days: 30, max_days: 730 }\n",
+        "    lapse: { min_days: 30, max_days: 730 }\n    validity: { ends_at: 2026-10-01T00:00:00Z }\n",
+        "offers[7]",
+        "win-back-60-off",
+        "can never be shown again",
+    ),
+];

@@ -9,8 +9,11 @@ mod reading;
 mod ruling;
 mod selling;
 
-use super::{patched, problems, valid};
-use offer_ranker::catalog::{Problem, Problems, Severity};
+use super::{example, patched, problems, valid};
+use offer_ranker::{
+    catalog::{Problem, Problems, Severity},
+    engine::instant::Instant,
+};
 
 /// One mistake: what to replace by what, the field that is reported, a piece of the reported line, and a piece of the
 /// description.
@@ -75,13 +78,51 @@ fn policies_and_rewards_that_do_not_fit_are_refused() {
 
 #[test]
 fn what_is_allowed_but_odd_is_a_warning() {
-    for cases in [deciding::ODDITIES, eligibility::HIDDEN] {
+    for cases in [deciding::ODDITIES, eligibility::HIDDEN, eligibility::PLATFORMS] {
         assert_cases(cases, |text| {
             let warnings = valid(text).warnings.problems;
             assert!(warnings.iter().all(|warning| warning.severity == Severity::Warning));
             warnings
         });
     }
+}
+
+/// 2026-11-01T00:00:00Z.
+const NOVEMBER: Instant = Instant::from_ms(1_793_491_200_000);
+
+#[test]
+fn what_nobody_sees_any_more_is_a_warning() {
+    assert_cases(eligibility::ENDED, |text| valid(text).warnings_at(NOVEMBER).problems);
+}
+
+#[test]
+fn what_is_seen_in_one_market_or_yet_to_come_or_paused_has_not_ended() {
+    assert_eq!(example().warnings_at(NOVEMBER).to_string(), "");
+    let campaign = "validity: { starts_at: 2026-11-27T00:00:00+01:00, ends_at: 2026-12-01T00:00:00+01:00 }";
+    let local = valid(&patched(campaign, "validity: { ends_at_local: 2026-11-01T00:00 }"));
+    let warned = |after_s: u64| local.warnings_at(NOVEMBER.plus_s(after_s)).problems.len();
+    assert_eq!([0, 4 * 3600 - 1, 4 * 3600].map(warned), [0, 0, 1], "clocks of New York are four hours behind");
+    let paused = patched("paused: true", "paused: true\n    validity: { ends_at: 2020-01-01T00:00:00Z }");
+    assert_eq!(valid(&paused).warnings_at(NOVEMBER).to_string(), "");
+}
+
+#[test]
+fn what_is_never_shown_at_all_is_warned_of_once() {
+    let never = "expression: platform == \"ios\"\n    scope: { offers: [trial-30-days-card] }\n";
+    let tests = "    tests:\n      - { offer: trial-30-days-card, user: { device_class: tv }, expect: EXCLUDED }\n      - { offer: trial-30-days-card, user: { device_class: desktop }, expect: ALLOWED }\n";
+    let rule =
+        format!("expression: user.device_class != \"tv\"\n    scope: {{ offers: [trial-30-days-card] }}\n{tests}");
+    let web = "platforms: [web]\n";
+    let text =
+        patched(&rule, never).replacen(web, "platforms: [web]\n    validity: { ends_at: 2020-01-01T00:00:00Z }\n", 1);
+    let warnings = valid(&text).warnings_at(NOVEMBER).problems;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+}
+
+#[test]
+fn a_platform_that_resembles_no_other_may_be_named_once() {
+    let text = patched("platforms: [web, android]", "platforms: [web, android, fridge]");
+    assert_eq!(valid(&text).warnings.to_string(), "");
 }
 
 #[test]
