@@ -51,6 +51,16 @@ const CASES: &[Case] = &[
         "offers[1].validity.starts_at",
         "is 0 s and -1 ns",
     ),
+    (
+        |catalog| catalog.rules[2].tests[0].lapsed_at = Some(Timestamp { seconds: 0, nanos: -1 }),
+        "rules[2].tests[0].lapsed_at",
+        "is 0 s and -1 ns, must be an instant in the years 1 to 9999",
+    ),
+    (
+        |catalog| catalog.rules[2].tests[0].now = Some(Timestamp { seconds: i64::MAX, nanos: 0 }),
+        "rules[2].tests[0].now",
+        "must be an instant in the years 1 to 9999",
+    ),
     (|catalog| catalog.placements[0].grace_s = Some(u64::MAX), "placements[0].grace_s", "must be from 0 to 34560000"),
     (|catalog| catalog.placements[0].offers.clear(), "placements[0].offers", "is empty: list the offers"),
     (|catalog| catalog.placements.clear(), "placements", "is empty: a catalog needs at least one placement"),
@@ -92,6 +102,14 @@ fn messages_are_checked_like_files() {
         let found = violations.iter().any(|found| found.field == field && found.description.contains(description));
         assert!(found, "{field}: {description}\n{violations:#?}");
     }
+}
+
+#[test]
+fn where_no_plans_are_declared_a_rule_may_be_tried_on_any() {
+    let mut declared = example().declared;
+    declared.plans.clear();
+    declared.rules[2].tests[1].current_plan = "of-old-times".to_owned();
+    assert!(catalog::validate(&declared).is_ok());
 }
 
 #[test]

@@ -108,7 +108,8 @@ fn in_market(
     Some((Arc::from(id), Period { starts_at: resolve(starts), ends_at: resolve(ends) }))
 }
 
-fn checked_instant(path: &Path, timestamp: Timestamp, findings: &mut Findings) -> Option<Instant> {
+/// Checks that a timestamp is an instant.
+pub(super) fn checked_instant(path: &Path, timestamp: Timestamp, findings: &mut Findings) -> Option<Instant> {
     // From year 1 to 9999, as the definition of Timestamp has it.
     const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
     let Timestamp { seconds, nanos } = timestamp;

@@ -22,6 +22,9 @@ const VALUE: &str = "google.protobuf.Value";
 /// The field whose mistakes are pointed at within it.
 const EXPRESSION: &str = "offer_ranker.v1.Rule.expression";
 
+/// The field that people tend to write in other units.
+const AMOUNT: &str = "offer_ranker.v1.Money.amount_minor";
+
 /// Reads messages and gathers what is wrong with them and where everything stands.
 pub(super) struct Reader<'t> {
     text: &'t str,
@@ -140,6 +143,15 @@ impl<'t> Reader<'t> {
             (Content::List(entries), _, true) => Some(Value::List(self.list(entries, &field.kind(), path))),
             (_, true, _) => self.refuse(path, location, format!("is {}, must be a mapping", describe(node))),
             (_, _, true) => self.refuse(path, location, format!("is {}, must be a list", describe(node))),
+            (Content::Scalar { text, plain }, ..) if field.full_name() == AMOUNT => {
+                match scalar::read(text, *plain, &field.kind()) {
+                    Ok(amount) => Some(amount),
+                    Err(description) => {
+                        let unit = "it counts minor units of the currency: 8300 for 83.00 kr, 83 for 83 yen";
+                        self.refuse(path, location, format!("{description}; {unit}"))
+                    }
+                }
+            }
             _ => self.single(node, location, &field.kind(), path),
         }
     }

@@ -107,12 +107,17 @@ where
 {
     // Beyond this, doubles skip whole numbers, and 1e300 would become something that nobody wrote.
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
-    let exact = |number: f64| number.abs() <= EXACT_MAX && libm::trunc(number).total_cmp(&number).is_eq();
-    let whole = whole(text).or_else(|| number(text).filter(|&number| exact(number)).map(|number| number as i128));
+    // 83.00 is whole too, but who writes it thinks of something that is counted in parts, such as an amount of money.
+    let pointed = text.contains('.');
+    let exact = |number: &f64| !pointed && number.abs() <= EXACT_MAX && libm::trunc(*number).total_cmp(number).is_eq();
+    let whole = whole(text).or_else(|| number(text).filter(exact).map(|number| number as i128));
     let out_of_range = || format!("is {}, must be {}", shown(text, plain), T::RANGE);
     match whole {
         Some(whole) => T::try_from(whole).map_err(|_| out_of_range()),
         None if is_decimal(text) => Err(out_of_range()),
+        None if pointed && number(text).is_some() => {
+            Err(format!("is {}, must be a whole number, without a decimal point", shown(text, plain)))
+        }
         None => Err(format!("is {}, must be a whole number", shown(text, plain))),
     }
 }
@@ -229,7 +234,11 @@ mod tests {
             ("9223372036854775807", Ok(i64::MAX)),
             ("9223372036854775808", Err("must be from -9223372036854775808")),
             ("99999999999999999999999999999999999999999999999", Err("must be from -9223372036854775808")),
-            ("1.5", Err("must be a whole number")),
+            ("1.5", Err("must be a whole number, without a decimal point")),
+            ("83.00", Err("is 83.00, must be a whole number, without a decimal point")),
+            ("83.", Err("without a decimal point")),
+            ("8.3e1", Err("without a decimal point")),
+            (".inf", Err("must be a whole number")),
             ("1e300", Err("must be a whole number")),
             ("9_900", Err("is \"9_900\", must be a whole number")),
             ("0x-1", Err("must be a whole number")),

@@ -99,6 +99,34 @@ pub(super) const RULES: &[Case] = &[
         "is \"DE\", where \"trial-30-days-card\" has no price",
     ),
     (
+        "current_plan: standard, expect: ALLOWED",
+        "current_plan: standrd, expect: ALLOWED",
+        "rules[2].tests[1].current_plan",
+        "standrd",
+        "is \"standrd\", which is no plan of this catalog (did you mean \"standard\"?)",
+    ),
+    (
+        "current_plan: family, expect: EXCLUDED",
+        "current_plan: famly, expect: EXCLUDED",
+        "rules[2].tests[0].current_plan",
+        "famly",
+        "is \"famly\", which is no plan of this catalog (did you mean \"family\"?)",
+    ),
+    (
+        "current_plan: family, expect: EXCLUDED",
+        "current_plan: family, platform: Smart TV, expect: EXCLUDED",
+        "rules[2].tests[0].platform",
+        "Smart TV",
+        "is \"Smart TV\", must be 1 to 64 of a-z",
+    ),
+    (
+        "current_plan: family, expect: EXCLUDED",
+        "current_plan: family, lapsed_at: yesterday, expect: EXCLUDED",
+        "rules[2].tests[0].lapsed_at",
+        "yesterday",
+        "is \"yesterday\", must be an instant with its offset",
+    ),
+    (
         "market == \"DE\" || user",
         "(market == \"DE\" && user.tenure_days >= 0.0) || user",
         "rules[0].expression",
@@ -170,8 +198,22 @@ const EXPRESSIONS: &[Mistake] = &[
     ("now.hour > 3u", "3u", "has an unsigned number: leave out the u"),
     ("user.device_class == b\"tv\"", "b\"tv\"", "has bytes"),
     ("platform != null", "null", "has null, but everything has a value here"),
-    ("user.device_class == ", "", "is no CEL expression from here on"),
-    ("user.device_class === \"tv\"", "", "is no CEL expression from here on"),
+    ("user.device_class == ", "", "is no CEL expression from here on: it ends too early"),
+    ("(now.hour > 1", "", "is no CEL expression from here on: \")\" is missing at the end"),
+    ("now.hour > 1)", ")", "is no CEL expression from here on: \")\" cannot stand there"),
+    ("now.hour # 1", "#", "is no CEL expression from here on: \"#\" means nothing there"),
+    ("user.device_class === \"tv\"", "===", "has \"===\" where CEL has \"==\""),
+    ("user.device_class = \"tv\"", "= ", "has \"=\" where CEL has \"==\""),
+    ("user.device_class <> \"tv\"", "<>", "has \"<>\" where CEL has \"!=\""),
+    ("now.hour => 3", "=>", "has \"=>\" where CEL has \">=\""),
+    ("now.hour > 3 and now.hour < 5", "and", "has \"and\" where CEL has \"&&\""),
+    ("now.hour > 3 OR now.hour < 5", "OR", "has \"OR\" where CEL has \"||\""),
+    ("not user.is_returning", "not", "has \"not\" where CEL has \"!\""),
+    ("not(user.is_returning)", "(user", "calls not, which is no function of rules (did you mean \"!\"?)"),
+    ("now.hour > 3 & now.hour < 5", "& ", "has \"&\" where CEL has \"&&\""),
+    ("now.hour > 3 | now.hour < 5", "| ", "has \"|\" where CEL has \"||\""),
+    ("user.device_class != \u{201c}tv\u{201d}", "\u{201c}tv", "has \u{201c} where CEL has a straight quote, \""),
+    ("user.device_class != \"tv", "\"tv", "begins a text with \" that is not closed: put \" at its end"),
     ("now.hour > 99999999999999999999", "", "is no CEL expression from here on"),
 ];
 
@@ -220,6 +262,63 @@ fn a_rule_at_a_placement_without_its_attributes_says_which() {
     let found = problems(&text);
     let description = "reads user.tenure_days, which is no attribute of placement \"checkout_upsell\"";
     assert!(found.len() == 1 && found[0].description.contains(description), "{found:#?}");
+}
+
+#[test]
+fn everything_that_cel_writes_otherwise_is_told_at_once() {
+    let found = problems(&patched(TV, "'user.device_class = \"tv\" and not user.is_returning'"));
+    let described: Vec<_> = found.iter().map(|problem| problem.description.as_str()).collect();
+    let expected = [
+        "has \"=\" where CEL has \"==\" (character 19)",
+        "has \"and\" where CEL has \"&&\" (character 26)",
+        "has \"not\" where CEL has \"!\" (character 30)",
+    ];
+    assert_eq!(described, expected);
+}
+
+/// A rule at two placements, of which `checkout_upsell` takes users for returning ones unless they are said not to be,
+/// and has one more attribute.
+fn at_two_placements(test: &str) -> Vec<offer_ranker::catalog::Problem> {
+    let rule = format!(
+        "rules:\n  - id: returning\n    expression: user.is_returning\n    scope: {{ offers: [annual-2-months-free] }}\n    \
+         tests: [{test}]\n"
+    );
+    let context = "  - id: checkout_upsell\n    context:\n      attributes:\n        - { name: is_returning, boolean: { \
+                   default: true } }\n        - { name: basket, number: { min: 0, max: 9, default: 0 } }\n";
+    problems(&patched("rules:\n", &rule).replacen("  - id: checkout_upsell\n", context, 1))
+}
+
+#[test]
+fn the_test_of_a_rule_runs_at_every_placement_that_takes_its_attributes() {
+    const OFFER: &str = "offer: annual-2-months-free";
+    for (test, says) in [
+        (format!("{{ {OFFER}, user: {{ is_returning: true }}, expect: ALLOWED }}"), None),
+        (
+            format!("{{ {OFFER}, user: {{ is_returning: true }}, expect: EXCLUDED }}"),
+            Some("but the rule allows it at placements \"checkout_upsell\", \"paywall\""),
+        ),
+        (
+            format!("{{ {OFFER}, expect: EXCLUDED }}"),
+            Some("is EXCLUDED for \"annual-2-months-free\", but the rule allows it at placement \"checkout_upsell\""),
+        ),
+        (
+            format!("{{ {OFFER}, expect: ALLOWED }}"),
+            Some("is ALLOWED for \"annual-2-months-free\", but the rule excludes it at placement \"paywall\""),
+        ),
+        // One placement alone has such an attribute.
+        (format!("{{ {OFFER}, user: {{ channel: email }}, expect: EXCLUDED }}"), None),
+        (format!("{{ {OFFER}, user: {{ basket: 3 }}, expect: ALLOWED }}"), None),
+        (
+            format!("{{ {OFFER}, user: {{ baskets: 3 }}, expect: ALLOWED }}"),
+            Some("is no attribute of placement \"checkout_upsell\" (did you mean \"basket\"?)"),
+        ),
+    ] {
+        let found = at_two_placements(&test);
+        match says {
+            None => assert_eq!(found, [], "{test}"),
+            Some(says) => assert!(found.len() == 1 && found[0].description.ends_with(says), "{test}: {found:#?}"),
+        }
+    }
 }
 
 #[test]

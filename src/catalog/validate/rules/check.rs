@@ -5,6 +5,7 @@
 
 use super::{
     names::{Scope, Words},
+    slips::operator,
     syntax::{Mistake, Parsed},
     types::Type,
 };
@@ -306,8 +307,11 @@ impl Checker<'_> {
                 return self.refuse(at, description);
             }
             _ => {
-                let mut hint =
-                    did_you_mean(name, METHODS.map(|(name, _)| name).into_iter().chain(["size", "int", "double"]));
+                let functions = METHODS.map(|(name, _)| name).into_iter().chain(["size", "int", "double"]);
+                let mut hint = match operator(name) {
+                    Some(meant) => format!(" (did you mean {}?)", quoted(meant)),
+                    None => did_you_mean(name, functions),
+                };
                 if hint.is_empty() {
                     hint =
                         "; there are: text.startsWith(), endsWith() and contains(), size(), int(), double()".to_owned();

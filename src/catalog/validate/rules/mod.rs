@@ -3,6 +3,7 @@
 mod check;
 mod law;
 mod names;
+mod slips;
 mod syntax;
 mod trials;
 mod types;

@@ -1,5 +1,7 @@
 //! CEL text to a syntax tree that knows where everything stands.
 
+use super::slips::slips;
+use crate::catalog::problem::quoted;
 use cel::{
     IdedExpr,
     common::ast::{Expr, SourceInfo},
@@ -61,12 +63,48 @@ pub(super) fn parse(text: &str) -> Result<Parsed, Vec<Mistake>> {
     }
     let parsed = Parser::new().max_recursion_depth(NESTING_MAX).parse_with_source_info(text);
     parsed.map(|(root, places)| Parsed { root, places }).map_err(|errors| {
+        let slips = slips(text);
+        if !slips.is_empty() {
+            return slips;
+        }
         // The first mistake is one; those after it mostly follow from it.
         let first = errors.errors.into_iter().min_by_key(|error| error.pos);
         let Some(error) = first else { return refused(0, "is no CEL expression".to_owned()) };
-        let message = error.msg.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ").to_owned();
-        refused(offset(text, error.pos), format!("is no CEL expression from here on: {message}"))
+        refused(offset(text, error.pos), format!("is no CEL expression from here on: {}", reason(&error.msg)))
     })
+}
+
+/// What the parser means, in words; what it could have used instead only where that is one thing.
+fn reason(message: &str) -> String {
+    let message = message.trim_start_matches("Syntax error: ");
+    if let Some(token) = message.strip_prefix("token recognition error at: ") {
+        return format!("{} means nothing there", shown(token));
+    }
+    if let Some((token, place)) = message.strip_prefix("missing ").and_then(|rest| rest.split_once(" at ")) {
+        let place = if ends(place) { "at the end".to_owned() } else { format!("before {}", shown(place)) };
+        return format!("{} is missing {place}", shown(token));
+    }
+    if let Some(token) = message.strip_prefix("no viable alternative at input ") {
+        return format!("{} cannot stand there", shown(token));
+    }
+    let unwanted = ["mismatched input ", "extraneous input "].into_iter().find_map(|kind| message.strip_prefix(kind));
+    let Some((token, wanted)) = unwanted.and_then(|rest| rest.split_once(" expecting ")) else {
+        return message.lines().next().unwrap_or_default().to_owned();
+    };
+    let problem =
+        if ends(token) { "it ends too early".to_owned() } else { format!("{} cannot stand there", shown(token)) };
+    let one = wanted.starts_with('\'') && !ends(wanted);
+    if one { format!("{problem}, {} is missing", shown(wanted)) } else { problem }
+}
+
+/// Whether the parser's token is the end of the text.
+fn ends(token: &str) -> bool {
+    token.trim_matches('\'') == "<EOF>"
+}
+
+/// A token as the parser quotes it.
+fn shown(token: &str) -> String {
+    quoted(token.trim_start_matches('\'').trim_end_matches('\'').trim_end())
 }
 
 /// Characters before a line and column, both from 1.
@@ -87,6 +125,23 @@ mod tests {
         assert_eq!(parsed.place(&parsed.root), 4, "the operator");
         assert_eq!(parsed.place(&call.args[1]), 7, "the name");
         assert_eq!(parsed.place_of_field(&call.args[1]), 12, "the field");
+    }
+
+    #[test]
+    fn the_parser_is_put_in_words() {
+        for (message, expected) in [
+            ("Syntax error: token recognition error at: '# '", "\"#\" means nothing there"),
+            ("Syntax error: mismatched input 'x' expecting {<EOF>, '?', '=='}", "\"x\" cannot stand there"),
+            ("Syntax error: extraneous input 'b' expecting <EOF>", "\"b\" cannot stand there"),
+            ("Syntax error: mismatched input '<EOF>' expecting {'[', IDENTIFIER}", "it ends too early"),
+            ("Syntax error: mismatched input '<EOF>' expecting ')'", "it ends too early, \")\" is missing"),
+            ("Syntax error: missing ')' at '<EOF>'", "\")\" is missing at the end"),
+            ("Syntax error: missing ')' at 'x'", "\")\" is missing before \"x\""),
+            ("Syntax error: no viable alternative at input 'a.'", "\"a.\" cannot stand there"),
+            ("invalid int literal\n| 99", "invalid int literal"),
+        ] {
+            assert_eq!(reason(message), expected);
+        }
     }
 
     #[test]
