@@ -27,7 +27,7 @@ pub trait LogSource: Send + Sync {
     async fn read_log(&self, log: LogId, offset: u64, limit: usize) -> Result<Vec<Arc<[u8]>>>;
 
     /// The next records of a log from `offset` on, of those before `end`, which the source tells: at least one, and at most
-    /// [`BATCH`].
+    /// `BATCH`.
     ///
     /// # Errors
     /// Where the source cannot be read, and where it does not hold what it tells.
