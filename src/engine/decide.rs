@@ -179,8 +179,9 @@ pub fn decide_by(
     let market = request.market.as_deref();
     let terms = placement.terms(catalog, market);
     let Sifted { eligible, exclusions, personal } = eligibility::sift((catalog, placement), terms, request, user, now);
+    let forbidden = |arm: usize| eligibility::forbids((catalog, placement), terms, request, user, (arm, now));
     let Allowed { eligible, exclusions, standing, personal: limited } =
-        limits::allow(placement, request, &user.unit, (eligible, exclusions), now);
+        limits::allow(placement, request, &user.unit, (eligible, exclusions), forbidden, now);
     let neutral_context = terms.forbids_looking(&eligible);
     let context = if neutral_context {
         placement.context.encode(&placement.context.neutral())
@@ -189,7 +190,8 @@ pub fn decide_by(
     };
     let lead = beliefs.scores(1, &eligible, &context);
     let describe = |(&index, score): (&usize, &ScoreDistribution)| {
-        let price = user.unit.state.price(&placement.arms[index].offer.id, terms.arms[index].price, market, now);
+        let arm_price = terms.arms[index].price;
+        let price = user.unit.price(&placement.unit_rules, &placement.arms[index].offer.id, arm_price, (market, now));
         describe((catalog, placement), index, price, beliefs.expected_reward(index, score))
     };
     let arms: Vec<EligibleArm> = eligible.iter().zip(&lead).map(describe).collect();
@@ -210,6 +212,7 @@ pub fn decide_by(
     let personalised = personal
         || limited
         || priced_apart
+        || standing.as_ref().is_some_and(|standing| standing.personalised)
         || (arms.len() > 1 && !neutral_context && placement.policy_looks_at_users());
     let root = standing.map(|standing| standing.root);
     Decision { arms, exclusions, slots, tail, root, lease_until, personalised, neutral_context, bands }

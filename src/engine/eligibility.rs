@@ -6,7 +6,7 @@ use super::{
     instant::Instant,
     local_time::LocalClock,
     rules::{EvaluationError, Facts},
-    terms::{ArmTerms, MarketTerms, Verdict},
+    terms::{ArmTerms, Check, MarketTerms, Verdict},
     user::UserState,
 };
 use std::sync::Arc;
@@ -98,16 +98,7 @@ pub fn sift(
     user: &UserState,
     now: Instant,
 ) -> Sifted {
-    let market = request.market.as_deref().and_then(|market| catalog.markets.get(market));
-    let facts = Facts {
-        attributes: &request.attributes,
-        user,
-        market: request.market.as_deref().unwrap_or_default(),
-        platform: &request.platform,
-        now,
-        local: market.map_or_else(|| LocalClock::default().show(now), |market| market.clock.show(now)),
-    };
-    let mut judge = Judge { placement, terms, facts, asked: vec![None; terms.conditions.len()], personal: false };
+    let mut judge = Judge::new((catalog, placement), terms, request, user, now);
     let mut sifted = Sifted::default();
     let mut sort = |index: usize| match judge.reason(index) {
         None => sifted.eligible.push(index),
@@ -133,6 +124,24 @@ pub fn sift(
     Sifted { personal: judge.personal, ..sifted }
 }
 
+/// Whether a legal rule keeps an arm from being shown, whatever else does, and whether it was asked for or not.
+#[must_use]
+pub fn forbids(
+    (catalog, placement): (&Catalog, &Placement),
+    terms: &MarketTerms,
+    request: &RankRequest,
+    user: &UserState,
+    (arm, now): (usize, Instant),
+) -> bool {
+    let legal = |check: &&Check| placement.rules[check.rule].reason() == ExclusionReason::LegalRule;
+    let mut checks = terms.arms[arm].checks.iter().filter(legal).peekable();
+    if checks.peek().is_none() {
+        return false;
+    }
+    let mut judge = Judge::new((catalog, placement), terms, request, user, now);
+    checks.any(|check| judge.verdict(*check) == Some(ExclusionReason::LegalRule))
+}
+
 /// Judges arms for one request; remembers what the conditions of rules came to.
 struct Judge<'a> {
     placement: &'a Placement,
@@ -142,7 +151,26 @@ struct Judge<'a> {
     personal: bool,
 }
 
-impl Judge<'_> {
+impl<'a> Judge<'a> {
+    fn new(
+        (catalog, placement): (&Catalog, &'a Placement),
+        terms: &'a MarketTerms,
+        request: &'a RankRequest,
+        user: &'a UserState,
+        now: Instant,
+    ) -> Self {
+        let market = request.market.as_deref().and_then(|market| catalog.markets.get(market));
+        let facts = Facts {
+            attributes: &request.attributes,
+            user,
+            market: request.market.as_deref().unwrap_or_default(),
+            platform: &request.platform,
+            now,
+            local: market.map_or_else(|| LocalClock::default().show(now), |market| market.clock.show(now)),
+        };
+        Self { placement, terms, facts, asked: vec![None; terms.conditions.len()], personal: false }
+    }
+
     /// Why an arm may not be shown, with the index of the rule that says so.
     fn reason(&mut self, index: usize) -> Option<(ExclusionReason, Option<usize>)> {
         let (arm, terms) = (&self.placement.arms[index], &self.terms.arms[index]);
@@ -177,17 +205,19 @@ impl Judge<'_> {
     }
 
     fn rule_reason(&mut self, terms: &ArmTerms) -> Option<(ExclusionReason, Option<usize>)> {
-        terms.checks.iter().find_map(|check| {
-            let reason = match check.verdict {
-                Verdict::Never(reason) => reason,
-                Verdict::If(condition) => match self.ask(condition) {
-                    Ok(true) => return None,
-                    Ok(false) => self.placement.rules[check.rule].reason(),
-                    Err(_) => ExclusionReason::RuleError,
-                },
-            };
-            Some((reason, Some(check.rule)))
-        })
+        terms.checks.iter().find_map(|&check| Some((self.verdict(check)?, Some(check.rule))))
+    }
+
+    /// Why a rule does not allow an arm; `None`: it does.
+    fn verdict(&mut self, check: Check) -> Option<ExclusionReason> {
+        match check.verdict {
+            Verdict::Never(reason) => Some(reason),
+            Verdict::If(condition) => match self.ask(condition) {
+                Ok(true) => None,
+                Ok(false) => Some(self.placement.rules[check.rule].reason()),
+                Err(_) => Some(ExclusionReason::RuleError),
+            },
+        }
     }
 
     fn ask(&mut self, index: usize) -> Result<bool, EvaluationError> {

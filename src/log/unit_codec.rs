@@ -46,6 +46,7 @@ pub(super) fn row(state: &UnitState) -> proto::UnitStateRow {
         trial: held.trial,
         until_ms: held.until.as_ms(),
         told_at_ms: held.told_at.as_ms(),
+        beside_minor: held.beside_minor,
     };
     let refusal = |((metric, offer_id, decision), at): (&RefusalKey, &Instant)| proto::RefusalRow {
         metric: metric.to_string(),
@@ -60,6 +61,7 @@ pub(super) fn row(state: &UnitState) -> proto::UnitStateRow {
         refusals: state.refusals.iter().map(refusal).collect(),
         origins: links(&state.links.origins),
         heirs: links(&state.links.heirs),
+        first: state.links.first.map(|(key, since)| proto::LinkRow { key: key.to_vec(), since_ms: since.as_ms() }),
     }
 }
 
@@ -71,6 +73,7 @@ fn lease_row(lease: &Lease) -> proto::LeaseRow {
         market: lease.market.as_deref().unwrap_or_default().to_owned(),
         offer_ids: lease.offers.iter().map(ToString::to_string).collect(),
         ended: lease.ended,
+        personalised: lease.personalised,
     }
 }
 
@@ -94,7 +97,8 @@ pub(super) fn state(row: proto::UnitStateRow) -> Result<UnitState, DecodeError> 
         let currency = Currency::from_code(&money.currency_code).ok_or_else(|| missing("held_prices.price"))?;
         let price = Money { currency, amount_minor: money.amount_minor };
         let (told_at, until) = (at(row.told_at_ms), at(row.until_ms));
-        let price = HeldPrice { price, plan: row.plan, trial: row.trial, told_at, until };
+        let beside_minor = row.beside_minor;
+        let price = HeldPrice { price, plan: row.plan, trial: row.trial, told_at, beside_minor, until };
         held.insert((row.market.into(), row.offer_id.into()), price);
     }
     let offering = |row: proto::OfferingRow| {
@@ -110,7 +114,11 @@ pub(super) fn state(row: proto::UnitStateRow) -> Result<UnitState, DecodeError> 
         held,
         offered: row.offerings.into_iter().map(offering).collect::<Result<_, DecodeError>>()?,
         refusals: row.refusals.into_iter().map(refusal).collect::<Result<_, DecodeError>>()?,
-        links: Links { origins: decode_links(row.origins)?, heirs: decode_links(row.heirs)? },
+        links: Links {
+            origins: decode_links(row.origins)?,
+            heirs: decode_links(row.heirs)?,
+            first: decode_links(row.first.into_iter().collect())?.pop_first(),
+        },
     })
 }
 
@@ -126,6 +134,7 @@ fn lease(row: proto::LeaseRow) -> Result<Lease, DecodeError> {
         market: (!row.market.is_empty()).then(|| row.market.into()),
         offers: row.offer_ids.into_iter().map(Arc::from).collect(),
         ended: row.ended,
+        personalised: row.personalised,
     })
 }
 
@@ -162,7 +171,8 @@ pub fn decode_user(bytes: &[u8]) -> Result<KeptUser, DecodeError> {
         subscribed: (!row.plan.is_empty()).then_some(subscribed),
         churned_at: row.churned_at_ms.map(Instant::from_ms),
     };
-    Ok(KeptUser { history, links: Links { origins: decode_links(row.origins)?, heirs: decode_links(row.heirs)? } })
+    let links = Links { origins: decode_links(row.origins)?, heirs: decode_links(row.heirs)?, first: None };
+    Ok(KeptUser { history, links })
 }
 
 impl From<Limits> for proto::LimitsMode {

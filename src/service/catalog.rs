@@ -319,24 +319,38 @@ impl Service {
     }
 }
 
-/// Warns of placements whose units are looked for in other partitions from now on.
+/// Warns of placements that do not keep what they promised: whose units are looked for in other partitions from now on,
+/// and which look at no lease any more.
 fn forgotten_units<'a>(
     declared: &'a proto::Catalog,
     engine: &'a Catalog,
     serving: &'a Serving,
 ) -> impl Iterator<Item = Warning> + use<'a> {
-    (0..).zip(&declared.placements).filter_map(|(index, placement)| {
+    let both = |(index, placement): (usize, &proto::Placement)| {
         let after = engine.placements.get(placement.id.as_str())?;
         let before = &serving.placements.get(placement.id.as_str())?.snapshot.placement;
+        Some((index, before, after))
+    };
+    (0..).zip(&declared.placements).filter_map(both).flat_map(|(index, before, after)| {
         let moves = before.partitions != after.partitions && before.unit_rules.keep_anything();
-        moves.then(|| Warning {
+        let moves = moves.then(|| Warning {
             field: format!("placements[{index}].partitions"),
             description: format!(
                 "was {} and is {}: most units go to another partition, where nothing is known of their leases, counts and \
                  cool-downs; they begin anew",
                 before.partitions, after.partitions
             ),
-        })
+        });
+        let lease_s = before.unit_rules.lease.as_ref().map_or(0, |lease| lease.lease_s);
+        let breaks = lease_s > 0 && after.unit_rules.lease.is_none();
+        let breaks = breaks.then(|| Warning {
+            field: format!("placements[{index}].lease_s"),
+            description: format!(
+                "was {lease_s} and is missing: prices that units were told rise at once; with lease_s: 0 for {lease_s} \
+                 seconds there are no new leases, and those that stand are kept"
+            ),
+        });
+        moves.into_iter().chain(breaks)
     })
 }
 

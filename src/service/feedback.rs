@@ -220,6 +220,8 @@ impl Service {
         let mut results = Vec::new();
         let mut records = Vec::new();
         let (mut units, mut users) = (BTreeSet::new(), BTreeSet::new());
+        // What comes too late to be learned from is true of the user all the same: subscriptions end after any window.
+        let mut late = BTreeMap::new();
         for (report, repeat) in reports {
             let translated = repeat.map(|repeat| repeats::on_root(&report.subject, repeat, &ledger)).transpose();
             let subject = match &translated {
@@ -234,6 +236,7 @@ impl Service {
                     continue;
                 }
             };
+            let mut told = None;
             let (judgement, cause) = match subject {
                 Subject::Exposure(slots) => (ledger.report_exposure(slots, now), Cause::Exposure(slots.clone())),
                 Subject::Outcome(outcome) => match outcome.counted(&ledger, &catalogs, now) {
@@ -241,10 +244,13 @@ impl Service {
                         results.push(FeedbackResult::new(FeedbackCode::Invalid, message));
                         continue;
                     }
-                    Ok(counted) => (
-                        ledger.report_outcome(&outcome.outcome_id, counted.clone(), now),
-                        Cause::Outcome(outcome.outcome_id.clone(), counted),
-                    ),
+                    Ok(counted) => {
+                        told = Some((outcome.outcome_id.clone(), counted.clone()));
+                        (
+                            ledger.report_outcome(&outcome.outcome_id, counted.clone(), now),
+                            Cause::Outcome(outcome.outcome_id.clone(), counted),
+                        )
+                    }
                 },
             };
             if judgement.is_change() {
@@ -258,16 +264,21 @@ impl Service {
                 let unit = |of: &Arc<DecisionRecord>| Some((of.id.log(), of.identity.as_ref()?.unit_key));
                 units.extend(decisions.filter_map(unit));
             }
-            if let (true, Some(history), Subject::Outcome(outcome)) = (judgement.is_kept(), &history, subject)
+            let is_late = matches!(judgement, Judgement::Late { .. });
+            if let (true, Some(history), Subject::Outcome(outcome)) =
+                (judgement.is_kept() || is_late, &history, subject)
                 && history.look_at(&outcome.metric)
             {
                 users.extend(repeat.unwrap_or(&record).identity.as_ref().map(|identity| identity.user_key));
+                late.extend(told.filter(|_| is_late));
             }
             results.push(result_of(judgement));
         }
         let mut facts = BTreeMap::new();
         if let Some(rules) = history.filter(|_| !users.is_empty()) {
-            let told = UserHistory::of_ledger(&rules, &catalogs[0], &ledger);
+            let mut heard = ledger.clone();
+            heard.outcomes.extend(late);
+            let told = UserHistory::of_ledger(&rules, &catalogs[0], &heard);
             facts.extend(users.into_iter().map(|user| (user, told.clone())));
         }
         let settled = (!units.is_empty() || !facts.is_empty()).then(|| Settled {

@@ -69,10 +69,9 @@ pub(super) struct Settled {
 }
 
 impl Kept {
-    /// Whose group a unit is in: that of the unit that it went on from first, so that a login changes no group.
+    /// Whose group a unit is in.
     pub(super) fn group_key(&self, unit: UnitKey) -> UnitKey {
-        let first = self.links.origins.iter().min_by_key(|(origin, since)| (**since, **origin));
-        first.map_or(unit, |(origin, _)| *origin)
+        self.links.first.map_or(unit, |(first, _)| first)
     }
 }
 
@@ -153,6 +152,8 @@ impl Service {
         let mut after = lease::after(view, placement, market, &record.decision, id, now)?;
         after.links = kept.links.clone();
         after.links.prune(now);
+        // What was read means nothing any more, and goes by itself.
+        after.expires_at(&placement.unit_rules)?;
         Some(self.change((unit.document(), kept.version), &after, &placement.unit_rules, now))
     }
 

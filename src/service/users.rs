@@ -238,7 +238,7 @@ impl Service {
             user_before.prune(rules, now);
             let mut user_after = user_before.clone();
             user_after.merge(&device_before);
-            user_after.links.origins.entry(device).or_insert(now);
+            user_after.links.go_on_from(device, &device_before.links, now);
             user_after.links.prune(now);
             let mut device_after = device_before.clone();
             device_after.links.heirs.entry(user).or_insert(now);

@@ -198,6 +198,10 @@ async fn a_login_changes_no_group() {
         flipped += usize::from(server.rank(request("banner", &user)).await.group() != on_device);
         server.link(&device, &user).await;
         assert_eq!(server.rank(request("banner", &user)).await.group(), on_device, "pair {pair}");
+        // And on to whom this one becomes.
+        let account = format!("account-{pair}");
+        server.link(&user, &account).await;
+        assert_eq!(server.rank(request("banner", &account)).await.group(), on_device, "pair {pair}");
     }
     assert!(flipped > 0, "of twenty pairs some must differ for the link to matter");
 }

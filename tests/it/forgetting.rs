@@ -181,14 +181,21 @@ async fn a_forgotten_user_begins_anew() {
 
 #[tokio::test]
 async fn no_id_and_no_word_that_the_catalog_does_not_have_is_written_in_the_clear() {
-    const CANARIES: [&str; 5] =
-        ["canary-user-5d1f", "canary-unit-77ab", "canary-request-90ce", "canary-told-1c2e", "canary-channel-5be0"];
-    let [user, unit, asked, told, channel] = CANARIES;
+    const CANARIES: [&str; 6] = [
+        "canary-user-5d1f",
+        "canary-unit-77ab",
+        "canary-request-90ce",
+        "canary-told-1c2e",
+        "canary-channel-5be0",
+        "canary-plan-3fd1",
+    ];
+    let [user, unit, asked, told, channel, plan] = CANARIES;
     let server = TestServer::start_on_file().await;
     server.apply(keeping()).await;
     let rank = RankRequest { unit_id: unit.to_owned(), request_id: asked.to_owned(), ..request("banner", user) };
     let answer = server.rank(rank).await;
-    server.rank(RankRequest { unit_id: unit.to_owned(), ..request("banner", user) }).await;
+    let subscriber = RankRequest { current_plan: Some(plan.to_owned()), ..request("banner", user) };
+    server.rank(RankRequest { unit_id: unit.to_owned(), ..subscriber }).await;
     server.rank(RankRequest { attributes: attributes([("channel", text(channel))]), ..request("paywall", user) }).await;
     server.report(conversion("o1", &answer)).await;
     server.expose(&answer.decision_id, &[1]).await;

@@ -1,6 +1,8 @@
 //! A decision stands for its unit for a while: the same offers, at the same prices or lower ones.
 
-use crate::common::{START_MS, TestServer, conversion, offer_mut, placement_mut, request, shop, slate};
+use crate::common::{
+    START_MS, TestServer, attributes, conversion, number, offer_mut, placement_mut, request, shop, slate,
+};
 use offer_ranker::{
     engine::{
         instant::Instant,
@@ -152,6 +154,16 @@ async fn a_lease_of_which_nothing_may_be_shown_is_drawn_again() {
 }
 
 #[tokio::test]
+async fn a_unit_whose_lease_has_run_out_may_be_shown_nothing() {
+    let server = start().await;
+    server.rank(request("banner", "anna")).await;
+    server.clock.advance_s(LEASE_S);
+    let candidate_offer_ids = vec!["christmas".to_owned()];
+    let nothing = server.rank(RankRequest { candidate_offer_ids, ..request("banner", "anna") }).await;
+    assert_eq!((slate(&nothing), nothing.lease_until), (vec![], None));
+}
+
+#[tokio::test]
 async fn a_taken_offer_ends_the_lease_and_its_price_still_holds() {
     let server = start().await;
     let root = server.rank(request("banner", "anna")).await;
@@ -201,6 +213,77 @@ async fn another_market_and_a_paused_offer_end_the_lease() {
     assert!(!is_leased(&paused));
     assert_eq!(prices(&paused), [("monthly", 11_900), ("trial", 0), ("none", 0)]);
     assert_eq!(reason_of(&paused, "yearly"), Some(ExclusionReason::Paused));
+}
+
+#[tokio::test]
+async fn an_offer_that_the_placement_does_not_use_any_more_ends_the_lease() {
+    let server = start().await;
+    server.rank(request("banner", "anna")).await;
+    let mut catalog = priced("monthly", 12_900);
+    let banner = placement_mut(&mut catalog, "banner");
+    banner.offers.retain(|offer| offer != "yearly");
+    let selection = banner.policy.as_mut().and_then(|policy| policy.selection.as_mut());
+    let Some(proto::policy::Selection::Fixed(fixed)) = selection else { panic!("the order is fixed") };
+    fixed.order.retain(|offer| offer != "yearly");
+    server.apply(catalog).await;
+    let next = server.rank(request("banner", "anna")).await;
+    assert!(!is_leased(&next));
+    assert_eq!(prices(&next), [("monthly", 11_900), ("trial", 0), ("none", 0)], "what was told still holds");
+}
+
+#[tokio::test]
+async fn leases_that_are_given_up_are_kept_for_as_long_as_they_were_promised_or_warned_of() {
+    let server = start().await;
+    server.rank(request("banner", "anna")).await;
+    // No more leases, and what was promised holds.
+    let mut catalog = priced("monthly", 12_900);
+    placement_mut(&mut catalog, "banner").lease_s = Some(0);
+    server.apply(catalog.clone()).await;
+    let repeat = server.rank(request("banner", "anna")).await;
+    assert!(is_leased(&repeat));
+    assert_eq!(prices(&repeat)[1], ("monthly", 11_900));
+    let of_berta = server.rank(request("banner", "berta")).await;
+    assert_eq!((prices(&of_berta)[1], of_berta.lease_until), (("monthly", 12_900), None));
+    server.clock.advance_s(LEASE_S);
+    assert_eq!(prices(&server.rank(request("banner", "anna")).await)[1], ("monthly", 12_900));
+
+    // Without the setting nothing is promised, whatever else is kept of units.
+    server.apply(priced("monthly", 12_900)).await;
+    server.rank(request("banner", "carla")).await;
+    let mut catalog = priced("monthly", 13_900);
+    let banner = placement_mut(&mut catalog, "banner");
+    banner.lease_s = None;
+    banner.frequency_caps =
+        vec![proto::FrequencyCap { offers: vec!["trial".to_owned()], max: 9, window_s: 60, ..Default::default() }];
+    let request_ = proto::ApplyCatalogRequest { catalog: Some(catalog), ..Default::default() };
+    let warnings = server.try_apply(request_).await.expect("it is valid").warnings;
+    let told = warnings.iter().find(|warning| warning.field == "placements[2].lease_s").expect("a warning");
+    assert!(told.description.contains("with lease_s: 0 for 600 seconds"), "{told:?}");
+    let next = server.rank(request("banner", "carla")).await;
+    assert_eq!((is_leased(&next), prices(&next)[1]), (false, ("monthly", 13_900)));
+}
+
+#[tokio::test]
+async fn a_legal_rule_ends_the_lease_whatever_else_keeps_the_offer_out() {
+    for candidates in [&["yearly", "monthly", "trial", "none"][..], &["monthly", "trial"]] {
+        let server = start().await;
+        server.rank(request("banner", "anna")).await;
+        let mut catalog = leasing();
+        let rule = |id: &str, legal| proto::Rule {
+            id: id.to_owned(),
+            expression: "market != \"SE\"".to_owned(),
+            scope: Some(proto::RuleScope { offers: vec!["yearly".to_owned()], ..Default::default() }),
+            legal,
+            ..Default::default()
+        };
+        catalog.rules = vec![rule("of-ours", false), rule("of-the-law", true)];
+        server.apply(catalog).await;
+        let asked = RankRequest {
+            candidate_offer_ids: candidates.iter().map(|&offer| offer.to_owned()).collect(),
+            ..request("banner", "anna")
+        };
+        assert!(!is_leased(&server.rank(asked).await), "{candidates:?}");
+    }
 }
 
 #[tokio::test]
@@ -294,6 +377,27 @@ async fn prices_that_hold_for_a_user_are_disclosed_where_the_law_wants_it() {
     assert!(discloses(&repeat), "others are told 129.00");
     server.clock.advance_s(LEASE_S);
     assert!(!discloses(&server.rank(asked()).await));
+}
+
+#[tokio::test]
+async fn what_was_chosen_for_a_user_is_disclosed_in_every_repeat() {
+    let mut catalog = leasing();
+    catalog.markets[0].personalised_pricing = PersonalisedPricing::Disclose.into();
+    catalog.markets[0].disclosure_text_key = "pricing.told".to_owned();
+    placement_mut(&mut catalog, "upsell").lease_s = Some(LEASE_S.into());
+    let server = TestServer::start_with(catalog).await;
+    let asked = |offers: &[&str]| RankRequest {
+        candidate_offer_ids: offers.iter().map(|&offer| offer.to_owned()).collect(),
+        attributes: attributes([("age", number(30.0))]),
+        slots: Some(1),
+        ..request("upsell", "anna")
+    };
+    let discloses = |answer: &RankResponse| answer.flags().any(|flag| flag == Flag::PersonalisedPrices);
+    let root = server.rank(asked(&["monthly", "yearly"])).await;
+    assert!(discloses(&root), "its policy looks at the user");
+    // Of one candidate there is nothing to choose; it was chosen before.
+    let repeat = server.rank(asked(&[&root.offers[0].offer_id])).await;
+    assert!(is_leased(&repeat) && discloses(&repeat), "{repeat:?}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What is known of users across placements: learned, told, passed on at login, forgotten.
 
 use crate::common::{
-    TestServer, at_s, catalog_of, conversion, placement_mut, request, revenue, shop, slate, violated_fields,
+    DAY_S, TestServer, at_s, catalog_of, conversion, placement_mut, request, revenue, shop, slate, violated_fields,
 };
 use offer_ranker::{
     engine::unit::links::Links,
@@ -154,6 +154,50 @@ async fn a_login_in_the_middle_changes_neither_offers_nor_prices_nor_counts() {
     server.link("device", "berta").await;
     let berta = server.rank(request("banner", "berta")).await;
     assert!(!berta.root_decision_id.is_empty());
+}
+
+#[tokio::test]
+async fn a_login_raises_no_price_of_a_plan() {
+    for device_first in [true, false] {
+        let server = start().await;
+        let asked = |user: &str, offers: &[&str]| RankRequest {
+            candidate_offer_ids: offers.iter().map(|&offer| offer.to_owned()).collect(),
+            ..request("banner", user)
+        };
+        // One plan at two prices: the device is told the higher one, the user the lower one.
+        let mut told = [("device", "yearly"), ("anna", "monthly")];
+        if !device_first {
+            told.reverse();
+        }
+        for (user, offer) in told {
+            server.clock.advance_s(1);
+            assert_eq!(slate(&server.rank(asked(user, &[offer])).await), [offer]);
+        }
+        server.link("device", "anna").await;
+        let next = server.rank(asked("anna", &["yearly", "monthly"])).await;
+        assert_eq!(slate(&next), ["monthly"], "{next:?}");
+        assert_eq!(reason_of(&next, "yearly"), Some(ExclusionReason::PriceHeld));
+        // Whatever ends the lease: the conversion of the offer that stands.
+        server.report(Outcome { offer_id: "monthly".to_owned(), ..conversion("o1", &next) }).await;
+        assert_eq!(slate(&server.rank(asked("anna", &["yearly", "monthly"])).await), ["monthly"]);
+        server.assert_audit_equal().await;
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_that_ends_after_every_window_is_over_all_the_same() {
+    let server = start().await;
+    let answer = server.rank(request("banner", "anna")).await;
+    server.report(revenue("o1", &answer, 99.0, "SEK")).await;
+    server.clock.advance_s(30 * DAY_S);
+    server.refresh().await;
+    let quiet = || server.rank(request("quiet", "anna"));
+    assert_eq!(reason_of(&quiet().await, "monthly"), Some(ExclusionReason::CurrentPlan));
+    let ended = Outcome { metric: "mood".to_owned(), ..conversion("o2", &answer) };
+    // Nothing is learned of offers any more; what it says of the user is true.
+    assert_eq!(server.report(ended).await, FeedbackCode::Late);
+    assert_eq!(reason_of(&quiet().await, "monthly"), None);
+    server.assert_audit_equal().await;
 }
 
 #[tokio::test]

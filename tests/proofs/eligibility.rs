@@ -14,6 +14,7 @@ use offer_ranker::engine::{
     decide::{Decision, RankRequest, decide},
     eligibility::ExclusionReason,
     fallback::fall_back,
+    group::Group,
     instant::Instant,
     pmf::{distribution::ScoreDistribution, reference::thompson_pmf_reference},
     snapshot::PlacementSnapshot,
@@ -171,6 +172,7 @@ impl World {
                 "thompson: {}",
                 "thompson: {}\n      linear: { precision: 1, a: 2, b: 0.2 }",
                 "epsilon_greedy: { epsilon: 0.2 }\n      linear: { precision: 1, a: 2, b: 0.2 }",
+                "merit: { steepness: 3 }",
                 "uniform: {}",
                 "fixed: { order: [] }",
             ]
@@ -185,16 +187,23 @@ impl World {
         // A fixed order is the placement's own, which must not depend on the file here: it is named.
         let mut named: Vec<_> = self.offers.iter().map(|offer| offer.id.as_str()).collect();
         named.sort_unstable_by(|a, b| b.cmp(a));
-        let policy = self.policy.replace("order: []", &format!("order: [{}]", named.join(", ")));
+        let named = named.join(", ");
+        let policy = self.policy.replace("order: []", &format!("order: [{named}]"));
         let rules: String = self
             .rules
             .iter()
             // Attributes must not tell offers of one plan apart where the law forbids it: those rules stay away there.
             .filter(|&&rule| !(self.law == "FORBIDDEN" && RULES[rule].0.contains("user.")))
-            .map(|&rule| format!("  - {{ id: rule-{rule}, expression: '{}' }}\n", RULES[rule].0))
+            .map(|&rule| {
+                let legal = if is_legal(rule) { ", legal: true" } else { "" };
+                format!("  - {{ id: rule-{rule}, expression: '{}'{legal} }}\n", RULES[rule].0)
+            })
             .collect();
         let rules = if rules.is_empty() { String::new() } else { format!("rules:\n{rules}") };
         let slots = self.offers.len().min(3);
+        // Of all offers together a share cannot be bounded.
+        let bounded = self.offers.iter().any(|offer| offer.tag.is_none());
+        let set = if bounded { ", sets: [{ id: shy, tags: [shy], min: 0.1, max: 0.7 }]" } else { "" };
         format!(
             "
 reward_currency: SEK
@@ -222,7 +231,8 @@ placements:
     policy:
       {policy}
     reward: {{ terms: [{{ metric: conversion, indicator: true }}] }}
-    bounds: {{ floor: {} }}
+    bounds: {{ floor: {}{set} }}
+    groups: {{ uniform: 0.2, holdout: 0.2, holdout_order: [{named}] }}
 ",
             self.discount_max,
             self.law,
@@ -265,10 +275,15 @@ placements:
         let rules = self.rules.iter().filter(|&&rule| !(self.law == "FORBIDDEN" && RULES[rule].0.contains("user.")));
         rules.into_iter().find_map(|&rule| match (RULES[rule].1)(offer, moment) {
             Some(true) => None,
-            Some(false) => Some(Reason::Rule),
+            Some(false) => Some(if is_legal(rule) { Reason::LegalRule } else { Reason::Rule }),
             None => Some(Reason::RuleError),
         })
     }
+}
+
+/// Every third rule is one that the law demands.
+fn is_legal(rule: usize) -> bool {
+    rule % 3 == 1
 }
 
 fn draw_offer(index: usize, rng: &mut ChaCha8Rng) -> Offer {
@@ -320,6 +335,7 @@ impl Moment {
             trial_used: rng.random(),
             current_plan: rng.random_bool(0.3).then(|| (*["basic", "premium"].choose(rng).unwrap()).into()),
             lapsed_at: rng.random_bool(0.5).then_some(lapse),
+            group: *[Group::Decisioning, Group::Decisioning, Group::Uniform, Group::Holdout].choose(rng).unwrap(),
             ..UserState::default()
         };
         Self { request, user, tenure_days, channel }
@@ -392,7 +408,7 @@ fn nothing_is_offered_that_may_not_be_and_probabilities_are_of_what_may() {
         }
     }
     // A property that never meets what it is about proves nothing.
-    assert_eq!(excluded.len(), 15, "every reason but that of a legal rule occurs: {excluded:?}");
+    assert_eq!(excluded.len(), 16, "every reason but those of what is kept of units occurs: {excluded:?}");
     assert!(neutral > 0 && personalised > 0, "{neutral} {personalised}");
 }
 
@@ -429,7 +445,7 @@ fn the_probability_of_being_best_is_over_what_may_be_shown() {
         let only = RankRequest { candidates: eligible, ..moment.request.clone() };
         let alone = decide(&snapshot, &only, &moment.user, NOW, seed);
         assert_eq!((&alone.slots, &alone.tail), (&decision.slots, &decision.tail));
-        if snapshot.placement.policy.selection != Selection::Thompson {
+        if snapshot.placement.policy.selection != Selection::Thompson || moment.user.group != Group::Decisioning {
             continue;
         }
         let scores: Vec<ScoreDistribution> = lead.arms.iter().map(|arm| arm.score).collect();

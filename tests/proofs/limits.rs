@@ -94,7 +94,9 @@ fn state(rng: &mut ChaCha8Rng) -> UnitState {
         if rng.random_bool(0.25) {
             let price = Money { currency: Currency::SEK, amount_minor: price * rng.random_range(5..12) / 10 };
             let (told_at, until) = (past(rng, 3), near(rng));
-            let held = HeldPrice { price, plan: plan.to_owned(), trial: kind == "TRIAL", told_at, until };
+            let beside_minor = price.amount_minor * rng.random_range(7..=10) / 10;
+            let trial = kind == "TRIAL";
+            let held = HeldPrice { price, plan: plan.to_owned(), trial, told_at, beside_minor, until };
             state.held.insert(("SE".into(), offer.into()), held);
         }
     }
@@ -103,9 +105,9 @@ fn state(rng: &mut ChaCha8Rng) -> UnitState {
         offers.shuffle(rng);
         offers.truncate(rng.random_range(1..=3));
         let market = Some("SE".into());
-        let ended = rng.random_bool(0.1);
-        state.lease =
-            Some(Lease { leased_at: past(rng, 2), root: decision(99), until: near(rng), market, offers, ended });
+        let (ended, personalised) = (rng.random_bool(0.1), rng.random_bool(0.5));
+        let (leased_at, root, until) = (past(rng, 2), decision(99), near(rng));
+        state.lease = Some(Lease { leased_at, root, until, market, offers, ended, personalised });
     }
     state
 }
@@ -201,14 +203,35 @@ offers:
     /// The prices that hold, by offer.
     fn held(&self) -> BTreeMap<&str, &HeldPrice> {
         let all = self.view.state.held.iter().map(|((_, id), held)| (&**id, held));
-        all.filter(|(_, held)| held.until > NOW).collect()
+        all.filter(|(_, held)| self.leases && held.until > NOW).collect()
+    }
+
+    /// Whether an offer of this price costs more than its plan was told to cost, but for offers beside it.
+    fn is_dearer(&self, (id, kind, plan, price): (&str, &str, &str, i64), beside: &[Arc<str>]) -> bool {
+        let held = self.held();
+        let cheaper = |(other, told): &(&&str, &&HeldPrice)| {
+            let beside = beside.iter().any(|offer| **offer == ***other);
+            !beside && told.plan == plan && told.trial == (kind == "TRIAL") && told.price.amount_minor < price
+        };
+        let since = |told: &HeldPrice| {
+            let own = held.get(id);
+            own.is_none_or(|own| own.told_at < told.told_at || told.price.amount_minor < own.beside_minor)
+        };
+        held.iter().filter(cheaper).any(|(_, told)| since(told))
+    }
+
+    /// Whether an offer of a lease may be shown again.
+    fn left(&self, id: &str, lease: &Lease) -> bool {
+        let &(id, kind, plan, catalog) = OFFERS.iter().find(|offer| offer.0 == id).expect("a lease is of these offers");
+        let price = self.held().get(id).map_or(i64::MAX, |held| held.price.amount_minor).min(catalog);
+        !self.cools_down(id) && !self.is_dearer((id, kind, plan, price), &lease.offers)
     }
 
     /// The lease that stands for a request for all offers and slots.
     fn standing(&self) -> Option<&Lease> {
         let lease = self.view.state.lease.as_ref()?;
         let stands = self.leases && lease.until > NOW && !lease.ended;
-        let left = lease.offers.iter().any(|id| !self.cools_down(id));
+        let left = lease.offers.iter().any(|id| self.left(id, lease));
         (stands && left).then_some(lease)
     }
 
@@ -223,15 +246,11 @@ offers:
             assert!(leased || !self.is_capped(id), "{what} shows {id} over a cap: {self:#?}");
             assert!(!self.cools_down(id), "{what} shows {id}, which cools down: {self:#?}");
             let price = arm.price.unwrap().price.amount_minor;
-            let held = self.held();
-            let own = held.get(id).map_or(i64::MAX, |held| held.price.amount_minor);
+            let own = self.held().get(id).map_or(i64::MAX, |held| held.price.amount_minor);
             assert_eq!(price, own.min(catalog), "{what} shows {id}: {self:#?}");
-            let cheaper = |other: &&HeldPrice| {
-                other.plan == plan && other.trial == (kind == "TRIAL") && other.price.amount_minor < price
-            };
-            let told_since = |other: &&HeldPrice| held.get(id).is_none_or(|own| own.told_at < other.told_at);
-            let dearer = held.values().copied().filter(|other| cheaper(other)).any(|other| told_since(&other));
-            assert!(leased || !dearer, "{what} shows {id} dearer than its plan was told: {self:#?}");
+            let beside = repeated.filter(|_| leased).map_or(&[][..], |lease| &lease.offers);
+            let dearer = self.is_dearer((id, kind, plan, price), beside);
+            assert!(!dearer, "{what} shows {id} dearer than its plan was told: {self:#?}");
         }
     }
 }
@@ -257,7 +276,7 @@ fn caps_cool_downs_and_prices_hold_in_every_mode_and_a_lease_stands() {
         assert_eq!(decision.root.is_some(), world.standing().is_some(), "{world:#?}");
         if let Some(lease) = world.standing() {
             let offers: Vec<_> = decision.slots.iter().map(|slot| &decision.drawn(slot).offer_id).collect();
-            let left: Vec<_> = lease.offers.iter().filter(|id| !world.cools_down(id)).collect();
+            let left: Vec<_> = lease.offers.iter().filter(|id| world.left(id, lease)).collect();
             assert_eq!((offers, decision.lease_until), (left, Some(lease.until)), "{world:#?}");
             repeats += 1;
         } else {

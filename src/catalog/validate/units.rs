@@ -129,7 +129,7 @@ fn lease(
         return None;
     };
     let lease_path = path.field("lease_s");
-    if findings.check_range(&lease_path, lease_s, 1, WINDOW_MAX_S) && lease_s > attribution_s {
+    if findings.check_range(&lease_path, lease_s, 0, WINDOW_MAX_S) && lease_s > attribution_s {
         let description = format!(
             "is {lease_s}, must be at most attribution_window_s, {attribution_s}: what happens on a repeat is credited \
              to the decision that drew the offers"

@@ -33,18 +33,20 @@ pub struct Standing {
     pub until: Instant,
     /// Arms of the placement by slot: those of the lease that may still be shown.
     pub arms: Vec<usize>,
+    /// Whether what is known of the user had a say in what was drawn.
+    pub personalised: bool,
 }
 
 impl UnitView {
     /// The lease that stands for a request, with those of its offers that are eligible: `eligible` says so of an arm, and
-    /// `forbidden` of an offer whether a legal rule keeps it from being shown.
+    /// `forbidden` whether a legal rule keeps it from being shown.
     /// `None` where there is no lease, where it has run out or was stopped, and where nothing of it may be shown.
     #[must_use]
     pub fn standing(
         &self,
         placement: &Placement,
         request: &RankRequest,
-        (eligible, forbidden): (impl Fn(usize) -> bool, impl Fn(&str) -> bool),
+        (eligible, forbidden): (impl Fn(usize) -> bool, impl Fn(usize) -> bool),
         now: Instant,
     ) -> Option<Standing> {
         placement.unit_rules.lease.as_ref()?;
@@ -65,7 +67,8 @@ impl UnitView {
         let ends = |arm: usize| placement.arms[arm].offer.kind == OfferKind::None;
         // Showing nothing stands where it was the whole decision, not where everything above it fell away.
         let only_none = arms.iter().all(|&arm| ends(arm)) && lease.offers.len() > 1;
-        (!arms.is_empty() && !only_none).then_some(Standing { root: lease.root, until: lease.until, arms })
+        let Lease { root, until, personalised, .. } = *lease;
+        (!arms.is_empty() && !only_none).then_some(Standing { root, until, arms, personalised })
     }
 }
 
@@ -76,7 +79,7 @@ impl Lease {
         &self,
         placement: &Placement,
         request: &RankRequest,
-        forbidden: impl Fn(&str) -> bool,
+        forbidden: impl Fn(usize) -> bool,
     ) -> Option<HardStop> {
         if self.ended {
             return Some(HardStop::Taken);
@@ -84,7 +87,7 @@ impl Lease {
         if self.market != request.market {
             return Some(HardStop::MarketChanged);
         }
-        if self.offers.iter().any(|id| forbidden(id)) {
+        if self.offers.iter().filter_map(|id| placement.arm_index(id)).any(forbidden) {
             return Some(HardStop::LegalRule);
         }
         let stopped = |id| placement.arm_index(id).is_none_or(|arm| placement.arms[arm].offer.paused);
@@ -152,15 +155,23 @@ pub fn added(
             market: market.cloned(),
             offers: drawn().map(|arm| arm.offer_id.clone()).collect(),
             ended: false,
+            personalised: decision.personalised,
         });
     }
     if let (Some(until), Some(market)) = (decision.lease_until, market) {
-        for arm in drawn() {
-            let offer = placement.arm_index(&arm.offer_id).map(|index| &placement.arms[index].offer);
-            let (Some(offer), Some(price)) = (offer, arm.price) else { continue };
-            let trial = offer.kind == OfferKind::Trial;
-            let held = HeldPrice { price: price.price, plan: offer.plan.clone(), trial, told_at, until };
-            state.hold((market.clone(), arm.offer_id.clone()), held);
+        let told = drawn().filter_map(|arm| {
+            let offer = &placement.arms[placement.arm_index(&arm.offer_id)?].offer;
+            let (price, plan, trial) = (arm.price?.price, offer.plan.clone(), offer.kind == OfferKind::Trial);
+            let held = HeldPrice { price, plan, trial, told_at, beside_minor: price.amount_minor, until };
+            Some(((market.clone(), arm.offer_id.clone()), held))
+        });
+        let told: Vec<_> = told.collect();
+        for (key, held) in &told {
+            let of_plan = told.iter().filter(|(_, other)| other.plan == held.plan && other.trial == held.trial);
+            let before = view.state.held.get(key).map(|before| before.beside_minor);
+            let lowest = of_plan.map(|(_, other)| other.price.amount_minor).chain(before).min();
+            let beside_minor = lowest.unwrap_or(held.beside_minor);
+            state.hold(key.clone(), HeldPrice { beside_minor, ..held.clone() });
         }
     }
     state
@@ -169,6 +180,6 @@ pub fn added(
 /// Until when a decision that is drawn now stands; `None` where it does not.
 #[must_use]
 pub fn lease_until(rules: &UnitRules, view: &UnitView, now: Instant) -> Option<Instant> {
-    let lease = rules.lease.as_ref().filter(|_| view.limits == Limits::Counted)?;
+    let lease = rules.lease.as_ref().filter(|lease| lease.lease_s > 0 && view.limits == Limits::Counted)?;
     Some(now.plus_s(lease.lease_s))
 }

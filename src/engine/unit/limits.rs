@@ -28,13 +28,15 @@ pub struct Allowed {
 }
 
 /// Takes from what is eligible otherwise what the unit may not be shown for now. The offers of a lease that stands were
-/// counted when they were drawn: caps and prices that hold do not touch them.
+/// counted when they were drawn: caps do not touch them, nor do prices that were told beside theirs. `forbidden` says of
+/// an arm, whether it is a candidate or not, whether a legal rule keeps it from being shown.
 #[must_use]
 pub fn allow(
     placement: &Placement,
     request: &RankRequest,
     view: &UnitView,
     (mut eligible, mut exclusions): (Vec<usize>, Vec<Exclusion>),
+    forbidden: impl Fn(usize) -> bool,
     now: Instant,
 ) -> Allowed {
     let rules = &placement.unit_rules;
@@ -42,17 +44,19 @@ pub fn allow(
         return Allowed { eligible, exclusions, standing: None, personal: false };
     }
     let offer = |arm: usize| &placement.arms[arm].offer;
-    let may_stand =
-        |arm: usize| eligible.binary_search(&arm).is_ok() && view.refusal(rules, &offer(arm).id, now).is_none();
-    let forbidden =
-        |id: &str| exclusions.iter().any(|out| *out.offer_id == *id && out.reason == ExclusionReason::LegalRule);
+    let leased = view.state.lease.as_ref().map_or(&[][..], |lease| &lease.offers);
+    let market = request.market.as_deref();
+    let may_stand = |arm: usize| {
+        eligible.binary_search(&arm).is_ok()
+            && view.refusal(rules, &offer(arm).id, now).is_none()
+            && !view.state.is_dearer(offer(arm), (market, leased), now)
+    };
     let standing = view.standing(placement, request, (may_stand, forbidden), now);
     let stands = |arm: &usize| standing.as_ref().is_some_and(|standing| standing.arms.contains(arm));
     let before = exclusions.len();
     let mut personal = false;
     eligible.retain(|arm| {
-        let objection =
-            if stands(arm) { None } else { view.objection(rules, offer(*arm), request.market.as_deref(), now) };
+        let objection = if stands(arm) { None } else { view.objection(rules, offer(*arm), market, now) };
         // What cannot be checked is left out for everybody alike.
         personal |= objection.is_some_and(|reason| reason != ExclusionReason::LimitUnchecked);
         exclusions.extend(objection.map(|reason| Exclusion::new(offer(*arm).id.clone(), reason)));
@@ -65,6 +69,19 @@ pub fn allow(
 }
 
 impl UnitView {
+    /// What an offer costs this unit in a market: the catalog's price there, or the lower one that holds for the unit,
+    /// where prices hold.
+    #[must_use]
+    pub fn price(
+        &self,
+        rules: &UnitRules,
+        offer_id: &str,
+        catalog: Option<Price>,
+        (market, now): (Option<&str>, Instant),
+    ) -> Option<Price> {
+        if rules.lease.is_some() { self.state.price(offer_id, catalog, market, now) } else { catalog }
+    }
+
     /// Why the unit may not be offered this for now, if it may not.
     #[must_use]
     pub fn objection(
@@ -74,9 +91,10 @@ impl UnitView {
         market: Option<&str>,
         now: Instant,
     ) -> Option<ExclusionReason> {
-        self.cap(rules, &offer.id, now)
-            .or_else(|| self.refusal(rules, &offer.id, now))
-            .or_else(|| self.state.is_dearer(offer, market, now).then_some(ExclusionReason::PriceHeld))
+        self.cap(rules, &offer.id, now).or_else(|| self.refusal(rules, &offer.id, now)).or_else(|| {
+            let dearer = rules.lease.is_some() && self.state.is_dearer(offer, (market, &[]), now);
+            dearer.then_some(ExclusionReason::PriceHeld)
+        })
     }
 
     fn cap(&self, rules: &UnitRules, offer_id: &str, now: Instant) -> Option<ExclusionReason> {
@@ -115,8 +133,7 @@ impl UnitView {
 
 impl UnitState {
     /// What an offer costs this unit in a market: the catalog's price there, or the lower one that holds for the unit.
-    #[must_use]
-    pub fn price(&self, offer_id: &str, catalog: Option<Price>, market: Option<&str>, now: Instant) -> Option<Price> {
+    fn price(&self, offer_id: &str, catalog: Option<Price>, market: Option<&str>, now: Instant) -> Option<Price> {
         let price = catalog?;
         let own = self.holding(market, price.price.currency, now).find(|(id, _)| ***id == *offer_id);
         let amount_minor = own.map_or(i64::MAX, |(_, held)| held.price.amount_minor).min(price.price.amount_minor);
@@ -124,17 +141,19 @@ impl UnitState {
     }
 
     /// Whether the offer costs more than the unit was told that its plan costs, since it was last told what this offer
-    /// costs: what one decision offers side by side may have several prices. Trials are compared with trials alone: their
-    /// price is not the plan's.
-    fn is_dearer(&self, offer: &Offer, market: Option<&str>, now: Instant) -> bool {
+    /// costs, and not beside it: what one decision offers side by side may have several prices, such as what the offers
+    /// `beside` it cost. Trials are compared with trials alone: their price is not the plan's.
+    fn is_dearer(&self, offer: &Offer, (market, beside): (Option<&str>, &[Arc<str>]), now: Instant) -> bool {
         let catalog = objective::price(offer, market);
         let Some(Price { price, .. }) = self.price(&offer.id, catalog, market, now) else { return false };
-        let told_at = |(_, held): (_, &HeldPrice)| held.told_at;
-        let own = self.holding(market, price.currency, now).find(|(id, _)| *id == &offer.id).map(told_at);
+        let own = self.holding(market, price.currency, now).find(|(id, _)| *id == &offer.id).map(|(_, held)| held);
         let trial = offer.kind == OfferKind::Trial;
         self.holding(market, price.currency, now)
-            .filter(|(_, held)| held.plan == offer.plan && held.trial == trial)
-            .any(|(_, held)| held.price.amount_minor < price.amount_minor && own.is_none_or(|own| own < held.told_at))
+            .filter(|(id, held)| held.plan == offer.plan && held.trial == trial && !beside.contains(*id))
+            .filter(|(_, held)| held.price.amount_minor < price.amount_minor)
+            .any(|(_, held)| {
+                own.is_none_or(|own| own.told_at < held.told_at || held.price.amount_minor < own.beside_minor)
+            })
     }
 
     /// The prices that hold in a market and currency, by offer.

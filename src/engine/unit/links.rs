@@ -19,9 +19,18 @@ pub struct Links {
     pub origins: BTreeMap<UnitKey, Instant>,
     /// Units that go on from this one.
     pub heirs: BTreeMap<UnitKey, Instant>,
+    /// The unit that it went on from first, or the one that that went on from, and so on; and since when: whose group it
+    /// is in, so that a login changes no group.
+    pub first: Option<(UnitKey, Instant)>,
 }
 
 impl Links {
+    /// Lets the unit of these links go on from another at `now`.
+    pub fn go_on_from(&mut self, origin: UnitKey, of_origin: &Self, now: Instant) {
+        self.origins.entry(origin).or_insert(now);
+        self.first.get_or_insert((of_origin.first.map_or(origin, |(first, _)| first), now));
+    }
+
     /// Drops what means nothing any more at `now`, and of too many links the oldest.
     pub fn prune(&mut self, now: Instant) {
         for links in [&mut self.origins, &mut self.heirs] {
@@ -32,12 +41,14 @@ impl Links {
                 links.remove(&oldest);
             }
         }
+        self.first = self.first.filter(|(_, since)| since.plus_s(LINK_S) > now);
     }
 
     /// When all of it will mean nothing; `None`: it means nothing at all.
     #[must_use]
     pub fn expires_at(&self) -> Option<Instant> {
-        self.origins.values().chain(self.heirs.values()).map(|since| since.plus_s(LINK_S)).max()
+        let first = self.first.iter().map(|(_, since)| since);
+        self.origins.values().chain(self.heirs.values()).chain(first).map(|since| since.plus_s(LINK_S)).max()
     }
 }
 
@@ -48,7 +59,7 @@ mod tests {
     #[test]
     fn of_too_many_links_the_latest_are_kept() {
         let links = (0..40_u8).map(|unit| ([unit; 16], Instant::from_ms(i64::from(unit)))).collect::<BTreeMap<_, _>>();
-        let mut many = Links { origins: links.clone(), heirs: links };
+        let mut many = Links { origins: links.clone(), heirs: links, first: None };
         many.prune(Instant::from_ms(40));
         for kept in [&many.origins, &many.heirs] {
             assert_eq!(kept.keys().map(|unit| unit[0]).collect::<Vec<_>>(), (8..40).collect::<Vec<_>>());

@@ -1,12 +1,14 @@
 //! What a placement keeps of units, as its catalog declares it.
 
+use crate::engine::instant::Instant;
 use std::sync::Arc;
 
 /// Most frequency caps of one placement.
 pub const CAPS_MAX: usize = 32;
 /// Most cool-downs of one placement.
 pub const COOL_DOWNS_MAX: usize = 32;
-/// Largest number of decisions that a cap allows in its window: each of them is kept until the window has passed.
+/// Largest number of decisions that a cap allows in its window: each of them is kept until the window has passed, so
+/// that a unit is kept at most this many times as many offerings as there are caps.
 pub const CAP_DECISIONS_MAX: u32 = 100;
 /// Longest window of a cap, cool-down or lease: 400 days in seconds.
 pub const WINDOW_MAX_S: u64 = 400 * 24 * 60 * 60;
@@ -49,7 +51,7 @@ pub struct CoolDown {
 /// How long a decision stands for its unit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LeaseRule {
-    /// For how long, in seconds from the decision.
+    /// For how long, in seconds from the decision; 0: no decision does any more, and what was promised before holds.
     pub lease_s: u64,
     /// Metrics whose positive total on the decision ends the lease, sorted.
     pub ends_on: Vec<Arc<str>>,
@@ -85,10 +87,10 @@ impl UnitRules {
         self.caps.iter().any(|cap| cap.covers(offer_id))
     }
 
-    /// The longest window of a cap, in seconds; 0 without caps.
+    /// Until when an offer that was offered then counts under some cap; `None`: under none.
     #[must_use]
-    pub fn longest_window_s(&self) -> u64 {
-        self.caps.iter().map(|cap| cap.window_s).max().unwrap_or(0)
+    pub fn counted_until(&self, offer_id: &str, at: Instant) -> Option<Instant> {
+        self.caps.iter().filter(|cap| cap.covers(offer_id)).map(|cap| at.plus_s(cap.window_s)).max()
     }
 
     /// The longest cool-down after this metric, in seconds; 0 without one.

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::engine::{catalog::Money, instant::Instant};
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -51,6 +52,8 @@ pub struct Lease {
     pub offers: Vec<Arc<str>>,
     /// Whether it was taken: it stands no more, its prices still hold.
     pub ended: bool,
+    /// Whether what is known of the user had a say in it: what its repeats show was chosen by it, too.
+    pub personalised: bool,
 }
 
 /// A price that an offer does not rise above.
@@ -64,6 +67,9 @@ pub struct HeldPrice {
     pub trial: bool,
     /// When the last decision was drawn that offered it; repeats of that are of the same time.
     pub told_at: Instant,
+    /// The lowest price of its plan that the unit had been told by then, in minor units: that one decision offers an
+    /// offer beside cheaper ones of its plan says nothing against it, that another unit was told a lower price does.
+    pub beside_minor: i64,
     /// The first instant at which it holds no more.
     pub until: Instant,
 }
@@ -146,7 +152,11 @@ impl UnitState {
     pub fn prune(&mut self, rules: &UnitRules, now: Instant) {
         self.lease = self.lease.take().filter(|lease| lease.until > now);
         self.held.retain(|_, price| price.until > now);
-        self.offered.retain(|_, offering| offering.at.plus_s(rules.longest_window_s()) > now);
+        self.offered.retain(|_, offering| {
+            let at = offering.at;
+            offering.offers.retain(|offer| rules.counted_until(offer, at).is_some_and(|until| until > now));
+            !offering.offers.is_empty()
+        });
         self.refusals.retain(|(metric, _, _), at| at.plus_s(rules.longest_cool_down_s(metric)) > now);
         self.drop_old_refusals();
         self.links.prune(now);
@@ -173,7 +183,10 @@ impl UnitState {
     pub fn expires_at(&self, rules: &UnitRules) -> Option<Instant> {
         let lease = self.lease.iter().map(|lease| lease.until);
         let held = self.held.values().map(|price| price.until);
-        let offered = self.offered.values().map(|offering| offering.at.plus_s(rules.longest_window_s()));
+        let counted = |offering: &Offering| {
+            offering.offers.iter().filter_map(|offer| rules.counted_until(offer, offering.at)).max()
+        };
+        let offered = self.offered.values().filter_map(counted);
         let refused = self.refusals.iter();
         let refused = refused.map(|((metric, _, _), at)| at.plus_s(rules.longest_cool_down_s(metric)));
         lease.chain(held).chain(offered).chain(refused).chain(self.links.expires_at()).max()
@@ -187,6 +200,7 @@ impl Lease {
             return Self {
                 until: self.until.max(other.until),
                 ended: self.ended || other.ended,
+                personalised: self.personalised || other.personalised,
                 market: self.market.max(other.market),
                 offers: self.offers.max(other.offers),
                 ..other
@@ -206,6 +220,11 @@ impl HeldPrice {
             self.plan.clone_from(&other.plan);
         }
         self.trial |= other.trial;
+        self.beside_minor = match self.told_at.cmp(&other.told_at) {
+            Ordering::Less => other.beside_minor,
+            Ordering::Equal => self.beside_minor.min(other.beside_minor),
+            Ordering::Greater => self.beside_minor,
+        };
         self.told_at = self.told_at.max(other.told_at);
         self.until = self.until.max(other.until);
     }
@@ -214,7 +233,7 @@ impl HeldPrice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::unit::rules::CoolDown;
+    use crate::engine::unit::rules::{CoolDown, FrequencyCap};
     use iso_currency::Currency;
     use proptest::{
         collection::{btree_map, btree_set, vec},
@@ -235,18 +254,27 @@ mod tests {
     }
 
     fn leases() -> impl Strategy<Value = Lease> {
-        (at(), decision(), at(), option::of(id("SE DE")), vec(id("a b c"), 0..3), any::<bool>()).prop_map(
-            |(leased_at, root, until, market, offers, ended)| Lease { leased_at, root, until, market, offers, ended },
+        (at(), decision(), at(), option::of(id("SE DE")), vec(id("a b c"), 0..3), any::<(bool, bool)>()).prop_map(
+            |(leased_at, root, until, market, offers, (ended, personalised))| Lease {
+                leased_at,
+                root,
+                until,
+                market,
+                offers,
+                ended,
+                personalised,
+            },
         )
     }
 
     fn held_prices() -> impl Strategy<Value = HeldPrice> {
-        (0..4_i64, id("basic premium"), any::<bool>(), at(), at()).prop_map(
-            |(amount_minor, plan, trial, told_at, until)| HeldPrice {
+        (0..4_i64, id("basic premium"), any::<bool>(), at(), 0..4_i64, at()).prop_map(
+            |(amount_minor, plan, trial, told_at, beside_minor, until)| HeldPrice {
                 price: Money { currency: Currency::EUR, amount_minor },
                 plan: plan.to_string(),
                 trial,
                 told_at,
+                beside_minor,
                 until,
             },
         )
@@ -262,13 +290,14 @@ mod tests {
             btree_map((id("m n"), id("a b"), decision()), at(), 0..3),
             links(),
             links(),
+            option::of(((0..3_u8).prop_map(|byte| [byte; 16]), at())),
         )
-            .prop_map(|(lease, held, offered, refusals, origins, heirs)| UnitState {
+            .prop_map(|(lease, held, offered, refusals, origins, heirs, first)| UnitState {
                 lease,
                 held,
                 offered,
                 refusals,
-                links: Links { origins, heirs },
+                links: Links { origins, heirs, first },
             })
     }
 
@@ -276,6 +305,21 @@ mod tests {
         let mut merged = UnitState::default();
         states.iter().for_each(|state| merged.merge(state));
         merged
+    }
+
+    #[test]
+    fn what_was_offered_is_kept_for_the_windows_of_its_own_caps() {
+        let cap = |offer: &str, window_s| FrequencyCap { offers: vec![offer.into()], max: 100, window_s };
+        let rules = UnitRules { caps: vec![cap("a", 1), cap("b", 1000)], ..UnitRules::default() };
+        let mut state = UnitState::default();
+        for (number, offers) in (0..).zip([&["a"][..], &["a", "b"], &["c"]]) {
+            let offers = offers.iter().map(|&offer| offer.into()).collect();
+            state.offered.insert([number; 20], Offering { at: Instant::from_ms(0), offers });
+        }
+        assert_eq!(state.expires_at(&rules), Some(Instant::from_ms(1_000_000)));
+        state.prune(&rules, Instant::from_ms(1000));
+        let kept: Vec<_> = state.offered.into_iter().map(|(number, offering)| (number[0], offering.offers)).collect();
+        assert_eq!(kept, [(1, BTreeSet::from(["b".into()]))]);
     }
 
     proptest! {

@@ -94,7 +94,13 @@ pub(super) const UNITS: &[Case] = &[
         "lease_s",
         "is 86401, must be at most attribution_window_s, 86400",
     ),
-    ("lease_s: 3600", "lease_s: 0", "placements[1].lease_s", "lease_s", "is 0, must be from 1 to 34560000"),
+    (
+        "lease_s: 3600",
+        "lease_s: 34560001",
+        "placements[1].lease_s",
+        "lease_s",
+        "is 34560001, must be from 0 to 34560000",
+    ),
     (
         "lease_ends_on: [revenue]",
         "lease_ends_on: [reveneu]",
