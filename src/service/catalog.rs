@@ -162,7 +162,8 @@ impl Service {
         let mut violations = Vec::new();
         validate::length("reason", &application.reason, 0, REASON_BYTES_MAX, &mut violations);
         match catalog::validate(&application.catalog) {
-            Ok((engine, warnings)) if violations.is_empty() => {
+            Ok((engine, mut warnings)) if violations.is_empty() => {
+                warnings.extend(catalog::ended(&application.catalog, &engine, self.clock.now()));
                 let applied = self.apply_checked(application, &engine, warnings).await;
                 self.learning.lock().await.learner.prepared.clear();
                 applied

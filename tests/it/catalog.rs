@@ -106,6 +106,22 @@ async fn checking_changes_nothing() {
 }
 
 #[tokio::test]
+async fn an_offer_whose_time_is_over_is_a_warning_when_a_catalog_is_applied() {
+    let server = TestServer::start().await;
+    let warned = |warnings: &[proto::CatalogWarning], id: &str| {
+        let path = format!("offers[{}]", shop().offers.iter().position(|offer| offer.id == id).expect("an offer"));
+        warnings.iter().find(|warning| warning.field == path).map(|warning| warning.description.clone())
+    };
+    let applied = server.apply(relabelled("new")).await;
+    let said = warned(&applied.warnings, "christmas").expect("it ended weeks ago");
+    assert!(said.contains("in market SE its validity was over at 2026-12-27T00:00:00Z"), "{said}");
+    assert_eq!(warned(&applied.warnings, "spring"), None, "it is yet to come");
+    server.clock.advance_s(90 * DAY_S);
+    let applied = server.apply(relabelled("newer")).await;
+    assert!(warned(&applied.warnings, "spring").is_some());
+}
+
+#[tokio::test]
 async fn everything_wrong_with_a_catalog_is_said_by_field_path_and_the_old_one_serves() {
     let server = TestServer::start().await;
     let mut bad = shop();
