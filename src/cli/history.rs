@@ -5,6 +5,7 @@ use super::{
     progress,
 };
 use crate::{
+    clock::{Clock as _, SystemClock},
     engine::instant::Instant,
     proto::{self, user_service_client::UserServiceClient},
     service::users::UserFacts,
@@ -98,7 +99,7 @@ struct Row {
 pub async fn run(args: Args, out: &mut impl Write) -> Result<(), HistoryError> {
     let Command::Import { file, target } = args.command;
     // Twice through the file: all mistakes are told before anything is sent.
-    let count = check(&file)?;
+    let count = check(&file, SystemClock.now())?;
     let mut client = UserServiceClient::new(target.connect_for(LONG_CALL_TIMEOUT).await?);
     let bar = progress::bar(count as u64, "{bar:40} {pos}/{len} users, {eta} left");
     let mut taken = 0;
@@ -125,14 +126,14 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), HistoryError> {
     Ok(())
 }
 
-/// How many users a file has, or everything that is wrong with it.
-fn check(file: &Path) -> Result<usize, HistoryError> {
+/// How many users a file has, or everything that is wrong with it at `now`.
+fn check(file: &Path, now: Instant) -> Result<usize, HistoryError> {
     let (mut count, mut mistakes, mut shown) = (0, 0, Vec::new());
     for (line, row) in rows(file)? {
         count += 1;
         let found = match row {
             Ok(row) => {
-                let violations = facts(&row).violations("").into_iter();
+                let violations = facts(&row).violations("", now).into_iter();
                 violations.map(|violation| format!("{} {}", violation.field, violation.description)).collect()
             }
             Err(description) => vec![description],
@@ -228,7 +229,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(name);
         std::fs::write(&file, text).unwrap();
-        check(&file).map_err(|error| error.to_string())
+        // 2026-11-27T00:00:00Z.
+        check(&file, Instant::from_ms(1_795_737_600_000)).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -251,6 +253,19 @@ mod tests {
             "line 5: is no user",
         ] {
             assert!(told.contains(says), "{says}: {told}");
+        }
+        let csv = "user_id,trial_used_at,plan,subscribed_at,lapsed_at\n\
+            anna,2226-01-01T00:00:00Z,basic,2100-01-01T00:00:00Z,2026-11-27T00:05:01Z\n\
+            berta,2026-11-27T00:05:00Z,basic,2026-11-27T00:05:00Z,2026-11-27T00:05:00Z\n";
+        let told = checked("users.csv", csv).unwrap_err();
+        let limit = "must be at most 2026-11-27T00:05:00Z, 300 s ahead of the clock here";
+        for says in [
+            "3 mistakes, nothing was imported".to_owned(),
+            format!("line 2: trial_used_at is 2226-01-01T00:00:00Z, {limit}"),
+            format!("line 2: subscribed_at is 2100-01-01T00:00:00Z, {limit}"),
+            format!("line 2: lapsed_at is 2026-11-27T00:05:01Z, {limit}"),
+        ] {
+            assert!(told.contains(&says), "{says}: {told}");
         }
         let told = checked("users.csv", "user,plan\nanna,basic\n").unwrap_err();
         assert!(told.contains("unknown field `user`"), "{told}");

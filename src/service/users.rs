@@ -11,6 +11,7 @@ use crate::{
     engine::{
         history::{KeptUser, UserHistory},
         instant::Instant,
+        ledger::CLOCK_SKEW_MAX_S,
         unit::state::UnitKey,
         user::PLAN_BYTES_MAX,
     },
@@ -38,8 +39,9 @@ pub struct UserFacts {
 }
 
 impl UserFacts {
-    /// Everything that is wrong, each by the field below `path`.
-    pub fn violations(&self, path: &str) -> Vec<Violation> {
+    /// Everything that is wrong at `now`, each by the field below `path`. Facts are never taken back, and the latest
+    /// counts: one of a time to come would outweigh whatever happens until then.
+    pub fn violations(&self, path: &str, now: Instant) -> Vec<Violation> {
         let mut found = Vec::new();
         let field = |name: &str| format!("{path}{name}");
         length(&field("user_id"), &self.user_id, 1, USER_ID_BYTES_MAX, &mut found);
@@ -49,9 +51,18 @@ impl UserFacts {
             ("subscribed_at", &self.subscribed_at),
             ("lapsed_at", &self.lapsed_at),
         ];
+        let latest = now.plus_s(CLOCK_SKEW_MAX_S);
         for (name, time) in times {
-            if let Err(description) = time {
-                found.push(Violation::new(&field(name), description.clone()));
+            match time {
+                Ok(Some(at)) if latest < *at => {
+                    let description = format!(
+                        "is {at}, must be at most {latest}, {CLOCK_SKEW_MAX_S} s ahead of the clock here: tell what has \
+                         happened, when it has"
+                    );
+                    found.push(Violation::new(&field(name), description));
+                }
+                Ok(_) => {}
+                Err(description) => found.push(Violation::new(&field(name), description.clone())),
             }
         }
         match (&self.subscribed_at, self.plan.is_empty()) {
@@ -97,7 +108,8 @@ impl Service {
             let description = format!("has {} entries, must have at most {USERS_MAX}", users.len());
             violations.push(Violation::new("users", description));
         }
-        let of_user = |(index, facts): (usize, &UserFacts)| facts.violations(&format!("users[{index}]."));
+        let now = self.clock.now();
+        let of_user = |(index, facts): (usize, &UserFacts)| facts.violations(&format!("users[{index}]."), now);
         violations.extend(users.iter().enumerate().flat_map(of_user));
         if !violations.is_empty() {
             return Err(ServiceError::Invalid { violations });
@@ -106,7 +118,7 @@ impl Service {
         for user in users {
             facts.entry(self.pseudonyms.user(&user.user_id)).or_default().merge(&user.history());
         }
-        self.learn_of_users(facts, self.clock.now()).await
+        self.learn_of_users(facts, now).await
     }
 
     /// Merges facts into what is known of users, and of those who go on from them. Nothing where the catalog keeps no

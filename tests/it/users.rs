@@ -117,6 +117,28 @@ async fn what_is_told_of_users_merges_and_every_mistake_is_named() {
 }
 
 #[tokio::test]
+async fn a_fact_of_a_time_to_come_is_refused() {
+    let server = start().await;
+    let told = |ahead_s: i64| UserFacts {
+        trial_used_at: at_s(ahead_s),
+        plan: "standard".to_owned(),
+        subscribed_at: at_s(ahead_s),
+        lapsed_at: at_s(ahead_s),
+        ..facts("anna")
+    };
+    let refused = server.try_tell(vec![facts("berta"), told(301)]).await.expect_err("nothing of it is kept");
+    let fields = ["users[1].trial_used_at", "users[1].subscribed_at", "users[1].lapsed_at"];
+    assert_eq!(
+        (refused.code(), violated_fields(&refused)),
+        (Code::InvalidArgument, fields.map(str::to_owned).to_vec())
+    );
+    assert!(refused.message().contains("2027-01-15T08:05:01Z"), "{}", refused.message());
+    assert_eq!(reason_of(&server.rank(trial_elsewhere("anna")).await, "trial"), None);
+    server.try_tell(vec![told(300)]).await.expect("clocks may differ by so much");
+    assert_eq!(reason_of(&server.rank(trial_elsewhere("anna")).await, "trial"), Some(ExclusionReason::TrialUsed));
+}
+
+#[tokio::test]
 async fn without_a_history_nothing_is_told_and_nothing_known() {
     let server = TestServer::start().await;
     let refused = server.try_tell(vec![facts("anna")]).await.expect_err("the catalog keeps none");
@@ -336,9 +358,11 @@ async fn a_customer_base_is_imported_and_decides_at_once_and_a_file_with_a_mista
     let header = "user_id,trial_used_at,plan,subscribed_at,lapsed_at";
     // More than one call takes.
     let others: String = (0..1200).map(|user| format!("user-{user},,,,\n")).collect();
-    let of_anna = "anna,2026-12-01T10:00:00Z,,,\n";
-    let (done, said) = import("broken.csv", format!("{header}\n{of_anna}berta,yesterday,,,\n"));
+    let of_anna = "anna,2026-01-01T10:00:00Z,,,\n";
+    let mistakes = "berta,yesterday,,,\ncarla,9999-01-01T00:00:00Z,,,\n";
+    let (done, said) = import("broken.csv", format!("{header}\n{of_anna}{mistakes}"));
     assert!(!done && said.contains("line 3: trial_used_at is \"yesterday\""), "{said}");
+    assert!(said.contains("line 4: trial_used_at is 9999-01-01T00:00:00Z, must be at most "), "{said}");
     assert_eq!(reason_of(&server.rank(trial_elsewhere("anna")).await, "trial"), None);
     // Twice is as once.
     for _ in 0..2 {

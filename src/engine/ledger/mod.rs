@@ -30,8 +30,8 @@ pub use windows::Windows;
 
 /// Most outcomes of one decision, revisions included.
 pub const OUTCOMES_MAX: usize = 1000;
-/// How far a client's clock may be ahead of this one, or behind the decision's, in milliseconds.
-pub const CLOCK_SKEW_MAX_MS: u64 = 5 * 60 * 1000;
+/// How far a client's clock may be ahead of this one, or behind the decision's, in seconds.
+pub const CLOCK_SKEW_MAX_S: u64 = 300;
 
 /// Everything reported on one decision.
 #[derive(Clone, Debug, PartialEq)]
@@ -181,13 +181,16 @@ impl Ledger {
                  be of the same metric and offer as the outcome it replaces"
             ));
         }
-        if now.plus_ms(CLOCK_SKEW_MAX_MS) < outcome.occurred_at {
+        if now.plus_s(CLOCK_SKEW_MAX_S) < outcome.occurred_at {
             let ahead_s = seconds_between(now, outcome.occurred_at);
-            return Some(format!("occurred_at is {ahead_s} s in the future; at most 300 s are accepted"));
+            return Some(format!(
+                "occurred_at is {ahead_s} s in the future; at most {CLOCK_SKEW_MAX_S} s are accepted"
+            ));
         }
-        if outcome.occurred_at.plus_ms(CLOCK_SKEW_MAX_MS) < self.windows.decided_at {
+        if outcome.occurred_at.plus_s(CLOCK_SKEW_MAX_S) < self.windows.decided_at {
             let before_s = seconds_between(outcome.occurred_at, self.windows.decided_at);
-            return Some(format!("occurred_at is {before_s} s before the decision; at most 300 s are accepted"));
+            let limit = format!("at most {CLOCK_SKEW_MAX_S} s are accepted");
+            return Some(format!("occurred_at is {before_s} s before the decision; {limit}"));
         }
         None
     }
