@@ -1,6 +1,7 @@
 //! What one decision costs: three slots from 5, 20 and 100 candidates, context-free and with 32 features.
 //!
-//! And what rules add to it: 8 of the user and 2 of each offer, at 20 candidates, as a ratio of medians of one run.
+//! And what rules add to it (8 of the user and 2 of each offer), and bounds (two sets and a band), at 20 candidates, as
+//! ratios of medians of one run.
 //!
 //! `cargo bench --bench decide`
 
@@ -10,11 +11,15 @@
 mod scene;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use offer_ranker::engine::{decide::decide, snapshot::PlacementSnapshot, user::UserState};
+use offer_ranker::engine::{
+    decide::{Decision, RankRequest, decide},
+    snapshot::PlacementSnapshot,
+    user::UserState,
+};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use scene::NOW;
-use std::{fmt::Write as _, hint::black_box};
+use std::{fmt::Write as _, hint::black_box, ops::Range};
 
 const BETA: &str = "beta: {}";
 /// With the intercept and 31 numbers: 32 features.
@@ -23,6 +28,8 @@ const NUMBERS: usize = 31;
 
 /// What rules may add, as a factor.
 const RULES_RATIO_MAX: f64 = 1.5;
+/// What bounds may add, as a factor.
+const BOUNDS_RATIO_MAX: f64 = 1.3;
 /// None of them excludes anything, so that both decide among the same.
 const RULES: [&str; 10] = [
     "user.number_0 >= -1.0",
@@ -86,11 +93,7 @@ fn benchmark(criterion: &mut Criterion) {
     for (name, posterior) in [("beta", BETA), ("linear", LINEAR)] {
         let mut group = criterion.benchmark_group(format!("decide three slots, {name}"));
         for candidates in [5, 20, 100] {
-            let (catalog, placement) = scene::placement(&catalog(candidates, posterior));
-            let mut rng = ChaCha8Rng::seed_from_u64(1);
-            let learned = scene::learned(&placement, 200, &mut rng);
-            let snapshot: PlacementSnapshot = scene::snapshot(&catalog, &learned);
-            let request = scene::request(&placement, scene::attributes(&placement, &mut rng));
+            let (snapshot, request) = scene_of(&catalog(candidates, posterior));
             let mut seed = 0;
             group.bench_function(BenchmarkId::from_parameter(candidates), |bencher| {
                 bencher.iter(|| {
@@ -103,41 +106,93 @@ fn benchmark(criterion: &mut Criterion) {
     }
 }
 
-/// Deciding with rules, as a factor of deciding without: medians of rounds that alternate, so that whatever else the
-/// machine does slows both.
-#[expect(clippy::print_stdout, reason = "the figure is what the benchmark is for")]
+/// Deciding with rules, as a factor of deciding without.
 fn rules_ratio(_: &mut Criterion) {
-    const ROUNDS: usize = 201;
-    const DECISIONS: u64 = 50;
     for (name, posterior) in [("beta", BETA), ("linear", LINEAR)] {
         let plain = catalog(20, posterior);
-        let scenes = [plain.clone(), with_rules(&plain)].map(|yaml| {
-            let (catalog, placement) = scene::placement(&yaml);
-            let mut rng = ChaCha8Rng::seed_from_u64(1);
-            let learned = scene::learned(&placement, 200, &mut rng);
-            let request = scene::request(&placement, scene::attributes(&placement, &mut rng));
-            (scene::snapshot(&catalog, &learned), request)
+        let scenes = [scene_of(&plain), scene_of(&with_rules(&plain))];
+        assert_ratio(&format!("{name}, with 10 rules"), &scenes, RULES_RATIO_MAX, |decision| {
+            assert!(decision.exclusions.is_empty(), "rules exclude nothing here");
         });
-        let mut times = [Vec::new(), Vec::new()];
-        for round in 0..ROUNDS as u64 {
-            for ((snapshot, request), times) in scenes.iter().zip(&mut times) {
-                let start = std::time::Instant::now();
-                for seed in round * DECISIONS..(round + 1) * DECISIONS {
-                    let decision = decide(black_box(snapshot), black_box(request), &UserState::default(), NOW, seed);
-                    assert!(black_box(decision).exclusions.is_empty(), "rules exclude nothing here");
-                }
-                times.push(start.elapsed().as_secs_f64() / DECISIONS as f64);
-            }
-        }
-        let [without, with] = times.map(|mut times| {
-            times.sort_by(f64::total_cmp);
-            times[ROUNDS / 2] * 1e6
-        });
-        let ratio = with / without;
-        println!("20 candidates, {name}: {without:.1} us, with 10 rules {with:.1} us, ratio {ratio:.2}");
-        assert!(ratio <= RULES_RATIO_MAX, "rules may cost at most {RULES_RATIO_MAX} times");
     }
 }
 
-criterion_group!(benches, rules_ratio, benchmark);
+/// Deciding with bounds on sets and a band, all of which act, as a factor of deciding without.
+fn bounds_ratio(_: &mut Criterion) {
+    for (name, posterior) in [("beta", BETA), ("linear", LINEAR)] {
+        let plain = catalog(20, posterior);
+        let free = scene_of(&plain);
+        let bounded = scene_of(&plain.replace("bounds: { floor: 0.001 }", &acting_bounds(&free)));
+        assert_ratio(&format!("{name}, with 2 sets and a band"), &[free, bounded], BOUNDS_RATIO_MAX, |decision| {
+            assert!(decision.slots[0].relaxed.is_nothing());
+            assert!(decision.bands.iter().all(|band| (band.before - band.after).abs() > 1e-9));
+        });
+    }
+}
+
+/// Bounds that a scene's lead breaks, each of them: they ask for something nearer to an even share, which keeps all.
+fn acting_bounds((snapshot, request): &(PlacementSnapshot, RankRequest)) -> String {
+    let decision = decide(snapshot, request, &UserState::default(), NOW, 0);
+    let arms = &decision.slots[0].arms;
+    // The total of some offers as it is, and three tenths of the way to an even share.
+    let totals = |range: Range<usize>| {
+        let even = range.len() as f64 / arms.len() as f64;
+        let total: f64 = arms[range].iter().map(|arm| arm.probability).sum();
+        (total, 0.7 * total + 0.3 * even)
+    };
+    let offers = |range: Range<usize>| range.map(|index| format!("offer-{index:03}")).collect::<Vec<_>>().join(", ");
+    let mut bounds = String::from("bounds:\n      floor: 0.001\n      sets:\n");
+    for (id, range) in [("some", 0..8), ("others", 4..12)] {
+        let (total, wanted) = totals(range.clone());
+        let (end, bound) = (if wanted > total { "min" } else { "max" }, 0.2 * total + 0.8 * wanted);
+        writeln!(bounds, "        - {{ id: {id}, offers: [{}], {end}: {bound} }}", offers(range)).unwrap();
+    }
+    let (total, rate) = totals(10..16);
+    let delta = 0.2 * (rate - total).abs();
+    write!(bounds, "      bands: [{{ id: band, offers: [{}], rate: {rate}, delta: {delta} }}]", offers(10..16))
+        .unwrap();
+    bounds
+}
+
+fn scene_of(yaml: &str) -> (PlacementSnapshot, RankRequest) {
+    let (catalog, placement) = scene::placement(yaml);
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let learned = scene::learned(&placement, 200, &mut rng);
+    let request = scene::request(&placement, scene::attributes(&placement, &mut rng));
+    (scene::snapshot(&catalog, &learned), request)
+}
+
+/// What deciding takes in the second scene, as a factor of the first: medians of rounds that alternate, so that whatever
+/// else the machine does slows both.
+#[expect(clippy::print_stdout, reason = "the figure is what the benchmark is for")]
+fn assert_ratio(
+    name: &str,
+    scenes: &[(PlacementSnapshot, RankRequest); 2],
+    ratio_max: f64,
+    inspect: impl Fn(&Decision),
+) {
+    const ROUNDS: usize = 201;
+    const DECISIONS: u64 = 50;
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..ROUNDS as u64 {
+        for ((snapshot, request), times) in scenes.iter().zip(&mut times) {
+            let start = std::time::Instant::now();
+            for seed in round * DECISIONS..(round + 1) * DECISIONS {
+                black_box(decide(black_box(snapshot), black_box(request), &UserState::default(), NOW, seed));
+            }
+            times.push(start.elapsed().as_secs_f64() / DECISIONS as f64);
+        }
+    }
+    let (snapshot, request) = &scenes[1];
+    inspect(&decide(snapshot, request, &UserState::default(), NOW, 0));
+    let [without, with] = times.map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        times[ROUNDS / 2] * 1e6
+    });
+    let ratio = with / without;
+    println!("20 candidates, {name}: {with:.1} us, {without:.1} us without, ratio {ratio:.2}");
+    assert!(ratio <= ratio_max, "{name} deciding may take at most {ratio_max} times as long");
+}
+
+criterion_group!(benches, rules_ratio, bounds_ratio, benchmark);
 criterion_main!(benches);

@@ -1,8 +1,8 @@
 //! Every metric that the server tells: its name, its help, its labels; and the way in for whoever measures.
 //!
 //! Values go through the `metrics` facade: without [`install`] they go nowhere and cost next to nothing. Labels have
-//! few values by construction: ids of the catalog's placements and words fixed in this program, never what a client
-//! sent. Units are seconds, records and plain counts.
+//! few values by construction: ids of the catalog's placements, offers and rules, and words fixed in this program, never
+//! what a client sent. Units are seconds, nats, records and plain counts.
 
 use metrics::{Counter, Gauge, Histogram, Label};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -11,6 +11,9 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 const DURATION_BUCKETS: [f64; 15] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
+/// Upper bounds of the buckets of entropies, in nats: e^0.01 to e^6 offers that share leads evenly.
+const ENTROPY_BUCKETS: [f64; 12] = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+
 /// How a metric's values move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -18,14 +21,14 @@ pub enum Kind {
     Counter,
     /// Up and down.
     Gauge,
-    /// Durations, by bucket.
+    /// Amounts, by bucket.
     Histogram,
 }
 
 /// A metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Meter {
-    /// As Prometheus knows it; a counter's ends in `_total`, a duration's in `_seconds`.
+    /// As Prometheus knows it; a counter's ends in `_total`, a histogram's in its unit.
     pub name: &'static str,
     /// How its values move.
     pub kind: Kind,
@@ -33,6 +36,8 @@ pub struct Meter {
     pub labels: &'static [&'static str],
     /// One sentence for whoever reads the metrics page.
     pub help: &'static str,
+    /// A histogram's: upper bounds of its buckets.
+    pub buckets: &'static [f64],
 }
 
 /// The program that tells them.
@@ -44,6 +49,7 @@ pub const REQUESTS: Meter =
 pub const REQUEST_DURATION: Meter = histogram(
     "offer_ranker_request_duration_seconds",
     &["method"],
+    &DURATION_BUCKETS,
     "Time from a call's headers to the end of its answer, by gRPC method.",
 );
 /// Calls under way.
@@ -67,6 +73,25 @@ pub const RULE_EXCLUSIONS: Meter = counter(
 /// Flags of decisions.
 pub const FLAGS: Meter =
     counter("offer_ranker_flags_total", &["placement", "flag"], "Decisions that carry a flag, by flag.");
+/// Leads by offer.
+pub const LEADS: Meter = counter(
+    "offer_ranker_leads_total",
+    &["placement", "offer"],
+    "Leads drawn, by offer, of decisions that were learned from; not of the holdout, nor of repeated leases.",
+);
+/// What leads by offer should be.
+pub const LEADS_EXPECTED: Meter = counter(
+    "offer_ranker_leads_expected_millionths_total",
+    &["placement", "offer"],
+    "Probabilities of the same leads as they were logged, by offer, in millionths.",
+);
+/// How evenly leads are spread.
+pub const LEAD_ENTROPY: Meter = histogram(
+    "offer_ranker_lead_entropy_nats",
+    &["placement"],
+    &ENTROPY_BUCKETS,
+    "Entropy of the probabilities that the policy's leads are drawn from; e to its power is how many offers share them.",
+);
 /// Reports of outcomes.
 pub const OUTCOMES: Meter = counter(
     "offer_ranker_outcomes_total",
@@ -103,6 +128,7 @@ pub const LEARNER_FAILING: Meter = gauge(
 pub const STORE_DURATION: Meter = histogram(
     "offer_ranker_store_operation_duration_seconds",
     &["operation"],
+    &DURATION_BUCKETS,
     "Time that the store took, by operation, failures included.",
 );
 /// What the store failed at.
@@ -133,7 +159,7 @@ pub const SPOOL_OFFERED: Meter = counter(
 );
 
 /// Every metric there is.
-pub const ALL: [Meter; 23] = [
+pub const ALL: [Meter; 26] = [
     BUILD,
     REQUESTS,
     REQUEST_DURATION,
@@ -142,6 +168,9 @@ pub const ALL: [Meter; 23] = [
     EXCLUSIONS,
     RULE_EXCLUSIONS,
     FLAGS,
+    LEADS,
+    LEADS_EXPECTED,
+    LEAD_ENTROPY,
     OUTCOMES,
     EXPOSURES,
     READY,
@@ -160,15 +189,20 @@ pub const ALL: [Meter; 23] = [
 ];
 
 const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Meter {
-    Meter { name, kind: Kind::Counter, labels, help }
+    Meter { name, kind: Kind::Counter, labels, help, buckets: &[] }
 }
 
 const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Meter {
-    Meter { name, kind: Kind::Gauge, labels, help }
+    Meter { name, kind: Kind::Gauge, labels, help, buckets: &[] }
 }
 
-const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Meter {
-    Meter { name, kind: Kind::Histogram, labels, help }
+const fn histogram(
+    name: &'static str,
+    labels: &'static [&'static str],
+    buckets: &'static [f64],
+    help: &'static str,
+) -> Meter {
+    Meter { name, kind: Kind::Histogram, labels, help, buckets }
 }
 
 impl Meter {
@@ -247,7 +281,7 @@ pub fn install() -> Result<Registry, AlreadyInstalled> {
 
 fn bucketed(builder: PrometheusBuilder, meter: &Meter) -> PrometheusBuilder {
     builder
-        .set_buckets_for_metric(Matcher::Full(meter.name.to_owned()), &DURATION_BUCKETS)
+        .set_buckets_for_metric(Matcher::Full(meter.name.to_owned()), meter.buckets)
         .expect("invariant: there are buckets")
 }
 
@@ -275,7 +309,9 @@ mod tests {
         for meter in ALL {
             assert!(meter.name.starts_with("offer_ranker_"), "{}", meter.name);
             assert_eq!(meter.kind == Kind::Counter, meter.name.ends_with("_total"), "{}", meter.name);
-            assert!(meter.kind != Kind::Histogram || meter.name.ends_with("_seconds"), "{}", meter.name);
+            let has_unit = ["_seconds", "_nats"].iter().any(|unit| meter.name.ends_with(unit));
+            assert!(meter.kind != Kind::Histogram || has_unit, "{}", meter.name);
+            assert_eq!(meter.kind == Kind::Histogram, !meter.buckets.is_empty(), "{}", meter.name);
             assert!(meter.help.ends_with('.'), "{}", meter.name);
         }
         let names: BTreeSet<_> = ALL.iter().map(|meter| meter.name).collect();

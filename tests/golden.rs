@@ -1,5 +1,5 @@
 //! Golden cases of other implementations: posteriors to 1e-10 relative, Thompson probabilities to 1e-8 absolute,
-//! estimators of replay to 1e-12 relative, those of slates to 1e-11, intervals to 1e-9.
+//! estimators of replay to 1e-12 relative, those of slates to 1e-11, intervals to 1e-9, measures of fairness to 1e-12.
 //!
 //! Cases are read from `tests/golden`, from `../shared/golden` where that is beside the checkout, and from every folder
 //! named in `OFFER_RANKER_GOLDEN` (separated by colons): `.json` files there, and `case.json` in their subfolders.
@@ -13,6 +13,8 @@ mod anytime;
 mod cases;
 #[path = "golden/checks.rs"]
 mod checks;
+#[path = "golden/fairness.rs"]
+mod fairness;
 #[path = "golden/harness.rs"]
 mod harness;
 #[path = "golden/intervals.rs"]
@@ -25,6 +27,8 @@ mod posteriors;
 mod probabilities;
 #[path = "common/reference.rs"]
 mod reference;
+#[path = "golden/reranking.rs"]
+mod reranking;
 #[path = "golden/rounds.rs"]
 mod rounds;
 #[path = "golden/slates.rs"]
@@ -62,6 +66,11 @@ fn golden_intervals_agree() {
 #[test]
 fn golden_confidence_sequences_agree() {
     report("A");
+}
+
+#[test]
+fn golden_shares_of_positions_agree() {
+    assert!(report("F"), "no case of family F was found");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Real randomised tests as judges of policies: every customer of a log is ranked by a running server, over the wire.
 
 mod estimate;
+mod fairness;
 mod report;
 mod run;
 
@@ -9,6 +10,7 @@ use crate::{
     server::{Launch, Server, server_beside_us},
 };
 use anyhow::Context as _;
+use fairness::Fairness;
 use prost_types::{Value, value::Kind};
 use rand::{RngExt as _, SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
@@ -58,6 +60,8 @@ pub(crate) struct Args {
 pub(crate) struct Customer {
     /// What was known before, as the catalog's context schema names it.
     pub(crate) attributes: BTreeMap<String, Value>,
+    /// What must not decide, as the catalog declares it.
+    pub(crate) protected: BTreeMap<String, String>,
     /// The offer that was made, drawn at random.
     pub(crate) logged: &'static str,
     /// The offers that may be made to this customer.
@@ -119,7 +123,11 @@ impl Study {
                 };
                 let tally = replay.run(&order, args.batch.get(), |count| bar.inc(count)).await;
                 let doing = || format!("{policy}, order {permutation}; the server said:\n{}", server.log_tail());
-                runs.push(Run::new(policy, permutation, metrics, &shares, tally.with_context(doing)?));
+                let mut run = Run::new(policy, permutation, metrics, &shares, tally.with_context(doing)?);
+                if customers.iter().any(|customer| !customer.protected.is_empty()) {
+                    run.fairness = Some(Fairness::of(server.channel(), placement).await?);
+                }
+                runs.push(run);
             }
         }
         bar.finish_and_clear();
@@ -209,6 +217,7 @@ mod tests {
     fn who_counts_was_made_every_offer_of_a_stratum_equally_often() {
         let customer = |stratum, logged| Customer {
             attributes: BTreeMap::new(),
+            protected: BTreeMap::new(),
             logged,
             eligible: &["rare", "common"],
             stratum,

@@ -3,6 +3,7 @@
 use super::client::{ClientError, LONG_CALL_TIMEOUT, TargetArgs, format_money, plain_table};
 use crate::proto::{
     BenefitReport, CohortGap, CohortReport, GetFairnessReportRequest, GetFairnessReportResponse, Money, OfferExposure,
+    SkewReport,
     insight_service_client::InsightServiceClient,
     shown::{short_name, to_json},
 };
@@ -49,6 +50,10 @@ fn print(report: &GetFairnessReportResponse, out: &mut impl Write) -> Result<(),
     let (by_policy, value) = (report.value_by_policy, report.value);
     writeln!(out, "{:<12} {value:.4} a decision, {:.4} of it paid for bounds", "value", by_policy - value)?;
     writeln!(out, "{:<12} {:.4}, of slates from the policy's leads", "ndkl", report.ndkl)?;
+    for SkewReport { slots, lowest_offer_id, lowest, highest_offer_id, highest } in &report.skews {
+        let head = format!("skew@{slots}");
+        writeln!(out, "{head:<12} {lowest:.4} of {lowest_offer_id} to {highest:.4} of {highest_offer_id}")?;
+    }
     if !report.benefits.is_empty() {
         writeln!(out, "\n{}", benefits(&report.benefits))?;
         writeln!(out, "\n{}", rates(&report.benefits))?;
@@ -111,9 +116,9 @@ fn prices(cohorts: &[CohortReport]) -> comfy_table::Table {
 }
 
 fn exposure(offers: &[OfferExposure]) -> comfy_table::Table {
-    let heads = ["offer", "eligible", "merit", "leads by policy", "leads", "drawn"];
-    let mut table = plain_table(&heads, &[1, 2, 3, 4, 5]);
-    for OfferExposure { offer_id, eligible, before, after, drawn, merit } in offers {
+    let heads = ["offer", "eligible", "merit", "leads by policy", "leads", "drawn", "attention"];
+    let mut table = plain_table(&heads, &[1, 2, 3, 4, 5, 6]);
+    for OfferExposure { offer_id, eligible, before, after, drawn, merit, attention } in offers {
         table.add_row([
             offer_id.clone(),
             eligible.to_string(),
@@ -121,6 +126,7 @@ fn exposure(offers: &[OfferExposure]) -> comfy_table::Table {
             format!("{before:.4}"),
             format!("{after:.4}"),
             format!("{:.4}", *drawn as f64 / (*eligible).max(1) as f64),
+            format!("{attention:.4}"),
         ]);
     }
     table

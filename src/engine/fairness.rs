@@ -1,4 +1,4 @@
-//! How fairly slates share out attention among kinds of items, compared with shares that are wanted.
+//! How fairly slates share out attention among kinds of items, compared with shares that are wanted, and how evenly.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,34 @@ pub fn attention(position: usize) -> f64 {
     1.0 / libm::log2(1.0 + position as f64)
 }
 
-/// ln of a kind's share among items over its wanted share (Geyik et al., 2019): 0 where they are the same, minus infinity
-/// where the kind is wanted and missing; `None` where it is not wanted.
+/// Attention that each kind gets, summed over the positions of its items.
 #[must_use]
-pub fn skew<K: Ord>(items: &[K], kind: &K, wanted: &BTreeMap<K, f64>) -> Option<f64> {
+pub fn exposure<K: Ord + Clone>(items: &[K]) -> BTreeMap<K, f64> {
+    let mut exposure = BTreeMap::new();
+    for (item, position) in items.iter().zip(1..) {
+        *exposure.entry(item.clone()).or_insert(0.0) += attention(position);
+    }
+    exposure
+}
+
+/// The share of each kind among items.
+#[must_use]
+pub fn shares<K: Ord>(items: impl IntoIterator<Item = K>) -> BTreeMap<K, f64> {
+    let (mut shares, mut count) = (BTreeMap::new(), 0.0);
+    for item in items {
+        *shares.entry(item).or_insert(0.0) += 1.0;
+        count += 1.0;
+    }
+    shares.values_mut().for_each(|share| *share /= count);
+    shares
+}
+
+/// ln of a kind's share over its wanted share (Geyik et al., 2019): 0 where they are the same, minus infinity where the
+/// kind is wanted and missing; `None` where it is not wanted.
+#[must_use]
+pub fn skew<K: Ord>(shares: &BTreeMap<K, f64>, kind: &K, wanted: &BTreeMap<K, f64>) -> Option<f64> {
     let wanted = wanted.get(kind).copied().filter(|&share| share > 0.0)?;
-    let share = items.iter().filter(|item| *item == kind).count() as f64 / items.len() as f64;
-    Some(libm::log(share / wanted))
+    Some(libm::log(shares.get(kind).copied().unwrap_or(0.0) / wanted))
 }
 
 /// Normalised discounted cumulative KL divergence of an order from wanted shares, from 0 (Geyik et al., 2019): of each
@@ -32,6 +53,14 @@ pub fn ndkl<K: Ord>(items: &[K], wanted: &BTreeMap<K, f64>) -> Option<f64> {
         norm += attention(length);
     }
     (norm > 0.0).then(|| sum / norm)
+}
+
+/// Shannon's entropy of probabilities, in nats (Shannon, 1948): 0 where one has them all, ln n where n share them evenly,
+/// so that e to its power is how many there are in effect.
+#[must_use]
+pub fn entropy(probabilities: impl IntoIterator<Item = f64>) -> f64 {
+    let positive = probabilities.into_iter().filter(|&probability| probability > 0.0);
+    positive.map(|probability| -probability * libm::log(probability)).sum::<f64>().max(0.0)
 }
 
 /// Wilson's interval of a share (Wilson, 1927), for a normal quantile `z` such as 1.96; from 0 to 1 without trials.
@@ -64,13 +93,27 @@ mod tests {
     #[test]
     fn shares_as_wanted_have_no_skew() {
         let wanted = BTreeMap::from([("a", 0.5), ("b", 0.5)]);
-        assert_eq!(skew(&["a", "b", "a", "b"], &"a", &wanted), Some(0.0));
-        assert_eq!(skew(&["b", "b"], &"a", &wanted), Some(f64::NEG_INFINITY));
-        assert_eq!(skew(&["a"], &"c", &wanted), None);
+        assert_eq!(skew(&shares(["a", "b", "a", "b"]), &"a", &wanted), Some(0.0));
+        assert_eq!(skew(&shares(["b", "b"]), &"a", &wanted), Some(f64::NEG_INFINITY));
+        assert_eq!(skew(&shares(["a"]), &"c", &wanted), None);
         assert_eq!(ndkl::<&str>(&[], &wanted), None);
         // Worked out by hand: divergences ln 2 and 0, weights 1 and 1 / log2(3).
         let expected = libm::log(2.0) / (1.0 + 1.0 / libm::log2(3.0));
         assert!((ndkl(&["a", "b"], &wanted).unwrap() - expected).abs() < 1e-15);
+    }
+
+    #[test]
+    fn entropy_counts_the_kinds_that_share_evenly() {
+        assert_eq!(entropy([0.0, 1.0]), 0.0);
+        // Four additions and logarithms of numbers below 2.
+        assert!((entropy([0.25; 4]) - libm::log(4.0)).abs() < 1e-15);
+        assert!(entropy([0.7, 0.2, 0.1]) < libm::log(3.0));
+    }
+
+    #[test]
+    fn exposure_is_the_attention_of_all_positions_of_a_kind() {
+        let expected = BTreeMap::from([("a", 1.0 + 0.5), ("b", attention(2))]);
+        assert_eq!(exposure(&["a", "b", "a"]), expected);
     }
 
     #[test]

@@ -29,6 +29,17 @@ pub(super) fn report(placement: &str, report: &FairnessReport) -> proto::GetFair
         value_by_policy,
         value,
         ndkl: report.ndkl,
+        skews: (1..).zip(&report.skews).map(|(slots, of)| skew(slots, of)).collect(),
+    }
+}
+
+fn skew(slots: u32, [lowest, highest]: &[(Arc<str>, f64); 2]) -> proto::SkewReport {
+    proto::SkewReport {
+        slots,
+        lowest_offer_id: lowest.0.to_string(),
+        lowest: lowest.1,
+        highest_offer_id: highest.0.to_string(),
+        highest: highest.1,
     }
 }
 
@@ -110,6 +121,7 @@ fn offer(id: &str, of: &OfferReport) -> proto::OfferExposure {
         before,
         after,
         drawn: of.drawn,
+        attention: of.attention,
         merit: of.merit / of.eligible.max(1) as f64,
     }
 }

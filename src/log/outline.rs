@@ -1,4 +1,5 @@
-//! What learning needs of a record, read without the rest: most of a decision is probabilities, which teach nothing.
+//! What learning needs of a record, read without the rest: most of a decision is
+//! probabilities, which teach nothing; those of its lead are watched.
 
 use super::{
     DecodeError, RECORD_VERSION,
@@ -36,6 +37,8 @@ pub struct DecisionOutline {
     pub schema: u64,
     /// The offers that were drawn, by slot; none where it repeats another decision, which they belong to.
     pub offers: Vec<Arc<str>>,
+    /// What the lead was drawn from: offers and the probabilities that acted. None where it repeats another decision.
+    pub lead: Vec<(Arc<str>, f64)>,
     /// Whether slots count as shown before any report.
     pub shown_assumed: bool,
     /// The measurement group.
@@ -84,6 +87,7 @@ fn read_decision(bytes: &[u8]) -> Result<Option<DecisionOutline>, ReadError> {
     let (mut shown_assumed, mut repeats) = (false, false);
     let (mut attribute_codes, mut offer_ids, mut drawn) = (Vec::new(), Vec::with_capacity(32), Vec::new());
     let (mut group, mut bands, mut cohorts) = (0, Vec::new(), Vec::new());
+    let mut lead_probabilities = Vec::new();
     read_fields(bytes, |field| {
         match field.tag {
             3 => catalog_revision = field.number()?,
@@ -97,7 +101,9 @@ fn read_decision(bytes: &[u8]) -> Result<Option<DecisionOutline>, ReadError> {
                 }
                 Ok(())
             })?,
-            16 => drawn.push(read_drawn(field.bytes()?)?),
+            // The probabilities of a lead are those of all arms, since nothing is drawn above it.
+            16 if drawn.is_empty() => drawn.push(read_drawn(field.bytes()?, Some(&mut lead_probabilities))?),
+            16 => drawn.push(read_drawn(field.bytes()?, None)?),
             23 => shown_assumed = field.truth()?,
             30 => repeats = !field.bytes()?.is_empty(),
             41 => bands.push(read_band(field.bytes()?)?),
@@ -109,6 +115,11 @@ fn read_decision(bytes: &[u8]) -> Result<Option<DecisionOutline>, ReadError> {
     let offer = |&arm: &usize| offer_ids.get(arm).map(|&offer_id| offer_id.into());
     let own = if repeats { &[] } else { &drawn[..] };
     let offers: Option<Vec<Arc<str>>> = own.iter().map(offer).collect();
+    let lead = if repeats || lead_probabilities.len() != offer_ids.len() {
+        Vec::new()
+    } else {
+        offer_ids.iter().map(|&offer_id| offer_id.into()).zip(lead_probabilities).collect()
+    };
     let decided_at = Instant::from_ms(decided_at_ms);
     let group = i32::try_from(group).ok().and_then(|group| proto::Group::try_from(group).ok());
     let Some(group) = group.and_then(|group| Group::try_from(group).ok()) else { return Ok(None) };
@@ -118,6 +129,7 @@ fn read_decision(bytes: &[u8]) -> Result<Option<DecisionOutline>, ReadError> {
         attribute_codes,
         schema,
         offers,
+        lead,
         shown_assumed,
         group,
         bands,
@@ -153,12 +165,14 @@ fn read_cohort(bytes: &[u8]) -> Result<Cohort, ReadError> {
     Ok(Cohort { attribute: attribute.into(), value_key })
 }
 
-/// Which arm a `SlotRecord` says was drawn.
-fn read_drawn(bytes: &[u8]) -> Result<usize, ReadError> {
+/// Which arm a `SlotRecord` says was drawn, and from which probabilities, where these are asked for.
+fn read_drawn(bytes: &[u8], mut probabilities: Option<&mut Vec<f64>>) -> Result<usize, ReadError> {
     let mut drawn = 0;
     read_fields(bytes, |field| {
-        if field.tag == 5 {
-            drawn = field.number()? as usize;
+        match (field.tag, &mut probabilities) {
+            (4, Some(probabilities)) => read_doubles(field.bytes()?, probabilities)?,
+            (5, _) => drawn = field.number()? as usize,
+            _ => {}
         }
         Ok(())
     })?;

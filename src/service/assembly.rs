@@ -223,7 +223,7 @@ impl Assembly<'_> {
         for (partition, &end) in (0..).zip(&wanted.ends) {
             let log = LogId { placement: wanted.number, partition };
             let model = (&**wanted.placement, &wanted.model_id);
-            let learned = self.learner.learn(self.store, model, log, end).await?;
+            let learned = self.learner.learn(self.store, model, (log, end), Some(&wanted.meters.leads)).await?;
             statistics.push(learned.statistics.clone());
             offsets.push(learned.offset);
         }

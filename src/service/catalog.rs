@@ -235,7 +235,7 @@ impl Service {
                     let learner = &mut self.learning.lock().await.learner;
                     learner.prepared.insert(model_id.clone());
                     let portion = end.min(offset + LEARNED_AHEAD);
-                    offset = learner.learn(&*self.store, (placement, &model_id), log, portion).await?.offset;
+                    offset = learner.learn(&*self.store, (placement, &model_id), (log, portion), None).await?.offset;
                 }
             }
         }

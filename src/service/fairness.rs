@@ -5,7 +5,7 @@ use crate::{
     engine::{
         bounds::parity::Cohort,
         decide::{Decision, SlotDraw},
-        fairness::ndkl,
+        fairness::{exposure, ndkl, shares, skew},
         group::Group,
         instant::Instant,
     },
@@ -34,6 +34,8 @@ pub struct FairnessReport {
     pub value: Averages,
     /// NDKL of slates from the shares that the policy's leads have, averaged over slates.
     pub ndkl: f64,
+    /// The lowest and the highest skew of the first slots from the same shares: of the lead alone, of two slots, and so on.
+    pub skews: Vec<[(Arc<str>, f64); 2]>,
 }
 
 /// Sums of what was before bounds and after.
@@ -82,6 +84,8 @@ pub struct OfferReport {
     pub lead: Averages,
     /// Leads it took.
     pub drawn: u64,
+    /// Its share of all attention that slates gave, from 0 to 1.
+    pub attention: f64,
     /// Sum of its expected values, in major units of the reward currency.
     pub merit: f64,
 }
@@ -257,8 +261,29 @@ impl Fold<'_> {
             .collect();
         let distances: Vec<f64> = slates.iter().filter_map(|slate| ndkl(slate, &wanted)).collect();
         report.ndkl = if distances.is_empty() { 0.0 } else { distances.iter().sum::<f64>() / distances.len() as f64 };
+        let slots = slates.iter().map(Vec::len).max().unwrap_or(0);
+        report.skews = (1..=slots).filter_map(|slots| skews(&slates, slots, &wanted)).collect();
+        share_attention(&slates, &mut report.offers);
         report
     }
+}
+
+/// The lowest and the highest skew of the first `slots` of all slates together.
+fn skews(slates: &[Vec<Arc<str>>], slots: usize, wanted: &BTreeMap<Arc<str>, f64>) -> Option<[(Arc<str>, f64); 2]> {
+    let shares = shares(slates.iter().flat_map(|slate| slate.iter().take(slots).cloned()));
+    let skews = wanted.keys().filter_map(|id| Some((id.clone(), skew(&shares, id, wanted)?)));
+    let mut skews: Vec<(Arc<str>, f64)> = skews.collect();
+    skews.sort_by(|one, other| one.1.total_cmp(&other.1));
+    Some([skews.first()?.clone(), skews.last()?.clone()])
+}
+
+fn share_attention(slates: &[Vec<Arc<str>>], offers: &mut BTreeMap<Arc<str>, OfferReport>) {
+    let mut given = 0.0;
+    for (id, attention) in slates.iter().flat_map(|slate| exposure(slate)) {
+        given += attention;
+        offers.entry(id).or_default().attention += attention;
+    }
+    offers.values_mut().filter(|offer| offer.attention > 0.0).for_each(|offer| offer.attention /= given);
 }
 
 impl Averages {

@@ -1,6 +1,6 @@
 //! The learner folds logs into statistics and commits them with the offset they reach.
 
-use super::{Result, ServiceError, contexts::Lessons, leadership::Leases};
+use super::{Result, ServiceError, contexts::Lessons, leadership::Leases, leads::LeadMeters};
 use crate::{
     clock::Clock,
     engine::{catalog::Placement, learn::PartitionStatistics},
@@ -49,6 +49,8 @@ struct Lecture<'a> {
     end: u64,
     /// Whether the model is learned before it serves: then nobody else may be learning it yet.
     prepared: bool,
+    /// Told of decisions that were committed as learned.
+    leads: Option<&'a LeadMeters>,
 }
 
 impl Learner {
@@ -60,7 +62,7 @@ impl Learner {
 
     /// What a model has learned from a log: all of it where this instance leads, which folds and commits; otherwise
     /// what the leader has committed. A model that is new here, or prepared, is complete in any case: what the leader has
-    /// not committed yet is folded here, too.
+    /// not committed yet is folded here, too. What is committed here of a model that serves is told to `leads`.
     ///
     /// # Errors
     /// Where the store is away, or holds what cannot be; what was committed stands.
@@ -68,11 +70,12 @@ impl Learner {
         &mut self,
         store: &dyn Store,
         (placement, model_id): (&Placement, &Arc<str>),
-        log: LogId,
-        end: u64,
+        (log, end): (LogId, u64),
+        leads: Option<&LeadMeters>,
     ) -> Result<&Learned> {
         let prepared = self.prepared.contains(model_id);
-        let lecture = Lecture { store, placement, model_id, log, end, prepared };
+        let leads = leads.filter(|_| !prepared);
+        let lecture = Lecture { store, placement, model_id, log, end, prepared, leads };
         let token = self.leases.token(store, log).await?;
         let key = (model_id.clone(), log);
         // On failure the half-folded state is dropped, and the next call loads what was committed last.
@@ -150,7 +153,8 @@ impl Lecture<'_> {
 
     async fn fold_ahead(self, mut learned: Learned) -> Result<Learned> {
         while learned.offset < self.end {
-            self.fold(&mut learned).await?;
+            let records = self.read(learned.offset).await?;
+            self.fold(&mut learned, &records).await?;
             learned.ahead = true;
         }
         Ok(learned)
@@ -190,26 +194,35 @@ impl Lecture<'_> {
     /// Folds and commits one batch; `None` where another learner has taken over.
     async fn advance(self, mut learned: Learned, token: u64) -> Result<Option<Learned>> {
         let from_offset = learned.offset;
-        let changed = self.fold(&mut learned).await?;
+        let records = self.read(from_offset).await?;
+        let changed = self.fold(&mut learned, &records).await?;
         let arms = changed.into_iter().filter_map(|offer_id| {
             let arm = learned.statistics.arms.get(&offer_id)?;
             Some((offer_id.to_string(), statistics_codec::encode_arm(arm)))
         });
         let committed = self.commit(&learned, (from_offset, token), arms.collect()).await?;
+        if let (true, Some(leads)) = (committed, self.leads) {
+            leads.observe(&records);
+        }
         Ok(committed.then_some(learned))
     }
 
-    /// Folds one batch; returns the offers whose statistics changed.
-    async fn fold(self, learned: &mut Learned) -> Result<BTreeSet<Arc<str>>> {
-        let Self { store, placement, model_id, log, .. } = self;
-        let from_offset = learned.offset;
-        let records = store.read_log(log, from_offset, BATCH).await?;
+    /// The records of one batch.
+    async fn read(self, from_offset: u64) -> Result<Vec<LogOutline>> {
+        let log = self.log;
+        let records = self.store.read_log(log, from_offset, BATCH).await?;
         if records.is_empty() {
             let reason = format!("{log:?} ends at {from_offset}, before the end that the store tells");
             return Err(ServiceError::Inconsistent { reason });
         }
-        let records = records.iter().map(|bytes| LogOutline::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
-        let lessons = Lessons::of(store, placement, (log, from_offset), &records).await?;
+        Ok(records.iter().map(|bytes| LogOutline::decode(bytes)).collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// Folds one batch; returns the offers whose statistics changed.
+    async fn fold(self, learned: &mut Learned, records: &[LogOutline]) -> Result<BTreeSet<Arc<str>>> {
+        let Self { store, placement, model_id, log, .. } = self;
+        let from_offset = learned.offset;
+        let lessons = Lessons::of(store, placement, (log, from_offset), records).await?;
         let changed = lessons.fold(&mut learned.statistics);
         learned.offset += records.len() as u64;
         if !learned.statistics.is_finite() {

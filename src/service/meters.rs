@@ -3,6 +3,7 @@
 use super::{
     Service,
     feedback::{FeedbackCode, FeedbackResult, Report, Subject},
+    leads::LeadMeters,
 };
 use crate::{
     engine::{catalog::Placement, eligibility::ExclusionReason},
@@ -147,6 +148,8 @@ pub struct PlacementMeters {
     rules: BTreeMap<Arc<str>, Counter>,
     flags: Counters<Flag>,
     reports: ReportMeters,
+    /// What its leads come to, as its log tells.
+    pub leads: LeadMeters,
 }
 
 /// What reports come to.
@@ -161,6 +164,7 @@ impl PlacementMeters {
     #[must_use]
     pub fn of(placement: &Placement) -> Self {
         let rules = placement.rules.iter().map(|rule| rule.id.clone());
+        let leads = LeadMeters::of(placement);
         let placement = &*placement.id;
         let counted = |rule: Arc<str>| (rule.clone(), meters::RULE_EXCLUSIONS.counter(&[placement, &rule]));
         Self {
@@ -169,6 +173,7 @@ impl PlacementMeters {
             exclusions: Counters::new(meters::EXCLUSIONS, placement, &REASONS, reason_label),
             flags: Counters::new(meters::FLAGS, placement, &FLAGS, flag_label),
             reports: ReportMeters::of(placement),
+            leads,
         }
     }
 

@@ -32,6 +32,7 @@ pub mod import;
 mod keeping;
 mod kept_catalogs;
 pub mod leadership;
+pub mod leads;
 pub mod learner;
 pub mod log_source;
 pub mod meters;

@@ -105,9 +105,9 @@ impl Service {
             learner.prepared.insert(model_id.clone());
             for &(log, end) in ends.iter().filter(|(log, _)| log.placement == number) {
                 let model = (placement, &model_id);
-                let offset = learner.learn(&*self.store, model, log, 0).await?.offset;
+                let offset = learner.learn(&*self.store, model, (log, 0), None).await?.offset;
                 if end.saturating_sub(offset) > LEARNED_AHEAD {
-                    learner.learn(&*self.store, model, log, offset + LEARNED_AHEAD).await?;
+                    learner.learn(&*self.store, model, (log, offset + LEARNED_AHEAD), None).await?;
                     return Ok(true);
                 }
             }

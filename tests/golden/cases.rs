@@ -68,7 +68,8 @@ impl Library {
 
     fn read_file(&mut self, folder: &Path, file: &Path, name: &str) -> Result<(), String> {
         let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
-        let mut content: Map<String, Value> = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let mut content: Map<String, Value> =
+            serde_json::from_str(&quoted(&text)).map_err(|error| error.to_string())?;
         let named: Vec<(String, Value)> = match content.remove("cases") {
             Some(Value::Object(cases)) => cases.into_iter().collect(),
             Some(Value::Array(cases)) => cases.into_iter().map(|case| (name.to_owned(), case)).collect(),
@@ -109,6 +110,22 @@ impl Case {
         let digits: String = id.chars().skip(1).take_while(char::is_ascii_digit).collect();
         Self { family, number: digits.parse().unwrap_or(0), id, keys, file: file.to_owned(), folder: folder.to_owned() }
     }
+}
+
+/// Python writes numbers that JSON does not have; as strings they can be read.
+fn quoted(text: &str) -> String {
+    let mut inside = false;
+    let parts = text.split('"').map(|part| {
+        // A quote after a backslash, of which there is an odd number, does not end a string.
+        let is_escaped = inside && part.bytes().rev().take_while(|&byte| byte == b'\\').count() % 2 == 1;
+        let part = match inside {
+            true => part.to_owned(),
+            false => part.replace("NaN", "\"NaN\"").replace("Infinity", "\"Infinity\"").replace("-\"", "\"-"),
+        };
+        inside = inside == is_escaped;
+        part
+    });
+    parts.collect::<Vec<_>>().join("\"")
 }
 
 fn sorted_entries(folder: &Path) -> Vec<PathBuf> {

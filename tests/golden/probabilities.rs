@@ -3,6 +3,7 @@
 use super::{
     cases::{Case, is_remark, matrix, number, vector},
     checks::Checks,
+    fairness,
     reference::{JointScores, ordered_slates, p_rank},
 };
 use offer_ranker::engine::pmf::{
@@ -13,14 +14,14 @@ use serde_json::Value;
 /// Checks a case of any family of distributions.
 pub(crate) fn check(case: &Case, checks: &mut Checks) {
     let has = |key: &str| case.keys.contains_key(key);
-    // Mixtures, floors and other play of given probabilities: fairness answers for them.
+    // Mixtures, floors and other play of given probabilities.
     let is_play = |key: &str| ["epsilon", "floor", "top_two", "mixture"].iter().any(|start| key.starts_with(start));
     match case.keys.get("family").and_then(Value::as_str) {
         Some("beta" | "normal" | "student_t") => independent(case, checks),
         Some("linear_gaussian") => correlated(case, checks),
         Some("gamma") => checks.verdict = "reference only",
         Some(other) => checks.fail(format!("unknown family \"{other}\"")),
-        None if case.keys.keys().any(|key| is_play(key)) => checks.verdict = "not yet",
+        None if case.keys.keys().any(|key| is_play(key)) => fairness::check_play(case, checks),
         None if has("params") => independent(case, checks),
         None if has("theta_mean") || has("score_mean") => correlated(case, checks),
         None => checks.fail(format!("no family, and unknown keys: {}", case.key_names())),
@@ -71,6 +72,12 @@ fn independent(case: &Case, checks: &mut Checks) {
             _ => checks.unknown(key),
         }
     }
+}
+
+/// By the reference, for a list of parameters.
+pub(crate) fn p_best_of(params: &Value) -> Vec<f64> {
+    let arms: Vec<ScoreDistribution> = params.as_array().expect("a list of params").iter().map(arm).collect();
+    thompson_pmf_reference(&arms)
 }
 
 /// The reference to 1e-8, and serving to a total variation of 1e-3.

@@ -4,12 +4,12 @@ use super::{
     anytime,
     cases::{Case, Library},
     checks::Checks,
-    intervals, linear, posteriors, probabilities, rounds, slates,
+    fairness, intervals, linear, posteriors, probabilities, rounds, slates,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Families that are compared here.
-pub(crate) const FAMILIES: &str = "PTGSCA";
+pub(crate) const FAMILIES: &str = "PTGSCAF";
 
 /// What became of one case.
 pub(crate) struct Verdict {
@@ -45,6 +45,7 @@ fn check(library: &Library, case: &Case, checks: &mut Checks) {
         'S' => slates::check(case, checks),
         'C' => intervals::check(library, case, checks),
         'A' => anytime::check(case, checks),
+        'F' => fairness::check(case, checks),
         _ => checks.verdict = "not yet",
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::common::{TestServer, catalog_of, conversion, placement_mut, request, shop, violated_fields};
 use offer_ranker::proto::{
-    Band, Catalog, ExplainDecisionRequest, FeedbackCode, Flag, GetFairnessReportRequest, Group, Groups,
+    Band, Catalog, ExplainDecisionRequest, FeedbackCode, Flag, GetFairnessReportRequest, Group, Groups, OfferExposure,
     ProtectedAttribute, RankRequest, RankResponse, SetBound,
 };
 use std::{collections::BTreeMap, fs};
@@ -257,6 +257,17 @@ async fn the_report_tells_groups_cohorts_gaps_prices_and_what_bounds_cost() {
     assert!(paid > 0 && !prices.is_empty() && prices.iter().all(|&price| price == 11_900), "{prices:?}");
     assert_eq!(report.offers.iter().map(|offer| offer.drawn).sum::<u64>(), decided);
     assert!(report.value.is_finite() && report.ndkl >= 0.0);
+    let attention: f64 = report.offers.iter().map(|offer| offer.attention).sum();
+    // A few additions of numbers below 1.
+    assert!((attention - 1.0).abs() < 1e-12, "{attention}");
+    // Leads are what offers took of them, and every decision's probabilities sum to 1.
+    let skew = |offer: &OfferExposure| (offer.drawn as f64 / (offer.before * offer.eligible as f64)).ln();
+    let skews: Vec<f64> = report.offers.iter().map(skew).collect();
+    let (lowest, highest) = (skews.iter().copied().reduce(f64::min), skews.iter().copied().reduce(f64::max));
+    let of_leads = &report.skews[0];
+    assert_eq!(of_leads.slots, 1);
+    assert!((of_leads.lowest - lowest.unwrap()).abs() < 1e-9 || lowest == Some(of_leads.lowest), "{of_leads:?}");
+    assert!((of_leads.highest - highest.unwrap()).abs() < 1e-9, "{of_leads:?}");
     let request = GetFairnessReportRequest { placement: "nowhere".to_owned(), since: None };
     let refusal = server.insight.clone().get_fairness_report(request).await.expect_err("there is no such placement");
     assert_eq!(refusal.code(), Code::NotFound);

@@ -78,6 +78,27 @@ async fn calls_decisions_and_reports_are_counted_by_what_became_of_them() {
 }
 
 #[tokio::test]
+async fn leads_are_counted_beside_the_probabilities_that_were_logged_for_them() {
+    let server = Server::start(&[], &[]);
+    for user in 0..20 {
+        server.rank(request(&format!("user-{user}"))).await.unwrap();
+    }
+    let learned = r#"offer_ranker_lead_entropy_nats_count{placement="paywall"} 20"#;
+    let page = poll("all is learned", || Some(scrape(&server)).filter(|page| page.contains(learned)));
+    let counted = samples(&page);
+    let sum = |name: &str| -> f64 {
+        let of_paywall = format!(r#"{name}{{placement="paywall","#);
+        counted.iter().filter(|(sample, _)| sample.starts_with(&of_paywall)).map(|(_, value)| value).sum()
+    };
+    assert_eq!(sum("offer_ranker_leads_total"), 20.0);
+    // Of each decision the probability of each of at most ten offers is rounded to a millionth.
+    let expected = sum("offer_ranker_leads_expected_millionths_total");
+    assert!((expected - 20e6).abs() <= 20.0 * 10.0 * 0.5, "{expected}");
+    let entropy = counted[r#"offer_ranker_lead_entropy_nats_sum{placement="paywall"}"#];
+    assert!(entropy > 0.0 && entropy < 20.0 * 10_f64.ln(), "{entropy}");
+}
+
+#[tokio::test]
 async fn a_repeated_answer_is_a_call_but_no_decision() {
     let server = Server::start(&[], &[]);
     for _ in 0..2 {

@@ -512,8 +512,9 @@ fn golden_decisions_agree_with_an_independent_implementation() {
 #[test]
 fn golden_decisions_keep_their_bits() {
     let mut hash = Sha256::new();
-    for (policy, seed) in [BETA, LINEAR, VALUE, EPSILON_GREEDY, UNIFORM, FIXED].into_iter().zip(20..) {
-        let (snapshot, request) = scene(policy, seed);
+    let plain = [BETA, LINEAR, VALUE, EPSILON_GREEDY, UNIFORM, FIXED].map(|policy| (policy, FLOORS));
+    for ((policy, bounds), seed) in plain.into_iter().chain([(LINEAR, EVERY_BOUND)]).zip(20..) {
+        let (snapshot, request) = scene_with_bounds(policy, bounds, seed);
         for seed in 0..100 {
             for slot in decide(&snapshot, &request, &UserState::default(), NOW, seed).slots {
                 hash.update((slot.drawn as u64).to_le_bytes());
@@ -521,7 +522,7 @@ fn golden_decisions_keep_their_bits() {
             }
         }
     }
-    assert_eq!(ENGINE_VERSION, 5);
-    let pinned = "f22008750d16417194638d64edad423647f2ff723b609a4570bec8f39e0dbe6b";
+    assert_eq!(ENGINE_VERSION, 6);
+    let pinned = "39e6e296bacfa900c0dffc901f2ba9e53af2299c274ceecd9ff3467b94909378";
     assert_eq!(data_encoding::HEXLOWER.encode(&hash.finalize()), pinned);
 }

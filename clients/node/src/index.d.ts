@@ -33,6 +33,8 @@ export interface RankRequest {
   currentPlan?: string
   /** When the user's last subscription ended: win-backs go to those who left. */
   lapsedAt?: Date
+  /** Decide nothing: the placement counts by them whether people of all kinds fare alike. */
+  protectedAttributes?: Record<string, string>
   /** How many slots to fill; default: all of the placement. */
   slots?: number
   /** Makes a retry return the first answer; generated unless given. Give your own to hedge a call. */

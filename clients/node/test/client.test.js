@@ -75,6 +75,18 @@ test('what is known of the subscription decides what is offered', async () => {
   await assert.rejects(ranker.rank(ask('frida', { lapsedAt: new Date('soon') })), TypeError)
 })
 
+test('protected attributes are sent and checked', async () => {
+  const request = (gender) => ask('gerda', { placement: 'cancellation', protectedAttributes: { gender } })
+  assert.ok((await ranker.rank(request('f'))).offers.length > 0)
+  await assert.rejects(ranker.rank(request('made-up')), (error) => {
+    assert.deepEqual(
+      error.violations.map(({ field }) => field),
+      ['protected_attributes.gender'],
+    )
+    return true
+  })
+})
+
 test('a clipped attribute is flagged', async () => {
   const { flags } = await ranker.rank(ask('carl', { attributes: { tenure_days: 1e6 } }))
   assert.deepEqual(flags, ['ATTRIBUTE_CLIPPED'])

@@ -4,7 +4,8 @@ import { type FeedbackCode, OfferRanker, OfferRankerError } from 'offer-ranker'
 
 export async function paywall(ranker: OfferRanker): Promise<string | undefined> {
   const attributes = { tenure_days: 30, is_returning: true }
-  const request = { placement: 'paywall', userId: 'user-1', attributes, trialUsed: true, lapsedAt: new Date() }
+  const known = { trialUsed: true, lapsedAt: new Date(), protectedAttributes: { gender: 'f' } }
+  const request = { placement: 'paywall', userId: 'user-1', attributes, ...known }
   return ranker.withDecision(request, async (decision) => {
     const [lead] = decision.offers
     if (lead === undefined || lead.showsNothing) {

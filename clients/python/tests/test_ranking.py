@@ -66,6 +66,15 @@ def test_what_is_known_of_the_subscription_decides_what_is_offered(ranker: Offer
         ranker.rank("paywall", "frida", lapsed_at=left.replace(tzinfo=None))
 
 
+def test_protected_attributes_are_sent_and_checked(ranker: OfferRanker) -> None:
+    assert ranker.rank("cancellation", "gerda", protected_attributes={"gender": "f"}).offers
+    with pytest.raises(InvalidArgument) as refusal:
+        ranker.rank("cancellation", "gerda", protected_attributes={"gender": "made-up"})
+    assert [violation.field for violation in refusal.value.violations] == ["protected_attributes.gender"]
+    with pytest.raises(InvalidArgument), ranker.decision("paywall", "gerda", protected_attributes={"gender": "f"}):
+        pass
+
+
 def test_nothing_to_show_is_an_answer(ranker: OfferRanker) -> None:
     decision = ranker.rank("paywall", "dora", candidates=["made-up"])
     assert decision.offers == () and decision.exclusions[0].reason is ExclusionReason.UNKNOWN_OFFER

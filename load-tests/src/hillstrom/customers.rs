@@ -5,7 +5,7 @@ use anyhow::{Context as _, bail, ensure};
 use flate2::read::GzDecoder;
 use prost_types::value::Kind;
 use serde::Deserialize;
-use std::{fs::File, io::Read, path::Path};
+use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
 
 const OFFERS: [&str; 3] = ["mens_email", "womens_email", "no_email"];
 
@@ -61,7 +61,14 @@ fn customer(line: Line) -> anyhow::Result<Customer> {
     // Everybody was sent every e-mail with the same chance.
     let stratum = 0;
     let outcomes = visit.into_iter().chain(spend).collect();
-    Ok(Customer { attributes: attributes(kinds), logged, eligible: &OFFERS, stratum, outcomes })
+    Ok(Customer {
+        attributes: attributes(kinds),
+        protected: BTreeMap::new(),
+        logged,
+        eligible: &OFFERS,
+        stratum,
+        outcomes,
+    })
 }
 
 #[cfg(test)]

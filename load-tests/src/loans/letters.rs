@@ -5,7 +5,7 @@ use anyhow::{Context as _, bail, ensure};
 use flate2::read::GzDecoder;
 use prost_types::value::Kind;
 use serde::Deserialize;
-use std::{fs::File, io::Read, path::Path};
+use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
 
 /// The offers, by rate.
 const OFFERS: [&str; 4] = ["up_to_5_50", "up_to_7_75", "up_to_9_75", "up_to_11_75"];
@@ -28,6 +28,7 @@ struct Line {
     itcscore: f64,
     appscore: f64,
     edhi: f64,
+    female: u8,
     rural: f64,
     tookup: u8,
     grossinterest: Option<f64>,
@@ -73,8 +74,10 @@ fn letter(line: Line) -> anyhow::Result<Option<Customer>> {
     ];
     let take_up = (line.tookup == 1).then_some(("take_up", 1.0));
     let outcomes = take_up.into_iter().chain((interest > 0.0).then_some(("interest", interest))).collect();
+    ensure!(line.female <= 1, "female {} is neither 0 nor 1", line.female);
     let stratum = class * WAVES + line.wave - 1;
-    Ok(Some(Customer { attributes: attributes(kinds), logged, eligible, stratum, outcomes }))
+    let protected = BTreeMap::from([("female".to_owned(), if line.female == 1 { "yes" } else { "no" }.to_owned())]);
+    Ok(Some(Customer { attributes: attributes(kinds), protected, logged, eligible, stratum, outcomes }))
 }
 
 #[cfg(test)]
@@ -82,24 +85,27 @@ mod tests {
     use super::*;
 
     const HEADER: &str =
-        "risk,wave,offer4,age,trcount,dormancy,lastamount,itcscore,appscore,edhi,rural,tookup,grossinterest\n";
+        "risk,wave,offer4,age,trcount,dormancy,lastamount,itcscore,appscore,edhi,female,rural,tookup,grossinterest\n";
 
     #[test]
     fn a_line_becomes_a_customer_with_the_offers_of_the_class() {
-        let text = format!("{HEADER}MEDIUM,2,7.77,32.25,,3,600.0,601,36.0,0,1.0,1,55.5\n");
+        let text = format!("{HEADER}MEDIUM,2,7.77,32.25,,3,600.0,601,36.0,0,1,1.0,1,55.5\n");
         let letters = read(text.as_bytes()).unwrap();
-        let [Customer { attributes, logged: "up_to_9_75", eligible, stratum: 4, outcomes }] = letters.as_slice() else {
+        let [Customer { attributes, protected, logged: "up_to_9_75", eligible, stratum: 4, outcomes }] =
+            letters.as_slice()
+        else {
             panic!("{letters:?}");
         };
         assert_eq!(*eligible, ["up_to_5_50", "up_to_7_75", "up_to_9_75"]);
         assert_eq!(outcomes[..], [("take_up", 1.0), ("interest", 55.5)]);
         assert_eq!(attributes["loans"].kind, Some(Kind::NumberValue(0.0)));
+        assert_eq!(protected["female"], "yes");
         assert_eq!(attributes["rural"].kind, Some(Kind::BoolValue(true)));
     }
 
     #[test]
     fn rates_above_the_cap_of_the_class_are_left_out() {
-        let line = |risk: &str, rate: f64| format!("{HEADER}{risk},1,{rate},32,1,3,600,601,36,0,0,0,\n");
+        let line = |risk: &str, rate: f64| format!("{HEADER}{risk},1,{rate},32,1,3,600,601,36,0,0,0,0,\n");
         let count = |risk, rate| read(line(risk, rate).as_bytes()).unwrap().len();
         assert_eq!((count("LOW", 7.75), count("LOW", 7.77)), (1, 0));
         assert_eq!((count("MEDIUM", 9.75), count("MEDIUM", 9.99)), (1, 0));
@@ -108,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_wrong_line_is_named() {
-        let text = format!("{HEADER}SOME,1,7.5,32,1,3,600,601,36,0,0,0,\n");
+        let text = format!("{HEADER}SOME,1,7.5,32,1,3,600,601,36,0,0,0,0,\n");
         let error = format!("{:#}", read(text.as_bytes()).unwrap_err());
         assert_eq!(error, "letter 1: risk \"SOME\" is none of LOW, MEDIUM and HIGH");
     }

@@ -3,6 +3,7 @@
 use super::{
     Metric,
     estimate::{Estimate, Spread, Sums},
+    fairness::{Fairness, Gap},
     run::Tally,
 };
 use crate::output;
@@ -36,6 +37,8 @@ pub(super) struct Run {
     pub(super) ineligible: u64,
     /// How often each offer was the lead.
     pub(super) leads: BTreeMap<String, u64>,
+    /// Where customers have protected attributes.
+    pub(super) fairness: Option<Fairness>,
 }
 
 /// How a policy's estimates vary between permutations, the order of the file not among them.
@@ -61,7 +64,7 @@ impl Run {
         };
         let estimates = metrics.iter().map(estimate).collect();
         let Tally { matched, ineligible, leads, .. } = tally;
-        Self { policy: policy.to_owned(), permutation, matched, estimates, ineligible, leads }
+        Self { policy: policy.to_owned(), permutation, matched, estimates, ineligible, leads, fairness: None }
     }
 }
 
@@ -99,6 +102,7 @@ impl output::Report for Report {
         }
         let ineligible: u64 = self.runs.iter().map(|run| run.ineligible).sum();
         writeln!(out, "\nOffers returned that the customer may not be made, in all runs: {ineligible}.")?;
+        self.write_fairness(out)?;
         if self.policies.is_empty() {
             return Ok(());
         }
@@ -117,6 +121,41 @@ impl output::Report for Report {
             "\nPermutations put the same customers in other orders: their spread shows what order and the policy's own \
              draws make of an estimate. It is no interval for other customers; the table above has those."
         )
+    }
+}
+
+impl Report {
+    fn write_fairness(&self, out: &mut impl Write) -> io::Result<()> {
+        let runs = self.runs.iter().filter(|run| run.permutation == 0);
+        let runs: Vec<(&str, &Fairness)> =
+            runs.filter_map(|run| Some((&*run.policy, run.fairness.as_ref()?))).collect();
+        if runs.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\nProbability of a benefit by cohort, by the policy and after bounds; what bounds cost:\n")?;
+        writeln!(
+            out,
+            "| policy | benefit | cohort | by policy | after | cohort | by policy | after | gap | drawn | value | cost |"
+        )?;
+        writeln!(out, "|---|---|---|--:|--:|---|--:|--:|--:|:-:|--:|--:|")?;
+        for (policy, Fairness { gaps, value_by_policy, value }) in runs {
+            for Gap { benefit, higher, lower, drawn_lower, drawn_upper } in gaps {
+                writeln!(
+                    out,
+                    "| {policy} | {benefit} | {} | {:.4} | {:.4} | {} | {:.4} | {:.4} | {:.4} | {drawn_lower:.4} to \
+                     {drawn_upper:.4} | {value:.5} | {:.5} |",
+                    higher.name,
+                    higher.before,
+                    higher.after,
+                    lower.name,
+                    lower.before,
+                    lower.after,
+                    higher.after - lower.after,
+                    value_by_policy - value,
+                )?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -105,6 +105,7 @@ impl Replay {
             placement: self.placement.to_owned(),
             user_id: format!("customer-{customer}"),
             attributes: self.customers[customer].attributes.clone(),
+            protected_attributes: self.customers[customer].protected.clone(),
             ..RankRequest::default()
         }
     }

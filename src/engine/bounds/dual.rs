@@ -1,7 +1,7 @@
 //! The dual of a projection: multipliers of the sets, by Newton's method.
 
 use super::projection::{CONTRADICTION_MIN, Infeasible, Polytope, RESIDUAL_MAX, normalised};
-use crate::engine::math::cholesky::Cholesky;
+use crate::engine::math::cholesky::{factor_in_place, packed_len, row_start, solve_in_place};
 
 /// Steps until a projection is given up: most need ten, one in ten thousand of the hardest hundreds.
 const STEPS_MAX: usize = 1_000;
@@ -18,225 +18,265 @@ const HALVINGS_MAX: usize = 40;
 /// The dual problem of one projection: one multiplier for each set, and the last for the sum of all arms.
 pub(super) struct Dual<'a> {
     polytope: &'a Polytope,
-    p: &'a [f64],
-    /// ln(floor / p) and ln(cap / p): where an arm starts and ends to move.
-    ends: Vec<(f64, f64)>,
-    /// Distinct combinations of sets among the arms, and each arm's one.
-    cells: Vec<u64>,
-    cell_of: Vec<usize>,
+    arms: Vec<Arm>,
+    cells: Vec<Cell>,
+}
+
+struct Arm {
+    p: f64,
+    floor: f64,
+    cap: f64,
+    /// The exponent at which it leaves its floor: ln(floor / p).
+    leaves: f64,
+    cell: usize,
+}
+
+/// Arms that are in the same sets: they share an exponent, so that all but clipping is done once for all of them.
+struct Cell {
+    sets: u64,
+    /// Sums over its arms.
+    floors: f64,
+    caps: f64,
+    /// Whether any of them has a cap of its own.
+    is_capped: bool,
 }
 
 /// Multipliers, and what they make of the arms.
 #[derive(Clone)]
 struct Point {
     multipliers: Vec<f64>,
-    q: Vec<f64>,
     /// Of the dual function; 0 where a multiplier need not move.
     gradient: Vec<f64>,
     value: f64,
+    /// By cell: what its arms between floor and cap come to.
+    free: Vec<f64>,
+    /// By cell: exponent, factor and total.
+    cells: Vec<(f64, f64, f64)>,
+}
+
+/// A step as it is worked out, kept because allocating would take as long as all the rest.
+struct Step {
+    /// The multipliers that move, and where to.
+    rows: Vec<usize>,
+    direction: Vec<f64>,
+    hessian: Vec<f64>,
+    /// Where that leads.
+    next: Point,
 }
 
 impl<'a> Dual<'a> {
     /// Prepares the projection of `p`, which is above 0 everywhere.
-    pub(super) fn new(polytope: &'a Polytope, p: &'a [f64]) -> Self {
-        let mut cells = polytope.members.clone();
-        cells.sort_unstable();
-        cells.dedup();
-        let cell = |members: &u64| cells.partition_point(|cell| cell < members);
-        let cell_of = polytope.members.iter().map(cell).collect();
-        let end = |(p, (floor, cap)): (&f64, (&f64, &f64))| (libm::log(floor / p), libm::log(cap / p));
-        let ends = p.iter().zip(polytope.floors.iter().zip(&polytope.caps)).map(end).collect();
-        Self { polytope, p, ends, cells, cell_of }
+    pub(super) fn new(polytope: &'a Polytope, p: &[f64]) -> Self {
+        let mut cells: Vec<Cell> = Vec::new();
+        let bounds = polytope.floors.iter().zip(&polytope.caps);
+        let arm = |((&p, &sets), (&floor, &cap)): ((&f64, &u64), (&f64, &f64))| {
+            let cell = cells.iter().position(|cell| cell.sets == sets).unwrap_or_else(|| {
+                cells.push(Cell { sets, floors: 0.0, caps: 0.0, is_capped: false });
+                cells.len() - 1
+            });
+            cells[cell].floors += floor;
+            cells[cell].caps += cap;
+            cells[cell].is_capped |= cap < 1.0;
+            Arm { p, floor, cap, leaves: libm::log(floor / p), cell }
+        };
+        let arms = p.iter().zip(&polytope.members).zip(bounds).map(arm).collect();
+        Self { polytope, arms, cells }
     }
 
     /// The nearest distribution, from the multiplier of the sum that floors and caps alone lead to.
     pub(super) fn solve(&self, sum_multiplier: f64) -> Result<Vec<f64>, Infeasible> {
-        let mut multipliers = vec![0.0; self.polytope.totals.len()];
-        multipliers.push(sum_multiplier);
-        let mut point = self.at(multipliers);
+        let mut point = self.start(sum_multiplier);
+        let mut step = Step::from(&point);
         for count in 0..STEPS_MAX {
             if point.residual() <= RESIDUAL_MAX {
-                return Ok(normalised(point.q));
+                return Ok(normalised(self.distribution(&point)));
             }
-            if let Some(infeasible) = self.contradiction(&point) {
-                return Err(infeasible);
+            if self.contradicts(&point.multipliers) {
+                return Err(self.conflict(point.multipliers));
             }
-            let acting: Vec<usize> = (0..point.multipliers.len()).filter(|&row| point.acts(row)).collect();
-            point = match self.step(&point, &acting, if count < BOLD_STEPS { 0.0 } else { 1.0 }) {
-                Some(next) => next,
-                // Where all at once do not get nearer, one after the other does, until nothing moves any more.
-                None => match self.one_by_one(&point, &acting) {
-                    Some(next) => next,
-                    None => break,
-                },
-            };
+            step.rows.clear();
+            step.rows.extend((0..point.multipliers.len()).filter(|&row| point.acts(row)));
+            let caution = if count < BOLD_STEPS { 0.0 } else { 1.0 };
+            // Where all at once do not get nearer, one after the other does, until nothing moves any more.
+            if !self.advance(&mut point, &mut step, caution) && !self.one_by_one(&mut point, &mut step) {
+                break;
+            }
         }
         // As near as numbers go, or hopeless.
         if point.residual() <= CONTRADICTION_MIN {
-            Ok(normalised(point.q))
+            Ok(normalised(self.distribution(&point)))
         } else {
             Err(self.conflict(point.multipliers))
         }
     }
 
-    /// Everything that follows from multipliers.
-    fn at(&self, multipliers: Vec<f64>) -> Point {
-        let totals = &self.polytope.totals;
-        let exponents = self.exponents(&multipliers);
-        let factors: Vec<f64> = exponents.iter().map(|&z| libm::exp(z.min(EXPONENT_MAX))).collect();
-        let mut sums = vec![0.0; multipliers.len()];
-        let mut value = 0.0;
-        let mut q = Vec::with_capacity(self.p.len());
-        for (arm, &cell) in self.cell_of.iter().enumerate() {
-            let (floor, cap) = (self.polytope.floors[arm], self.polytope.caps[arm]);
-            let (z, (starts, ends)) = (exponents[cell], self.ends[arm]);
-            let probability = (self.p[arm] * factors[cell]).clamp(floor, cap);
-            // The integral of the probability over the exponent.
-            value += if z < starts {
-                floor + floor * (z - starts)
-            } else if z > ends {
-                cap + cap * (z - ends)
-            } else {
-                probability
-            };
-            for (set, sum) in sums[..totals.len()].iter_mut().enumerate() {
-                if self.cells[cell] >> set & 1 == 1 {
-                    *sum += probability;
-                }
-            }
-            sums[totals.len()] += probability;
-            q.push(probability);
-        }
-        let gradient = |(row, &sum): (usize, &f64)| match totals.get(row) {
-            None => sum - 1.0,
-            // What every distribution keeps has no part in anything, least of all in contradictions.
-            Some(&(min, max)) if min <= 0.0 && max >= 1.0 => 0.0,
-            Some(&(min, _)) if multipliers[row] > 0.0 || multipliers[row] == 0.0 && sum < min => sum - min,
-            Some(&(_, max)) if multipliers[row] < 0.0 || sum > max => sum - max,
-            Some(_) => 0.0,
+    fn start(&self, sum_multiplier: f64) -> Point {
+        let sets = self.polytope.totals.len();
+        let mut multipliers = vec![0.0; sets + 1];
+        multipliers[sets] = sum_multiplier;
+        let mut point = Point {
+            multipliers,
+            gradient: vec![0.0; sets + 1],
+            value: 0.0,
+            free: vec![0.0; self.cells.len()],
+            cells: vec![(0.0, 0.0, 0.0); self.cells.len()],
         };
-        let gradient = sums.iter().enumerate().map(gradient).collect();
-        value -= self.promised(&multipliers);
-        Point { multipliers, q, gradient, value }
+        self.evaluate(&mut point);
+        point
     }
 
-    /// The exponent z of each cell.
-    fn exponents(&self, multipliers: &[f64]) -> Vec<f64> {
-        let (sum, sets) = multipliers.split_last().expect("invariant: there is one for the sum");
-        let of_cell = |&cell: &u64| {
-            let inside = sets.iter().enumerate().filter(|&(set, _)| cell >> set & 1 == 1);
-            inside.fold(*sum, |z, (_, multiplier)| z + multiplier)
-        };
-        self.cells.iter().map(of_cell).collect()
+    /// Everything that follows from a point's multipliers.
+    fn evaluate(&self, point: &mut Point) {
+        let Point { multipliers, gradient, value, free, cells } = point;
+        for (cell, entry) in self.cells.iter().zip(cells.iter_mut()) {
+            let z = exponent(cell.sets, multipliers);
+            *entry = (z, libm::exp(z.min(EXPONENT_MAX)), 0.0);
+        }
+        free.fill(0.0);
+        *value = -self.promised(multipliers);
+        for &Arm { p, floor, cap, leaves, cell } in &self.arms {
+            let (z, factor, total) = &mut cells[cell];
+            let probability = p * *factor;
+            // The value is the integral of the probability over the exponent.
+            if probability <= floor && floor > 0.0 {
+                *total += floor;
+                *value += floor + floor * (*z - leaves);
+            } else if probability >= cap {
+                *total += cap;
+                *value += cap + cap * (*z - libm::log(cap / p));
+            } else {
+                *total += probability;
+                free[cell] += probability;
+                *value += probability;
+            }
+        }
+        self.descend(multipliers, gradient, cells);
+    }
+
+    /// The gradient of the dual function.
+    fn descend(&self, multipliers: &[f64], gradient: &mut [f64], cells: &[(f64, f64, f64)]) {
+        let totals = &self.polytope.totals;
+        gradient.fill(0.0);
+        for (cell, &(_, _, total)) in self.cells.iter().zip(cells) {
+            sets_of(cell.sets).for_each(|set| gradient[set] += total);
+            gradient[totals.len()] += total;
+        }
+        gradient[totals.len()] -= 1.0;
+        for ((sum, &multiplier), &(min, max)) in gradient.iter_mut().zip(multipliers).zip(totals) {
+            // What every distribution keeps has no part in anything, least of all in contradictions.
+            *sum = if min <= 0.0 && max >= 1.0 {
+                0.0
+            } else if multiplier > 0.0 || multiplier == 0.0 && *sum < min {
+                *sum - min
+            } else if multiplier < 0.0 || *sum > max {
+                *sum - max
+            } else {
+                0.0
+            };
+        }
+    }
+
+    /// The arms' probabilities, which sum to 1 as nearly as the multipliers have been found.
+    fn distribution(&self, point: &Point) -> Vec<f64> {
+        self.arms.iter().map(|arm| (arm.p * point.cells[arm.cell].1).clamp(arm.floor, arm.cap)).collect()
     }
 
     /// What totals inside their bounds are worth at least, weighted by their multipliers.
     fn promised(&self, multipliers: &[f64]) -> f64 {
-        let (sum, sets) = multipliers.split_last().expect("invariant: there is one for the sum");
         let of_set = |(&multiplier, &(min, max)): (&f64, &(f64, f64))| {
             if multiplier > 0.0 { multiplier * min } else { multiplier * max }
         };
-        sum + sets.iter().zip(&self.polytope.totals).map(of_set).sum::<f64>()
+        multipliers[self.polytope.totals.len()] + multipliers.iter().zip(&self.polytope.totals).map(of_set).sum::<f64>()
     }
 
-    /// A step of Newton's method on some multipliers, held back by `caution`; `None` where it does not get nearer.
-    fn step(&self, point: &Point, rows: &[usize], caution: f64) -> Option<Point> {
-        let (rows, direction) = self.descent(point, rows.to_vec(), caution);
+    /// A step of Newton's method on the step's rows, held back by `caution`; `false` where it does not get nearer.
+    fn advance(&self, point: &mut Point, step: &mut Step, caution: f64) -> bool {
+        self.turn(point, step, caution);
+        let slope = step.slope(point);
         let mut length = 1.0;
         for _ in 0..HALVINGS_MAX {
-            let mut multipliers = point.multipliers.clone();
-            for (&row, step) in rows.iter().zip(&direction) {
-                let moved = multipliers[row] + length * step;
-                let crosses = row < self.polytope.totals.len() && multipliers[row] * moved < 0.0;
+            let Step { rows, direction, next, .. } = step;
+            next.multipliers.copy_from_slice(&point.multipliers);
+            for (&row, by) in rows.iter().zip(direction.iter()) {
+                let moved = point.multipliers[row] + length * by;
+                let crosses = row < self.polytope.totals.len() && point.multipliers[row] * moved < 0.0;
                 // Where a multiplier changes sign its bound changes: it stops in between.
-                multipliers[row] = if crosses { 0.0 } else { moved };
+                next.multipliers[row] = if crosses { 0.0 } else { moved };
             }
-            let next = self.at(multipliers);
-            let falls = next.value < point.value - 1e-4 * length * self.slope(point, &rows, &direction);
+            self.evaluate(next);
+            let falls = next.value < point.value - 1e-4 * length * slope;
             // Near the solution values differ by less than they are rounded by, and gradients still tell.
-            let flattens = next.residual_of(&rows) < 0.9 * point.residual_of(&rows);
+            let flattens = next.residual_of(rows) < 0.9 * point.residual_of(rows);
             if falls || flattens && next.value <= point.value + RESIDUAL_MAX {
-                return Some(next);
+                std::mem::swap(point, next);
+                return true;
             }
             length /= 2.0;
         }
-        None
+        false
     }
 
-    /// The rows that move, and where to: a multiplier of 0 can only move against its gradient, or waits.
-    fn descent(&self, point: &Point, mut rows: Vec<usize>, caution: f64) -> (Vec<usize>, Vec<f64>) {
-        loop {
-            let direction = self.direction(point, &rows, caution);
-            let moves =
-                |(&row, step): (&usize, &f64)| point.multipliers[row] != 0.0 || step * point.gradient[row] < 0.0;
-            let waiting: Vec<bool> = rows.iter().zip(&direction).map(|moving| !moves(moving)).collect();
-            if !waiting.contains(&true) {
-                return (rows, direction);
-            }
-            let mut waiting = waiting.into_iter();
-            rows.retain(|_| waiting.next() == Some(false));
-        }
-    }
-
-    /// How steeply the dual falls along a direction, above 0.
-    fn slope(&self, point: &Point, rows: &[usize], direction: &[f64]) -> f64 {
-        -rows.iter().zip(direction).map(|(&row, step)| point.gradient[row] * step).sum::<f64>()
-    }
-
-    fn one_by_one(&self, point: &Point, rows: &[usize]) -> Option<Point> {
-        let mut current = point.clone();
+    fn one_by_one(&self, point: &mut Point, step: &mut Step) -> bool {
         let mut moved = false;
-        for &row in rows {
-            if let Some(next) = current.acts(row).then(|| self.step(&current, &[row], 0.0)).flatten() {
-                (current, moved) = (next, true);
+        for row in 0..point.multipliers.len() {
+            step.rows.clear();
+            step.rows.push(row);
+            moved |= point.acts(row) && self.advance(point, step, 0.0);
+        }
+        moved
+    }
+
+    /// Finds the direction, and leaves the rows that move along it: a multiplier of 0 can only move against its gradient,
+    /// or waits.
+    fn turn(&self, point: &Point, step: &mut Step, caution: f64) {
+        loop {
+            self.point_downwards(point, step, caution);
+            let (mut moves, count) = (step.direction.iter(), step.rows.len());
+            step.rows.retain(|&row| {
+                let by = moves.next().copied().unwrap_or_default();
+                point.multipliers[row] != 0.0 || by * point.gradient[row] < 0.0
+            });
+            if step.rows.len() == count {
+                return;
             }
         }
-        moved.then_some(current)
     }
 
     /// Newton's direction: minus the inverse of the Hessian times the gradient, no longer than a step may be.
-    fn direction(&self, point: &Point, rows: &[usize], caution: f64) -> Vec<f64> {
+    fn point_downwards(&self, point: &Point, step: &mut Step, caution: f64) {
+        let Step { rows, direction, hessian, .. } = step;
         let sets = self.polytope.totals.len();
-        let is_in = |row: usize, arm: usize| row == sets || self.polytope.members[arm] >> row & 1 == 1;
-        let exponents = self.exponents(&point.multipliers);
-        let mut hessian = vec![0.0; rows.len() * (rows.len() + 1) / 2];
-        for (arm, &q) in point.q.iter().enumerate() {
-            let (z, (starts, ends)) = (exponents[self.cell_of[arm]], self.ends[arm]);
-            if z <= starts || z >= ends {
-                continue;
-            }
-            let pairs = rows.iter().enumerate().flat_map(|(i, &row)| rows[..=i].iter().map(move |&other| (row, other)));
-            for (entry, (row, other)) in hessian.iter_mut().zip(pairs) {
-                if is_in(row, arm) && is_in(other, arm) {
-                    *entry += q;
-                }
+        hessian.clear();
+        hessian.resize(packed_len(rows.len()), 0.0);
+        for (cell, &free) in self.cells.iter().zip(&point.free).filter(|(_, free)| **free > 0.0) {
+            let is_in = |row: usize| row == sets || cell.sets >> row & 1 == 1;
+            for (index, _) in rows.iter().enumerate().filter(|(_, row)| is_in(**row)) {
+                let entries = &mut hessian[row_start(index)..row_start(index + 1)];
+                entries.iter_mut().zip(&rows[..index]).for_each(|(entry, &other)| {
+                    if is_in(other) {
+                        *entry += free
+                    }
+                });
+                entries[index] += free;
             }
         }
-        let mut direction = solve_with_ridge(
-            hessian,
-            caution * point.residual_of(rows),
-            rows.iter().map(|&row| -point.gradient[row]).collect(),
-        );
-        let longest = direction.iter().fold(0.0_f64, |longest, step| longest.max(step.abs()));
+        direction.clear();
+        direction.extend(rows.iter().map(|&row| -point.gradient[row]));
+        solve_with_ridge(hessian, caution * point.residual_of(rows), direction);
+        let longest = direction.iter().fold(0.0_f64, |longest, by| longest.max(by.abs()));
         if longest > STEP_LONGEST {
-            direction.iter_mut().for_each(|step| *step *= STEP_LONGEST / longest);
+            direction.iter_mut().for_each(|by| *by *= STEP_LONGEST / longest);
         }
-        direction
     }
 
-    /// What contradicts itself, where the multipliers prove that nothing is inside.
-    fn contradiction(&self, point: &Point) -> Option<Infeasible> {
-        self.contradicts(&point.multipliers).then(|| self.conflict(point.multipliers.clone()))
-    }
-
-    /// Whether what arms can give at most is less than what totals promise, both weighted by these multipliers.
+    /// Whether what arms can give at most is less than what totals promise, both weighted by these multipliers: a proof
+    /// that nothing is inside.
     fn contradicts(&self, multipliers: &[f64]) -> bool {
-        let exponents = self.exponents(multipliers);
-        let given = |(arm, &cell): (usize, &usize)| {
-            let z = exponents[cell];
-            if z > 0.0 { z * self.polytope.caps[arm] } else { z * self.polytope.floors[arm] }
+        let given = |cell: &Cell| {
+            let z = exponent(cell.sets, multipliers);
+            z * if z > 0.0 { cell.caps } else { cell.floors }
         };
-        let given: f64 = self.cell_of.iter().enumerate().map(given).sum();
+        let given: f64 = self.cells.iter().map(given).sum();
         let size: f64 = multipliers.iter().map(|multiplier| multiplier.abs()).sum();
         given < self.promised(multipliers) - CONTRADICTION_MIN * size
     }
@@ -252,13 +292,29 @@ impl<'a> Dual<'a> {
                 multipliers[set] = multiplier;
             }
         }
-        let exponents = self.exponents(&multipliers);
-        let caps = &self.polytope.caps;
-        let is_capped = |(arm, &cell): (usize, &usize)| caps[arm] < 1.0 && exponents[cell] > 0.0;
+        let is_capped = |cell: &Cell| cell.is_capped && exponent(cell.sets, &multipliers) > 0.0;
         Infeasible {
             sets: (0..sets).filter(|&set| multipliers[set] != 0.0).collect(),
-            caps: self.cell_of.iter().enumerate().any(is_capped),
+            caps: self.cells.iter().any(is_capped),
         }
+    }
+}
+
+impl Step {
+    /// Nowhere yet.
+    fn from(point: &Point) -> Self {
+        let rows = point.multipliers.len();
+        Self {
+            rows: Vec::with_capacity(rows),
+            direction: Vec::with_capacity(rows),
+            hessian: Vec::with_capacity(packed_len(rows)),
+            next: point.clone(),
+        }
+    }
+
+    /// How steeply the dual falls along the direction, above 0.
+    fn slope(&self, point: &Point) -> f64 {
+        -self.rows.iter().zip(&self.direction).map(|(&row, by)| point.gradient[row] * by).sum::<f64>()
     }
 }
 
@@ -276,16 +332,29 @@ impl Point {
     }
 }
 
-/// Solves a positive semidefinite system, its lower triangle by rows, with a ridge where it is singular.
-fn solve_with_ridge(mut packed: Vec<f64>, ridge: f64, right: Vec<f64>) -> Vec<f64> {
-    let size = right.len();
-    let diagonal = |row: usize| row * (row + 3) / 2;
-    let trace: f64 = (0..size).map(|row| packed[diagonal(row)]).sum();
+/// The exponent of arms that are in these sets: the multipliers of the sum and of the sets, added up.
+fn exponent(sets: u64, multipliers: &[f64]) -> f64 {
+    sets_of(sets).fold(multipliers[multipliers.len() - 1], |z, set| z + multipliers[set])
+}
+
+/// The numbers of the bits that are set.
+fn sets_of(mut sets: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let set = (sets != 0).then(|| sets.trailing_zeros() as usize)?;
+        sets &= sets - 1;
+        Some(set)
+    })
+}
+
+/// Solves a positive semidefinite system, its lower triangle by rows, in place of its right side, with a ridge where it is
+/// singular.
+fn solve_with_ridge(packed: &mut [f64], ridge: f64, right: &mut [f64]) {
+    let diagonal = |row: usize| row_start(row) + row;
+    let trace: f64 = (0..right.len()).map(|row| packed[diagonal(row)]).sum();
     // Small against curvatures that matter, and never nothing: where no arm moves, a step is as long as it may be.
-    (0..size).for_each(|row| packed[diagonal(row)] += ridge + 1e-13 * trace + 1e-18);
-    match Cholesky::factor(size, packed) {
-        Ok(factors) => factors.solve(&right),
-        // Rounding took more than the ridge: the way straight down.
-        Err(_) => right,
+    (0..right.len()).for_each(|row| packed[diagonal(row)] += ridge + 1e-13 * trace + 1e-18);
+    // Where rounding took more than the ridge, the way straight down is left.
+    if factor_in_place(right.len(), packed).is_ok() {
+        solve_in_place(packed, right);
     }
 }

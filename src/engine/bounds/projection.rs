@@ -93,18 +93,16 @@ impl Polytope {
 
     /// The solution with floors and caps alone, clip(scale p, floor, cap), and its scale.
     fn fill(&self, p: &[f64]) -> (Vec<f64>, f64) {
-        let clipped = |scale: f64| -> Vec<f64> {
-            p.iter().zip(self.floors.iter().zip(&self.caps)).map(|(p, (lo, hi))| (scale * p).clamp(*lo, *hi)).collect()
-        };
+        let arms = || p.iter().zip(self.floors.iter().zip(&self.caps)).map(|(&p, (&floor, &cap))| (p, floor, cap));
         let (mut low, mut high) = (0.0_f64, f64::INFINITY);
         let mut scale = 1.0 / p.iter().sum::<f64>();
         // The total is piecewise linear in the scale and rises: each step solves the piece it is on, and a bracket keeps
         // it from going in circles. As many pieces as arms have ends, and a few halvings in between.
         for _ in 0..4 * p.len() + 64 {
-            let q = clipped(scale);
             let (mut free, mut taken) = (0.0, 0.0);
-            for (arm, &q) in q.iter().enumerate() {
-                if q == scale * p[arm] { free += p[arm] } else { taken += q }
+            for (p, floor, cap) in arms() {
+                let q = (scale * p).clamp(floor, cap);
+                if q == scale * p { free += p } else { taken += q }
             }
             let total = taken + scale * free;
             if (total - 1.0).abs() <= f64::EPSILON {
@@ -128,7 +126,7 @@ impl Polytope {
                 2.0 * scale
             };
         }
-        (clipped(scale), scale)
+        (arms().map(|(p, floor, cap)| (scale * p).clamp(floor, cap)).collect(), scale)
     }
 }
 

@@ -3,8 +3,9 @@
 use super::{Entry, Hex};
 use crate::{
     engine::{
+        bounds::{BandEffect, TotalBound, parity::Cohort},
         context::AttributeValue,
-        decide::{EligibleArm, SlotArm, SlotDraw},
+        decide::{Decision, EligibleArm, SlotArm, SlotDraw},
         eligibility::Exclusion,
         pmf::distribution::ScoreDistribution,
     },
@@ -48,6 +49,10 @@ pub struct DecisionRow<'a> {
     personalised: bool,
     neutral_context: bool,
     flags: Vec<&'static str>,
+    group: &'static str,
+    cohorts: Vec<CohortCell<'a>>,
+    sets: Vec<SetCell<'a>>,
+    bands: Vec<BandCell<'a>>,
     arms: Vec<ArmCell<'a>>,
     exclusions: Vec<ExclusionCell<'a>>,
     slots: Vec<SlotCell<'a>>,
@@ -66,10 +71,36 @@ struct AttributeCell<'a> {
 }
 
 #[derive(Debug, Serialize)]
+struct CohortCell<'a> {
+    attribute: &'a str,
+    /// In hexadecimal digits.
+    value_key: String,
+}
+
+#[derive(Debug, Serialize)]
+struct SetCell<'a> {
+    id: &'a str,
+    min: f64,
+    max: f64,
+    every_slot: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct BandCell<'a> {
+    id: &'a str,
+    rate: f64,
+    delta: f64,
+    before: f64,
+    after: f64,
+}
+
+#[derive(Debug, Serialize)]
 struct ArmCell<'a> {
     offer_id: &'a str,
     ends_slate: bool,
     floor: f64,
+    cap: f64,
+    sets: Vec<&'a str>,
     exclusion_group: u32,
     currency: Option<&'static str>,
     amount_minor: Option<i64>,
@@ -91,6 +122,8 @@ struct SlotCell<'a> {
     offer_id: &'a str,
     propensity: f64,
     uniform: f64,
+    relaxed: Vec<&'a str>,
+    relaxed_caps: bool,
     arms: Vec<SlotArmCell<'a>>,
 }
 
@@ -145,9 +178,13 @@ impl<'a> DecisionRow<'a> {
             personalised: decision.personalised,
             neutral_context: decision.neutral_context,
             flags: record.flags.iter().map(|&flag| flag_name(flag)).collect(),
-            arms: decision.arms.iter().map(ArmCell::of).collect(),
+            group: short_name(proto::Group::from(record.group).as_str_name(), "GROUP_"),
+            cohorts: record.cohorts.iter().map(CohortCell::of).collect(),
+            sets: record.totals.iter().map(SetCell::of).collect(),
+            bands: decision.bands.iter().map(BandCell::of).collect(),
+            arms: decision.arms.iter().map(|arm| ArmCell::of(arm, record)).collect(),
             exclusions: decision.exclusions.iter().map(ExclusionCell::of).collect(),
-            slots: (1..).zip(&decision.slots).map(|(slot, draw)| SlotCell::of(slot, draw, &decision.arms)).collect(),
+            slots: (1..).zip(&decision.slots).map(|(slot, draw)| SlotCell::of(slot, draw, record)).collect(),
             tail: decision.tail.iter().map(offer).collect(),
             identity: identity.map(|identity| HEXLOWER.encode(&identity.encode())),
             record: Hex(entry.bytes),
@@ -170,12 +207,40 @@ impl<'a> AttributeCell<'a> {
     }
 }
 
+/// The ids of sets and bands by their bits. A band that the user could not be held to has no name in the record.
+fn names(sets: u64, record: &DecisionRecord) -> Vec<&str> {
+    let totals = record.totals.iter().enumerate().map(|(bit, total)| (bit, &*total.id));
+    let bands = record.decision.bands.iter().map(|band| (record.totals.len() + band.index, &*band.id));
+    totals.chain(bands).filter(|(bit, _)| sets >> bit & 1 == 1).map(|(_, id)| id).collect()
+}
+
+impl<'a> CohortCell<'a> {
+    fn of(cohort: &'a Cohort) -> Self {
+        Self { attribute: &cohort.attribute, value_key: format!("{:016x}", cohort.value_key) }
+    }
+}
+
+impl<'a> SetCell<'a> {
+    fn of(total: &'a TotalBound) -> Self {
+        Self { id: &total.id, min: total.min, max: total.max, every_slot: total.every_slot }
+    }
+}
+
+impl<'a> BandCell<'a> {
+    fn of(effect: &'a BandEffect) -> Self {
+        let BandEffect { ref id, in_force, before, after, .. } = *effect;
+        Self { id, rate: in_force.rate, delta: in_force.delta, before, after }
+    }
+}
+
 impl<'a> ArmCell<'a> {
-    fn of(arm: &'a EligibleArm) -> Self {
+    fn of(arm: &'a EligibleArm, record: &'a DecisionRecord) -> Self {
         Self {
             offer_id: &arm.offer_id,
             ends_slate: arm.ends_slate,
             floor: arm.floor,
+            cap: arm.cap,
+            sets: names(arm.sets, record),
             exclusion_group: arm.exclusion_group,
             currency: arm.price.map(|price| price.price.currency.code()),
             amount_minor: arm.price.map(|price| price.price.amount_minor),
@@ -198,12 +263,15 @@ impl<'a> ExclusionCell<'a> {
 }
 
 impl<'a> SlotCell<'a> {
-    fn of(slot: u32, draw: &SlotDraw, arms: &'a [EligibleArm]) -> Self {
+    fn of(slot: u32, draw: &SlotDraw, record: &'a DecisionRecord) -> Self {
+        let Decision { arms, .. } = &record.decision;
         Self {
             slot,
-            offer_id: &arms[draw.arms[draw.drawn].arm].offer_id,
+            offer_id: &record.decision.drawn(draw).offer_id,
             propensity: draw.propensity(),
             uniform: draw.uniform,
+            relaxed: names(draw.relaxed.sets, record),
+            relaxed_caps: draw.relaxed.caps,
             arms: draw.arms.iter().map(|arm| SlotArmCell::of(arm, &arms[arm.arm].offer_id)).collect(),
         }
     }

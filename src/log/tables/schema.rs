@@ -77,10 +77,15 @@ fn circumstances() -> Vec<Field> {
 }
 
 fn decided() -> Vec<Field> {
+    let set = vec![column("id", TEXT), column("min", NUMBER), column("max", NUMBER), column("every_slot", TRUTH)];
+    let band = ["rate", "delta", "before", "after"].map(|name| column(name, NUMBER));
+    let band = [column("id", TEXT)].into_iter().chain(band).collect();
     let arm = vec![
         column("offer_id", TEXT),
         column("ends_slate", TRUTH),
         column("floor", NUMBER),
+        column("cap", NUMBER),
+        list("sets", TEXT),
         column("exclusion_group", SMALL),
         optional("currency", TEXT),
         optional("amount_minor", INTEGER),
@@ -105,12 +110,18 @@ fn decided() -> Vec<Field> {
         column("offer_id", TEXT),
         column("propensity", NUMBER),
         column("uniform", NUMBER),
+        list("relaxed", TEXT),
+        column("relaxed_caps", TRUTH),
         list("arms", structure(slot_arm)),
     ];
     vec![
         column("personalised", TRUTH),
         column("neutral_context", TRUTH),
         list("flags", TEXT),
+        column("group", TEXT),
+        list("cohorts", structure(vec![column("attribute", TEXT), column("value_key", TEXT)])),
+        list("sets", structure(set)),
+        list("bands", structure(band)),
         list("arms", structure(arm)),
         list("exclusions", structure(exclusion)),
         list("slots", structure(slot)),

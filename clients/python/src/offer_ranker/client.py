@@ -94,6 +94,7 @@ class OfferRanker:
         trial_used: bool | None = None,
         current_plan: str | None = None,
         lapsed_at: datetime | None = None,
+        protected_attributes: Mapping[str, str] | None = None,
         include_tail: bool = False,
         request_id: str | None = None,
     ) -> Decision:
@@ -102,7 +103,8 @@ class OfferRanker:
         What is left out takes the catalog's default: attributes, market, all offers as candidates, all slots, and the
         user as the unit. `trial_used`, `current_plan` (empty: none) and `lapsed_at` (with a time zone) say what is known
         of the user's subscription: a trial is offered once in a lifetime, nobody is offered the plan that they have, and
-        win-backs go to those who left. A `request_id` is generated unless given; give your own to hedge a call or to ask again from
+        win-backs go to those who left. `protected_attributes` decide nothing: the placement counts by them whether people
+        of all kinds fare alike. A `request_id` is generated unless given; give your own to hedge a call or to ask again from
         another process. Nothing to show is not an error: `offers` is empty and `exclusions` says why.
         """
         request_id = new_id() if request_id is None else request_id
@@ -118,6 +120,7 @@ class OfferRanker:
             trial_used=trial_used,
             current_plan=current_plan,
             lapsed_at=lapsed_at,
+            protected_attributes=protected_attributes or {},
             request_id=request_id,
             include_tail=include_tail,
         )
@@ -137,6 +140,7 @@ class OfferRanker:
         trial_used: bool | None = None,
         current_plan: str | None = None,
         lapsed_at: datetime | None = None,
+        protected_attributes: Mapping[str, str] | None = None,
         request_id: str | None = None,
     ) -> OpenDecision:
         """Ranks at the beginning of a `with` block and reports at its end; `OpenDecision` says what.
@@ -157,6 +161,7 @@ class OfferRanker:
                 trial_used=trial_used,
                 current_plan=current_plan,
                 lapsed_at=lapsed_at,
+                protected_attributes=protected_attributes,
                 request_id=request_id,
             )
 

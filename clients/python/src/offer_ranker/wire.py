@@ -50,6 +50,7 @@ def rank_request(
     trial_used: bool | None,
     current_plan: str | None,
     lapsed_at: datetime | None,
+    protected_attributes: Mapping[str, str],
     request_id: str,
     include_tail: bool,
 ) -> ranking_pb2.RankRequest:
@@ -70,6 +71,7 @@ def rank_request(
         slots=slots,
         trial_used=trial_used,
         current_plan=current_plan,
+        protected_attributes=protected_attributes,
         request_id=request_id,
         include_tail=include_tail,
     )
