@@ -194,5 +194,5 @@ fn assert_ratio(
     assert!(ratio <= ratio_max, "{name} deciding may take at most {ratio_max} times as long");
 }
 
-criterion_group!(benches, rules_ratio, bounds_ratio, benchmark);
+criterion_group!(benches, rules_ratio, benchmark, bounds_ratio);
 criterion_main!(benches);
