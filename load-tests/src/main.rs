@@ -4,6 +4,7 @@
 mod coverage;
 mod hillstrom;
 mod loans;
+mod open_bandit;
 mod output;
 mod replay;
 mod server;
@@ -24,6 +25,7 @@ enum Driver {
     Coverage(coverage::Args),
     Hillstrom(hillstrom::Args),
     Loans(loans::Args),
+    OpenBandit(open_bandit::Args),
     Transport(transport::Args),
     #[command(hide = true)]
     Echo(transport::EchoArgs),
@@ -40,6 +42,7 @@ fn main() -> anyhow::Result<()> {
         Driver::Coverage(args) => coverage::run(&args, out),
         Driver::Hillstrom(args) => runtime()?.block_on(hillstrom::run(args, out)),
         Driver::Loans(args) => runtime()?.block_on(loans::run(args, out)),
+        Driver::OpenBandit(args) => open_bandit::run(&args, out),
         Driver::Transport(args) => transport::run(&args, out),
         Driver::Echo(args) => {
             // The echo writes by itself: it never comes back.

@@ -6,7 +6,7 @@ use super::{
     catalog::{Placement, Selection},
     decide::{EligibleArm, SlotArm, SlotDraw},
     group::Group,
-    pmf::distribution::ScoreDistribution,
+    pmf::{distribution::ScoreDistribution, serving::ThompsonGrid},
     policy::{self, Choice},
     slate,
     unit::lease::Standing,
@@ -35,40 +35,70 @@ impl<B: Beliefs> Contest<'_, B> {
         let arms = self.arms;
         let (mut draws, mut bands): (Vec<SlotDraw>, _) = (Vec::new(), Vec::new());
         let mut remaining = vec![true; arms.len()];
-        let selection = self.selection(group);
-        let curves = || self.eligible.iter().map(|&index| self.beliefs.curve(index));
-        let mut scored = self.compared(lead);
-        let mut grid = policy::grid(selection, &scored, curves(), &remaining);
+        let mut compared = self.compare_all(lead, group, &remaining);
         for slot in 1..=slots {
             if !remaining.contains(&true) {
                 break;
             }
-            if let Some(scores) = self.scores_below_lead(slot) {
-                scored = self.compared(scores);
-                grid = policy::grid(selection, &scored, curves(), &remaining);
-            }
-            let choice = Choice { placement_arms: self.eligible, scores: &scored, remaining: &remaining };
-            let policy_pmf = policy::pmf(selection, &choice, &mut grid);
-            let candidates = Candidates { arms, scores: &scored, remaining: &remaining };
-            let bounded = match group {
-                // Exempt from bounds, so that it shows what no policy and no promise had a part in.
-                Group::Holdout => Bounded { pmf: candidates.of(&policy_pmf), relaxed: Relaxed::default() },
-                Group::Decisioning | Group::Uniform => {
-                    let (bounded, effects) = self.bound(&candidates, slot, &policy_pmf);
-                    bands.extend(effects);
-                    bounded
-                }
-            };
+            let (policy_pmf, bounded, effects) = self.probabilities(slot, &mut compared, &remaining, group);
+            bands.extend(effects);
+            let candidates = Candidates { arms, scores: &compared.scores, remaining: &remaining };
             let draw = candidates.draw(&policy_pmf, bounded, slate::uniform(seed, slot));
             let drawn = draw.arms[draw.drawn].arm;
             draws.push(draw);
-            arms.iter().zip(&mut remaining).for_each(|(arm, remains)| *remains &= !arm.excludes(&arms[drawn]));
-            remaining[drawn] = false;
+            self.take_out(drawn, &mut remaining);
             if arms[drawn].ends_slate {
                 break;
             }
         }
         (draws, bands)
+    }
+
+    /// The probabilities in the slot below these arms, for every arm: 0 for those that cannot be drawn there; empty where
+    /// none can.
+    pub(super) fn below(&self, lead: Vec<ScoreDistribution>, above: &[usize], group: Group) -> Vec<f64> {
+        let mut remaining = vec![true; self.arms.len()];
+        let mut compared = self.compare_all(lead, group, &remaining);
+        above.iter().for_each(|&arm| self.take_out(arm, &mut remaining));
+        if !remaining.contains(&true) || above.iter().any(|&arm| self.arms[arm].ends_slate) {
+            return Vec::new();
+        }
+        let slot = 1 + above.len() as u32;
+        let (_, bounded, _) = self.probabilities(slot, &mut compared, &remaining, group);
+        let mut probabilities = vec![0.0; self.arms.len()];
+        let candidates = Candidates { arms: self.arms, scores: &compared.scores, remaining: &remaining };
+        candidates.indices().zip(bounded.pmf).for_each(|(arm, probability)| probabilities[arm] = probability);
+        probabilities
+    }
+
+    /// What a slot draws from: the policy's PMF over all arms, and over those that remain what bounds make of it.
+    fn probabilities<'b>(
+        &'b self,
+        slot: u32,
+        compared: &mut Compared<'b>,
+        remaining: &[bool],
+        group: Group,
+    ) -> (Vec<f64>, Bounded, Vec<BandEffect>) {
+        if let Some(scores) = self.scores_below_lead(slot) {
+            *compared = self.compare_all(scores, group, remaining);
+        }
+        let Compared { scores, grid } = compared;
+        let choice = Choice { placement_arms: self.eligible, scores, remaining };
+        let policy_pmf = policy::pmf(self.selection(group), &choice, grid);
+        let candidates = Candidates { arms: self.arms, scores, remaining };
+        let (bounded, effects) = match group {
+            // Exempt from bounds, so that it shows what no policy and no promise had a part in.
+            Group::Holdout => (Bounded { pmf: candidates.of(&policy_pmf), relaxed: Relaxed::default() }, Vec::new()),
+            Group::Decisioning | Group::Uniform => self.bound(&candidates, slot, &policy_pmf),
+        };
+        (policy_pmf, bounded, effects)
+    }
+
+    /// Takes out an arm that was drawn, and whatever it keeps out.
+    fn take_out(&self, drawn: usize, remaining: &mut [bool]) {
+        let arms = self.arms;
+        arms.iter().zip(&mut *remaining).for_each(|(arm, remains)| *remains &= !arm.excludes(&arms[drawn]));
+        remaining[drawn] = false;
     }
 
     /// The slots of a lease that stands: nothing is drawn, so each has one arm, with certainty.
@@ -119,6 +149,14 @@ impl<B: Beliefs> Contest<'_, B> {
         differ.then(|| self.beliefs.scores(slot, self.eligible, self.context))
     }
 
+    /// Scores of all slots, or of those from here on, prepared for a group's selection.
+    fn compare_all(&self, scores: Vec<ScoreDistribution>, group: Group, remaining: &[bool]) -> Compared<'_> {
+        let scores = self.compared(scores);
+        let curves = self.eligible.iter().map(|&index| self.beliefs.curve(index));
+        let grid = policy::grid(self.selection(group), &scores, curves, remaining);
+        Compared { scores, grid }
+    }
+
     /// Scores of the eligible arms in units of the objective.
     fn compared(&self, mut scores: Vec<ScoreDistribution>) -> Vec<ScoreDistribution> {
         for (score, arm) in scores.iter_mut().zip(self.arms) {
@@ -126,6 +164,12 @@ impl<B: Beliefs> Contest<'_, B> {
         }
         scores
     }
+}
+
+/// Scores of the eligible arms in units of the objective, prepared for a selection.
+struct Compared<'a> {
+    scores: Vec<ScoreDistribution>,
+    grid: ThompsonGrid<'a>,
 }
 
 /// What one slot draws from. All slices run over the decision's eligible arms.

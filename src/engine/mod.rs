@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod local_time;
 pub mod math;
 pub mod objective;
+pub mod odds;
 pub mod offer;
 pub mod pmf;
 pub mod policy;

@@ -52,6 +52,13 @@ pub struct Seals {
 }
 
 impl Identity {
+    /// The user as a number, to tell whose rows are whose.
+    #[must_use]
+    pub fn cluster(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.user_key;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// As it is archived: open, and without what it is sealed under.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -11,7 +11,7 @@ use super::{
     report::{Diagnostics, EstimatorReport, FORCED, Report, Settings, ends},
     row::Row,
     slope::{self, Candidate},
-    support::{Support, arms::Pmfs},
+    support::{Support, arms::Pmfs, groups::Division},
 };
 
 use std::collections::BTreeMap;
@@ -33,8 +33,8 @@ pub struct Plan {
     pub replicates: usize,
     /// Decides what is drawn again.
     pub seed: u64,
-    /// The share of rows that each group should have; empty: not declared.
-    pub group_shares: Vec<(u32, f64)>,
+    /// Whether propensities were fitted: then estimators that start from no reward model are left out.
+    pub fitted_propensities: bool,
 }
 
 /// Rows on the way to a report.
@@ -48,6 +48,7 @@ pub struct Assessment {
     bootstrap: Option<Bootstrap>,
     /// In the order of the rows; `None` once a reward is out of range.
     sequence: Option<Sequence>,
+    divisions: Vec<Division>,
 }
 
 impl Assessment {
@@ -55,7 +56,8 @@ impl Assessment {
     #[must_use]
     pub fn new(plan: Plan) -> Self {
         let mut estimators = plan.grids.estimators(plan.model);
-        estimators.retain(|estimator| estimator.weighting != Weighting::Match);
+        let told = !plan.fitted_propensities;
+        estimators.retain(|estimator| estimator.weighting != Weighting::Match && (told || estimator.model));
         let bootstrap = || Bootstrap::new(estimators.clone(), plan.replicates, plan.seed);
         Self {
             bootstrap: (plan.replicates > 0).then(bootstrap),
@@ -64,6 +66,7 @@ impl Assessment {
             evaluation: Evaluation::new(estimators, plan.clustered),
             matched: Evaluation::new(vec![Estimator::IPS], plan.clustered),
             support: Support::default(),
+            divisions: Vec::new(),
             plan,
         }
     }
@@ -78,6 +81,11 @@ impl Assessment {
             // What replay averages: the propensity does not matter.
             self.matched.observe(&Row { target: row.propensity, weight_max: 0.0, ..*row });
         }
+    }
+
+    /// Takes in how units fell into measurement groups.
+    pub fn divide(&mut self, divisions: Vec<Division>) {
+        self.divisions.extend(divisions);
     }
 
     fn follow(&mut self, row: &Row) {
@@ -114,6 +122,7 @@ impl Assessment {
                 reward_min: ranges.reward.min,
                 reward_max: ranges.reward.max,
                 reward_declared: self.plan.reward.is_some(),
+                fitted_propensities: self.plan.fitted_propensities,
             },
             estimators: shown.then(|| self.estimators(&estimates, &ranges)),
             slope: shown.then(|| self.slope(&estimates)),
@@ -130,7 +139,8 @@ impl Assessment {
         replay.value = replay.value.or(Some(0.0));
         replay.gain = None;
         let others = estimates.iter().map(|estimate| (estimate.estimator.to_string(), self.estimator(estimate)));
-        std::iter::once((Estimator::REPLAY.to_string(), replay)).chain(others).collect()
+        let replay = (!self.plan.fitted_propensities).then(|| (Estimator::REPLAY.to_string(), replay));
+        replay.into_iter().chain(others).collect()
     }
 
     fn estimator(&self, estimate: &Estimate<'_>) -> EstimatorReport {
@@ -165,7 +175,8 @@ impl Assessment {
             weights: &any.sums(),
             weight_max,
             tail_shape,
-            group_shares: &self.plan.group_shares,
+            divisions: &self.divisions,
+            fitted_propensities: self.plan.fitted_propensities,
             reward_declared: self.plan.reward.is_some() || self.evaluation.ranges().reward.is_in(Range::UNIT),
         })
     }

@@ -3,7 +3,10 @@
 //! An honest log trips each family of tests with a probability of at most [`ALARM`], however many arms or days it has;
 //! the other thresholds are where intervals stop covering. docs/replay.md has them with their reasons.
 
-use super::{intervals::cressie_read, support::Support};
+use super::{
+    intervals::cressie_read,
+    support::{Support, groups::Division},
+};
 use crate::engine::math::{double_double::Dd, normal, student_t};
 use serde::Serialize;
 
@@ -25,6 +28,8 @@ pub const RARE_MAX: f64 = 0.2;
 pub const UNKNOWN_MAX: f64 = 0.05;
 /// With fewer rewarded rows, counted by their weights, an interval is mostly what the design allows.
 pub const REWARDED_MIN: f64 = 10.0;
+/// What six digits of a propensity leave open of its inverse.
+const ROUNDING: f64 = 1e-4;
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -59,10 +64,12 @@ pub struct Case<'a> {
     pub weight_max: f64,
     /// The shape of the weights' tail; `None`: there are too few to tell.
     pub tail_shape: Option<f64>,
-    /// The share of rows that each group should have, if it was declared.
-    pub group_shares: &'a [(u32, f64)],
+    /// Units by measurement group, for each division of them that was declared.
+    pub divisions: &'a [Division],
     /// Whether the range of rewards was declared, or is a matter of course.
     pub reward_declared: bool,
+    /// Whether propensities were fitted, because the log does not tell them.
+    pub fitted_propensities: bool,
 }
 
 /// Judges.
@@ -77,11 +84,12 @@ pub fn judge(case: &Case<'_>) -> Verdict {
         case.mean_weight(),
         case.mean_weight_by_day(),
         case.propensities(),
+        case.inverse_propensities(),
         case.groups(),
         case.missing(),
         case.immature(),
     ];
-    let warnings = [case.some_overlap(), case.few_rewards(), case.drift(), case.undeclared()];
+    let warnings = [case.some_overlap(), case.few_rewards(), case.drift(), case.undeclared(), case.fitted()];
     let reasons: Vec<Finding> = refusals.into_iter().flatten().collect();
     Verdict { refused: !reasons.is_empty(), reasons, warnings: warnings.into_iter().flatten().collect() }
 }
@@ -214,25 +222,31 @@ impl Case<'_> {
         })
     }
 
-    /// Pearson's chi-square, as normal as Wilson and Hilferty (1931) make it.
+    /// Over draws from any PMF, the inverse of the drawn arm's probability has the number of possible arms for its mean.
+    fn inverse_propensities(&self) -> Option<Finding> {
+        let inverse = &self.support.inverse_propensity;
+        let (mean, most) = (inverse.mean()?, self.support.arms.mean_count()?);
+        // Where all are alike there is no chance in it, only rounding.
+        let error = inverse.standard_error().unwrap_or(0.0) + most * ROUNDING;
+        ((mean - most) / error > alarm(1)).then(|| {
+            let found = format!("inverse propensities average to {mean:.2}, and there are {most:.2} arms at most");
+            finding("inverse_propensities", WRONG, found)
+        })
+    }
+
     fn groups(&self) -> Option<Finding> {
-        let degrees = self.group_shares.len().checked_sub(1).filter(|degrees| *degrees > 0)? as f64;
-        let rows = self.rows();
-        let statistic: f64 = self
-            .group_shares
-            .iter()
-            .map(|(group, share)| {
-                let expected = share * rows;
-                let counted = self.support.groups.get(group).copied().unwrap_or(0) as f64;
-                (counted - expected) * (counted - expected) / expected
-            })
-            .sum();
-        let spread = 2.0 / (9.0 * degrees);
-        let distance = (libm::cbrt(statistic / degrees) - 1.0 + spread) / libm::sqrt(spread);
-        (distance > -normal::quantile(ALARM)).then(|| {
+        let tested = self.divisions.iter().filter_map(|division| Some((division, chi_square(division)?)));
+        let distance = |(_, (_, distance)): &(&Division, (f64, f64))| *distance;
+        let worst = tested.max_by(|a, b| distance(a).total_cmp(&distance(b)))?;
+        let (division, (statistic, distance)) = worst;
+        (distance > -normal::quantile(ALARM / self.divisions.len() as f64)).then(|| {
             let help = "units were lost or gained between assignment and log, and those that are left may not be alike";
+            let units: Vec<String> =
+                division.iter().map(|(counted, share)| format!("{counted} for {}", percent(*share))).collect();
             let found = format!(
-                "groups are not in their declared shares: chi-square {statistic:.1}, {degrees} degrees of freedom"
+                "units are not in their groups' declared shares: {}; chi-square {statistic:.1}, {} degrees of freedom",
+                units.join(", "),
+                division.len() - 1,
             );
             finding("sample_ratio", help, found)
         })
@@ -285,11 +299,31 @@ impl Case<'_> {
         })
     }
 
+    fn fitted(&self) -> Option<Finding> {
+        let help = "log propensities; what decided and is not in the log biases what was fitted, and no check shows it";
+        let found = || "propensities were fitted, because the log does not tell them".to_owned();
+        self.fitted_propensities.then(|| finding("fitted_propensities", help, found()))
+    }
+
     fn undeclared(&self) -> Option<Finding> {
         let help = "declare it: the interval must allow for a reward that was not seen yet";
         (!self.reward_declared)
             .then(|| finding("reward_range", help, "the range of rewards is taken from the sample".to_owned()))
     }
+}
+
+/// Pearson's chi-square of a division of units, and how many standard errors that is above what chance makes of it, as
+/// normal as Wilson and Hilferty (1931) make it; `None` of fewer than two groups.
+fn chi_square(division: &Division) -> Option<(f64, f64)> {
+    let degrees = division.len().checked_sub(1).filter(|degrees| *degrees > 0)? as f64;
+    let units: f64 = division.iter().map(|(counted, _)| *counted as f64).sum();
+    let term = |(counted, share): &(u64, f64)| {
+        let expected = share * units;
+        (*counted as f64 - expected) * (*counted as f64 - expected) / expected
+    };
+    let statistic: f64 = division.iter().map(term).sum();
+    let spread = 2.0 / (9.0 * degrees);
+    (units > 0.0).then(|| (statistic, (libm::cbrt(statistic / degrees) - 1.0 + spread) / libm::sqrt(spread)))
 }
 
 /// The finding that an estimator of slates has weights that cannot carry a number.

@@ -10,12 +10,13 @@ use crate::{
         beliefs::Beliefs,
         bounds::BandInForce,
         catalog::{Catalog, Placement, Selection},
-        decide::{Decision, RankRequest, decide_by, draw_among},
+        decide::{Decision, ENGINE_VERSION, RankRequest, decide_by, draw_among},
+        odds::Odds,
         pmf::{curve::ScoreCurve, distribution::ScoreDistribution},
         snapshot::PlacementSnapshot,
         user::UserState,
     },
-    log::record::DecisionRecord,
+    log::{identity::Identity, record::DecisionRecord},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -38,7 +39,8 @@ pub struct Logged<'a> {
 pub struct Curves(BTreeMap<(u8, u64, u64), Arc<ScoreCurve>>);
 
 /// What a record says of the arms of its placement.
-struct Told<'a> {
+#[derive(Debug)]
+pub struct Told<'a> {
     decision: &'a Decision,
     /// Where each of the placement's arms stands among those of the decision.
     places: Vec<Option<usize>>,
@@ -61,7 +63,9 @@ impl Curves {
 }
 
 impl<'a> Told<'a> {
-    fn of(logged: Logged<'a>, curves: &mut Curves) -> Self {
+    /// Of a logged decision.
+    #[must_use]
+    pub fn of(logged: Logged<'a>, curves: &mut Curves) -> Self {
         let decision = &logged.record.decision;
         let arms = &logged.placement.arms;
         let place = |id: &str| decision.arms.binary_search_by(|arm| (*arm.offer_id).cmp(id)).ok();
@@ -77,6 +81,18 @@ impl<'a> Told<'a> {
             }
         }
         told
+    }
+
+    /// The decision before its draws, whatever was drawn. `None` where that cannot be told: another version of the engine
+    /// made it, for nobody who is known any more, or slots have scores of their own, which are told of what was drawn above.
+    #[must_use]
+    pub fn odds<'b>(&'b self, logged: Logged<'b>) -> Option<Odds<'b, Self>> {
+        let Logged { record, catalog, placement } = logged;
+        if record.engine_version != ENGINE_VERSION || placement.slot_feature_count() > 0 {
+            return None;
+        }
+        let (request, user) = asked(record, record.identity.as_ref()?);
+        Some(Odds::of((catalog, placement, self), &request, &user, record.decided_at))
     }
 
     /// The score of one of the placement's arms in a slot from 1, if the record tells it: that slot of a repeat tells one
@@ -130,6 +146,12 @@ pub fn by_snapshot(record: &DecisionRecord, snapshot: &PlacementSnapshot) -> Dec
 
 fn again((catalog, placement, beliefs): (&Catalog, &Placement, &impl Beliefs), record: &DecisionRecord) -> Decision {
     let Some(identity) = &record.identity else { return drawn_again((placement, beliefs), record) };
+    let (request, user) = asked(record, identity);
+    decide_by((catalog, placement, beliefs), &request, &user, record.decided_at, record.seed)
+}
+
+/// What was asked, and by whom.
+fn asked(record: &DecisionRecord, identity: &Identity) -> (RankRequest, UserState) {
     let request = RankRequest {
         market: record.market.clone(),
         platform: record.platform.clone(),
@@ -138,8 +160,7 @@ fn again((catalog, placement, beliefs): (&Catalog, &Placement, &impl Beliefs), r
         slots: record.slots_requested,
         include_tail: record.include_tail,
     };
-    let user = UserState { group: record.group, ..identity.user.clone() };
-    decide_by((catalog, placement, beliefs), &request, &user, record.decided_at, record.seed)
+    (request, UserState { group: record.group, ..identity.user.clone() })
 }
 
 /// The decision with its slots drawn again among the arms that were eligible.

@@ -49,6 +49,8 @@ pub struct Settings {
     pub reward_max: f64,
     /// Whether somebody said so.
     pub reward_declared: bool,
+    /// Whether the propensities were fitted, because the log does not tell them.
+    pub fitted_propensities: bool,
 }
 
 /// One estimator.

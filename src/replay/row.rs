@@ -7,8 +7,6 @@ pub struct Row {
     pub cluster: u64,
     /// When it was, as the number of its day; `None`: not told, and nothing is checked by the day.
     pub day: Option<u32>,
-    /// The stratum it was drawn in, such as a group under a policy version; 0 if there is one.
-    pub group: u32,
     /// The logged arm, numbered from 0.
     pub arm: usize,
     /// The slot, numbered from 0.

@@ -1,16 +1,18 @@
 //! What a candidate policy would have drawn a logged decision's lead from, and the row that this makes.
 //!
 //! The engine that serves says so, by the candidate's catalog: who is eligible, scores, PMF, bounds. Nothing is drawn, so
-//! the probabilities are exact. The rest of the slate is not looked at: what is estimated is what the candidate's lead
-//! would earn above the logging policy's rest.
+//! the probabilities are exact. A row does not look at the rest of the slate: what it estimates is what the candidate's
+//! lead would earn above the logging policy's rest.
 
-use super::row::{Outcome, Row};
+use super::{
+    models::{Example, Kind, ModelError, cross_fit},
+    row::{Outcome, Prediction, Row},
+    slates::Slate,
+};
 use crate::{
     engine::{
-        context::AttributeValue,
-        decide::{RankRequest, SlotDraw, decide},
-        snapshot::PlacementSnapshot,
-        user::UserState,
+        beliefs::Beliefs, context::AttributeValue, decide::RankRequest, group::Group, odds::Odds,
+        snapshot::PlacementSnapshot, user::UserState,
     },
     log::{identity::Identity, record::DecisionRecord},
 };
@@ -29,6 +31,18 @@ pub struct Drawn {
     pub logged: Vec<f64>,
     /// Of the candidate.
     pub target: Vec<f64>,
+    /// What the candidate knew: the decision's attributes, encoded by its schema.
+    pub features: Vec<f64>,
+    /// The whole slate, where that is asked for.
+    pub slate: Option<Slate>,
+}
+
+impl Drawn {
+    /// What a model learns from it; `None` where the reward is not known.
+    fn example(&self) -> Option<Example<'_>> {
+        let Self { row, features, .. } = self;
+        row.reward().map(|reward| Example { cluster: row.cluster, arm: row.arm, features, reward })
+    }
 }
 
 impl Arms {
@@ -38,48 +52,44 @@ impl Arms {
     }
 }
 
-/// What the candidate would have drawn the lead from where this decision was made; empty where it had nothing to show.
-/// `attributes` are those of the decision by the candidate's schema.
+/// The candidate where this decision was made, before its draws. `attributes` are those of the decision by the candidate's
+/// schema. It decides for everybody itself, whatever group the unit was in, and no lease stands for it.
 #[must_use]
-pub fn lead_probabilities(
-    candidate: &PlacementSnapshot,
+pub fn odds<'a>(
+    candidate: &'a PlacementSnapshot,
     (record, identity): (&DecisionRecord, &Identity),
     attributes: Vec<AttributeValue>,
-) -> Vec<(Arc<str>, f64)> {
+) -> Odds<'a, PlacementSnapshot> {
     let known = |market: &&Arc<str>| candidate.catalog.markets.contains_key(&***market);
     let request = RankRequest {
         market: record.market.as_ref().filter(known).cloned(),
         platform: record.platform.clone(),
         attributes,
         candidates: record.candidates.clone(),
-        slots: 1,
+        slots: record.slots_requested,
         include_tail: false,
     };
-    // A lease that was not answered again does not stand for the candidate either.
-    let mut user: UserState = identity.user.clone();
-    user.unit.state.lease = None;
-    // Probabilities come before the draw: the seed does not touch them.
-    let decision = decide(candidate, &request, &user, record.decided_at, 0);
-    let probability = |slot: &SlotDraw| -> Vec<_> {
-        slot.arms.iter().map(|arm| (decision.arms[arm.arm].offer_id.clone(), arm.probability)).collect()
-    };
-    decision.slots.first().map(probability).unwrap_or_default()
+    let user = UserState { group: Group::Decisioning, ..identity.user.clone() };
+    Odds::of((&candidate.catalog, &candidate.placement, candidate), &request, &user, record.decided_at)
 }
 
-/// The row of a decision's lead slot; `None` where nothing was drawn. `reward` is what it earned.
+/// The row of a decision's lead slot; `None` where nothing was drawn. `earned` is each slot's reward.
 #[must_use]
 pub fn row(
     (record, identity): (&DecisionRecord, &Identity),
-    (target, reward): (&[(Arc<str>, f64)], f64),
-    (arms, group): (&mut Arms, u32),
+    candidate: &Odds<'_, impl Beliefs>,
+    earned: &[f64],
+    arms: &mut Arms,
 ) -> Option<Drawn> {
     const MS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
     let decision = &record.decision;
     let lead = decision.slots.first()?;
+    let target: Vec<(&Arc<str>, f64)> =
+        candidate.arms().iter().map(|arm| &arm.offer_id).zip(candidate.below(&[])).collect();
     let mut numbered: Vec<(usize, f64, f64)> = Vec::with_capacity(lead.arms.len());
     for arm in &lead.arms {
         let offer_id = &decision.arms[arm.arm].offer_id;
-        let wanted = target.iter().find(|(id, _)| id == offer_id).map_or(0.0, |(_, probability)| *probability);
+        let wanted = target.iter().find(|(id, _)| *id == offer_id).map_or(0.0, |(_, probability)| *probability);
         numbered.push((arms.number(offer_id), arm.probability, wanted));
     }
     let possible =
@@ -94,21 +104,38 @@ pub fn row(
     for (id, probability) in target {
         let arm = arms.number(id);
         by_number.resize(by_number.len().max(arm + 1), 0.0);
-        by_number[arm] = *probability;
+        by_number[arm] = probability;
     }
-    let [a, b, c, d, e, f, g, h, ..] = identity.user_key;
     let row = Row {
-        cluster: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+        cluster: identity.cluster(),
         day: u32::try_from(record.decided_at.as_ms().div_euclid(MS_PER_DAY)).ok(),
-        group,
         arm,
         position: 0,
         propensity,
         target: wanted,
         unsupported,
         weight_max,
-        outcome: Outcome::Reward(reward),
+        outcome: Outcome::Reward(earned.first().copied().unwrap_or(0.0)),
         model: None,
     };
-    Some(Drawn { row, logged, target: by_number })
+    Some(Drawn { row, logged, target: by_number, features: candidate.context().to_vec(), slate: None })
+}
+
+/// How many clusters of rows are learned from apart, so that what is said of a row comes from others.
+pub(super) const FOLDS: u64 = 5;
+
+/// Gives every row a reward model's word, fitted on the rows of other users.
+///
+/// # Errors
+/// Where there are too few users, or rewards are not of the kind.
+pub fn fit(kind: Kind, drawn: &mut [Drawn]) -> Result<(), ModelError> {
+    let arms = drawn.iter().map(|drawn| drawn.target.len().max(drawn.logged.len())).max().unwrap_or(0);
+    let examples: Vec<Example<'_>> = drawn.iter().filter_map(Drawn::example).collect();
+    let fitted = cross_fit(kind, &examples, arms, FOLDS)?;
+    for Drawn { row, target, features, .. } in drawn {
+        let said = |arm| fitted.predict(row.cluster, features, arm);
+        let of_target = target.iter().enumerate().map(|(arm, probability)| probability * said(arm)).sum();
+        row.model = Some(Prediction { logged: said(row.arm), target: of_target });
+    }
+    Ok(())
 }

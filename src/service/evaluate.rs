@@ -1,25 +1,34 @@
-//! Evaluating a candidate on a log: for every logged decision, what the candidate would have drawn from, and what the
-//! lead that was shown earned.
+//! Evaluating a candidate on a log: for every logged decision, what the candidate would have drawn from, and what was
+//! earned by what was shown, in the lead or in all slots.
 //!
-//! Rows are the leads of decisions that drew their own offers (roots of leases) and whose windows have closed. What the
+//! Rows are those of decisions that drew their own offers (roots of leases) and whose windows have closed. What the
 //! candidate believes where a decision was made is what its model learns from the log up to what the decision itself had
 //! learned: that looks back only, so no row's weight knows its own reward, and it is how the candidate would have stood
 //! had it been learning beside what served. Or it is the candidate's priors, for a policy that stays as it is.
 
 use super::{
-    Result, ServiceError, contexts::values, log_source::LogSource, past_catalogs::PastCatalogs, refold::Refold,
+    Result, ServiceError,
+    contexts::values,
+    earned::{Earned, earned},
+    log_source::LogSource,
+    past_catalogs::PastCatalogs,
+    refold::Refold,
 };
 use crate::{
     catalog::model_id,
     engine::{
-        catalog::{Catalog, Placement, Reward},
+        catalog::{Catalog, Placement},
         group::Group,
         learn::PartitionStatistics,
-        ledger::LedgerState,
         snapshot::{PlacementSnapshot, PosteriorVersion},
     },
     log::record::{DecisionRecord, LogRecord},
-    replay::target::{Arms, Drawn, lead_probabilities, row},
+    replay::{
+        redecide::{Curves, Logged, Told},
+        slates::drawn::slate,
+        support::groups::{Divided, Division},
+        target::{Arms, Drawn, odds, row},
+    },
     store::LogId,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -44,6 +53,16 @@ pub enum RewardBy {
     Logged,
 }
 
+/// Which slots' reward is estimated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Slots {
+    /// The lead's.
+    Lead,
+    /// That of all slots together.
+    All,
+}
+
 /// A candidate to evaluate.
 #[derive(Clone, Debug)]
 pub struct Candidate {
@@ -55,6 +74,8 @@ pub struct Candidate {
     pub belief: Belief,
     /// Whose definition of the reward counts.
     pub reward: RewardBy,
+    /// Which slots' reward is estimated.
+    pub slots: Slots,
 }
 
 /// What became of a log's decisions.
@@ -68,10 +89,10 @@ pub struct Evaluated {
     pub left_out: BTreeMap<&'static str, u64>,
     /// The most slots that one of the rows' decisions filled.
     pub slots_max: usize,
+    /// Units by the group that they were in, for each division of units that catalogs declared.
+    #[serde(skip)]
+    pub divisions: Vec<Division>,
 }
-
-/// What decisions earned, by partition and offset: the reward as far as is known, and whether it is final.
-type Rewards = BTreeMap<(u16, u64), (f64, bool)>;
 
 struct Evaluation<'a, Source: ?Sized> {
     source: &'a Source,
@@ -81,8 +102,8 @@ struct Evaluation<'a, Source: ?Sized> {
     /// The candidate where the last decision was made.
     snapshot: Option<PlacementSnapshot>,
     arms: Arms,
-    /// Numbers of the models that served.
-    groups: BTreeMap<(Group, Arc<str>), u32>,
+    curves: Curves,
+    divided: Divided,
     evaluated: Evaluated,
 }
 
@@ -94,7 +115,7 @@ struct Evaluation<'a, Source: ?Sized> {
 pub async fn evaluate<Source: LogSource + ?Sized>(
     source: &Source,
     candidate: &Candidate,
-    mut take: impl FnMut(&Drawn),
+    mut take: impl FnMut(Drawn),
     mut progress: impl FnMut(u64),
 ) -> Result<Evaluated> {
     let logs = logs_of(source, &candidate.placement.id).await?;
@@ -105,14 +126,15 @@ pub async fn evaluate<Source: LogSource + ?Sized>(
         refold: Refold::of(source, &logs),
         snapshot: None,
         arms: Arms::default(),
-        groups: BTreeMap::new(),
+        curves: Curves::default(),
+        divided: Divided::default(),
         evaluated: Evaluated::default(),
     };
     for (log, end) in logs {
-        let rewards = evaluation.rewards((log, end), &mut progress).await?;
-        evaluation.rows((log, end), &rewards, (&mut take, &mut progress)).await?;
+        let earned = earned((source, &mut evaluation.catalogs), candidate, (log, end), &mut progress).await?;
+        evaluation.rows((log, end), &earned, (&mut take, &mut progress)).await?;
     }
-    Ok(evaluation.evaluated)
+    Ok(Evaluated { divisions: evaluation.divided.divisions(), ..evaluation.evaluated })
 }
 
 /// The logs of a placement, with their ends.
@@ -126,52 +148,11 @@ async fn logs_of<Source: LogSource + ?Sized>(source: &Source, placement: &str) -
 }
 
 impl<Source: LogSource + ?Sized> Evaluation<'_, Source> {
-    /// What every decision of a log earned with its lead.
-    async fn rewards(&mut self, (log, end): (LogId, u64), progress: &mut impl FnMut(u64)) -> Result<Rewards> {
-        let mut rewards = Rewards::new();
-        // By the catalog that made a decision, its revision; changes of a ledger do not tell it.
-        let mut revisions: BTreeMap<u64, u64> = BTreeMap::new();
-        let mut offset = 0;
-        while offset < end {
-            let records = self.source.read_before(log, offset, end).await?;
-            for bytes in &records {
-                let (place, revision, state) = match LogRecord::decode(bytes)? {
-                    LogRecord::Decision(decision) => {
-                        revisions.insert(offset, decision.catalog_revision);
-                        (offset, decision.catalog_revision, decision.first_state())
-                    }
-                    LogRecord::Ledger(change) => {
-                        let place = change.decision_offset;
-                        (place, revisions.get(&place).copied().unwrap_or_default(), change.after)
-                    }
-                };
-                let reward = self.reward_of(revision, &state).await?;
-                rewards.insert((log.partition, place), (reward.unwrap_or_default(), state.closed));
-                offset += 1;
-            }
-            progress(records.len() as u64);
-        }
-        Ok(rewards)
-    }
-
-    async fn reward_of(&mut self, revision: u64, state: &LedgerState) -> Result<Option<f64>> {
-        let placement = &self.candidate.placement;
-        let of = |reward: &Reward| reward.of_slot(state, 0);
-        Ok(match self.candidate.reward {
-            RewardBy::Candidate => of(&placement.reward),
-            RewardBy::Logged => {
-                let catalog = self.catalogs.at(revision).await?;
-                let logged = catalog.as_ref().and_then(|catalog| catalog.placements.get(&placement.id));
-                logged.and_then(|logged| of(&logged.reward))
-            }
-        })
-    }
-
     async fn rows(
         &mut self,
         (log, end): (LogId, u64),
-        rewards: &Rewards,
-        (take, progress): (&mut impl FnMut(&Drawn), &mut impl FnMut(u64)),
+        earned: &BTreeMap<u64, Earned>,
+        (take, progress): (&mut impl FnMut(Drawn), &mut impl FnMut(u64)),
     ) -> Result<()> {
         let mut offset = 0;
         while offset < end {
@@ -185,11 +166,11 @@ impl<Source: LogSource + ?Sized> Evaluation<'_, Source> {
             self.source.open(log, &mut decisions).await?;
             for (offset, record) in &decisions {
                 self.evaluated.decisions += 1;
-                match self.drawn(record, rewards.get(&(log.partition, *offset))).await? {
+                match self.drawn(record, earned.get(offset)).await? {
                     Ok(drawn) => {
                         self.evaluated.rows += 1;
                         self.evaluated.slots_max = self.evaluated.slots_max.max(record.decision.slots.len());
-                        take(&drawn);
+                        take(drawn);
                     }
                     Err(reason) => *self.evaluated.left_out.entry(reason).or_default() += 1,
                 }
@@ -201,36 +182,46 @@ impl<Source: LogSource + ?Sized> Evaluation<'_, Source> {
     }
 
     /// The row of a decision, or why it makes none.
-    async fn drawn(
-        &mut self,
-        record: &DecisionRecord,
-        earned: Option<&(f64, bool)>,
-    ) -> Result<Result<Drawn, &'static str>> {
+    async fn drawn(&mut self, record: &DecisionRecord, earned: Option<&Earned>) -> Result<Result<Drawn, &'static str>> {
+        let catalog = self.catalogs.at(record.catalog_revision).await?;
+        let logged = catalog.as_ref().and_then(|catalog| Some((catalog, catalog.placements.get(&record.placement)?)));
+        if let (Some(identity), Some((_, placement))) = (&record.identity, logged) {
+            self.divided.count(&placement.groups, &identity.unit_key, record.group);
+        }
         if record.decision.root.is_some() {
             return Ok(Err("stands for an earlier decision, because its lease stood"));
         }
         if record.group == Group::Holdout {
             return Ok(Err("is of the holdout, which draws nothing"));
         }
-        let Some(&(reward, true)) = earned else { return Ok(Err("its windows have not closed")) };
+        let Some(Earned { slots: earned, closed: true }) = earned else {
+            return Ok(Err("its windows have not closed"));
+        };
         let Some(identity) = &record.identity else {
             return Ok(Err("it cannot be told any more whom it was made for, and so who was eligible"));
         };
         let Some(attributes) = values(&self.candidate.placement.context, &identity.attributes) else {
             return Ok(Err("lacks an attribute that the candidate requires"));
         };
-        let Some(snapshot) = self.candidate_at(&record.version).await? else {
-            return Ok(Err("the log does not reach what had been learned"));
+        self.candidate_at(&record.version).await?;
+        let Some(snapshot) = &self.snapshot else { return Ok(Err("the log does not reach what had been learned")) };
+        let candidate = odds(snapshot, (record, identity), attributes);
+        let Some(mut drawn) = row((record, identity), &candidate, earned, &mut self.arms) else {
+            return Ok(Err("had nothing to show"));
         };
-        let target = lead_probabilities(snapshot, (record, identity), attributes);
-        let next = self.groups.len() as u32;
-        let group = *self.groups.entry((record.group, record.version.model_id.clone())).or_insert(next);
-        let drawn = row((record, identity), (&target, reward), (&mut self.arms, group));
-        Ok(drawn.ok_or("had nothing to show"))
+        if self.candidate.slots == Slots::All {
+            let told = logged.map(|(catalog, placement)| {
+                let logged = Logged { record, catalog, placement };
+                (logged, Told::of(logged, &mut self.curves))
+            });
+            let logging = told.as_ref().and_then(|(logged, told)| told.odds(*logged));
+            drawn.slate = Some(slate((record, identity), earned, logging.as_ref(), &candidate));
+        }
+        Ok(Ok(drawn))
     }
 
-    /// The candidate as it stood at a version of what served.
-    async fn candidate_at(&mut self, served: &PosteriorVersion) -> Result<Option<&PlacementSnapshot>> {
+    /// Makes the candidate as it stood at a version of what served, if that can be told.
+    async fn candidate_at(&mut self, served: &PosteriorVersion) -> Result<()> {
         let Candidate { catalog, placement, belief, .. } = self.candidate;
         let offsets = match belief {
             Belief::Log => served.offsets.clone(),
@@ -238,10 +229,12 @@ impl<Source: LogSource + ?Sized> Evaluation<'_, Source> {
         };
         let current = self.snapshot.as_ref().is_some_and(|snapshot| snapshot.version.offsets == offsets);
         if !current {
-            let Some(statistics) = self.refold.at(placement, &offsets).await? else { return Ok(None) };
-            self.snapshot = Some(build((catalog, placement), offsets, &statistics)?);
+            self.snapshot = match self.refold.at(placement, &offsets).await? {
+                Some(statistics) => Some(build((catalog, placement), offsets, &statistics)?),
+                None => None,
+            };
         }
-        Ok(self.snapshot.as_ref())
+        Ok(())
     }
 }
 

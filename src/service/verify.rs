@@ -24,6 +24,12 @@ use std::{collections::BTreeMap, sync::Arc};
 /// Mismatches that are listed; all are counted.
 const LISTED_MAX: usize = 1000;
 
+/// Decisions that are read again at a time.
+const TOGETHER: usize = 500;
+
+/// Records between two decisions that are read along rather than asked past.
+const NEAR: u64 = 20;
+
 /// What a verification found.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct VerifyReport {
@@ -165,11 +171,12 @@ impl<Source: LogSource + ?Sized> Verification<'_, Source> {
             };
             match self.snapshot_at(version, places[0], folded).await? {
                 Ok(snapshot) => {
-                    for &place in &places {
-                        let record = self.decision_at(place).await?;
-                        self.report.from_log += 1;
-                        let again = by_snapshot(&record, &snapshot);
-                        self.compare(&record, "log", &again);
+                    for together in places.chunks(TOGETHER) {
+                        for record in self.decisions_at(together).await? {
+                            self.report.from_log += 1;
+                            let again = by_snapshot(&record, &snapshot);
+                            self.compare(&record, "log", &again);
+                        }
                     }
                 }
                 Err(reason) => *self.report.not_from_log.entry(reason).or_default() += places.len() as u64,
@@ -186,8 +193,8 @@ impl<Source: LogSource + ?Sized> Verification<'_, Source> {
         place: (LogId, u64),
         folded: &mut Refold<'_, Source>,
     ) -> Result<Result<PlacementSnapshot, &'static str>> {
-        let first = self.decision_at(place).await?;
-        let Some((catalog, placement)) = made_from(&mut self.catalogs, &first).await? else {
+        let first = self.decisions_at(&[place]).await?;
+        let Some((catalog, placement)) = made_from(&mut self.catalogs, &first[0]).await? else {
             return Err(missing(place.0, place.1));
         };
         if *model_id(&placement, catalog.reward_currency) != *model {
@@ -201,17 +208,27 @@ impl<Source: LogSource + ?Sized> Verification<'_, Source> {
         Ok(snapshot.map_err(|_| "what the log teaches makes no posterior"))
     }
 
-    async fn decision_at(&self, (log, offset): (LogId, u64)) -> Result<Arc<DecisionRecord>> {
-        let records = self.source.read_log(log, offset, 1).await?;
-        match records.first().map(|bytes| LogRecord::decode(bytes)).transpose()? {
-            Some(LogRecord::Decision(record)) => {
-                let mut decisions = [(offset, record)];
-                self.source.open(log, &mut decisions).await?;
-                let [(_, record)] = decisions;
-                Ok(record)
+    /// The decisions at these places, which are in order. Those of one log that are near each other are read together.
+    async fn decisions_at(&self, places: &[(LogId, u64)]) -> Result<Vec<Arc<DecisionRecord>>> {
+        let mut found = Vec::with_capacity(places.len());
+        for near in places.chunk_by(|(log, offset), (next, after)| log == next && after - offset <= NEAR) {
+            let (log, first) = near[0];
+            let end = near[near.len() - 1].1 + 1;
+            let mut records = Vec::new();
+            while first + (records.len() as u64) < end {
+                records.extend(self.source.read_before(log, first + records.len() as u64, end).await?);
             }
-            Some(LogRecord::Ledger(_)) | None => Err(missing(log, offset)),
+            let mut decisions = Vec::with_capacity(near.len());
+            for &(log, offset) in near {
+                match LogRecord::decode(&records[(offset - first) as usize])? {
+                    LogRecord::Decision(record) => decisions.push((offset, record)),
+                    LogRecord::Ledger(_) => return Err(missing(log, offset)),
+                }
+            }
+            self.source.open(log, &mut decisions).await?;
+            found.extend(decisions.into_iter().map(|(_, record)| record));
         }
+        Ok(found)
     }
 
     fn compare(&mut self, record: &DecisionRecord, made_from: &'static str, again: &Decision) {

@@ -61,7 +61,7 @@ fn report(library: &Library, case: &Case) -> (Report, f64) {
         alpha: 0.05,
         replicates: 0,
         seed: 1,
-        group_shares: Vec::new(),
+        fitted_propensities: false,
     };
     let mut assessment = Assessment::new(plan);
     let mut scale = 0.0_f64;

@@ -4,14 +4,18 @@ use super::{
     cases::{Case, is_remark},
     checks::Checks,
 };
-use offer_ranker::replay::slates::{file, report::report};
+use offer_ranker::replay::{
+    gate::Verdict,
+    slates::{file, report::report},
+};
 use std::fs;
 
 pub(crate) fn check(case: &Case, checks: &mut Checks) {
     let name = case.file().display().to_string();
     let text = fs::read_to_string(case.file()).expect("the file can be read");
     let slates = file::read(&name, &text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    let ours = serde_json::to_value(report(&slates, None, 0.05, true)).expect("a report is JSON");
+    let ours =
+        serde_json::to_value(report(&slates, None, 0.05, (&Verdict::default(), true))).expect("a report is JSON");
     let largest = |numbers: Vec<f64>| numbers.into_iter().map(f64::abs).fold(0.0, f64::max);
     let scale = slates.iter().map(|slate| slate.joint.max(1.0) * largest(slate.rewards.clone())).fold(0.0, f64::max);
     for (key, value) in &case.keys {

@@ -11,11 +11,11 @@ use std::io::Write as _;
 const ROUNDS: &str = "t,action,position,reward,pscore,noise\n0,1,0,1.5,0.5,x\n1,0,0,,0.25,y\n";
 const TARGET: &str = "t,position,a0,a1\n0,0,0.25,0.75\n1,0,1.0,0.0\n";
 
-fn source(name: &str, content: impl AsRef<[u8]>) -> Source<'static> {
+fn source(name: &str, content: impl AsRef<[u8]>) -> Source {
     Source { name: name.to_owned(), content: Box::new(std::io::Cursor::new(content.as_ref().to_vec())) }
 }
 
-fn sources(rounds: impl AsRef<[u8]>, target: impl AsRef<[u8]>, rewards: Option<&str>) -> Sources<'static> {
+fn sources(rounds: impl AsRef<[u8]>, target: impl AsRef<[u8]>, rewards: Option<&str>) -> Sources {
     Sources {
         rounds: source("rounds.csv", rounds),
         target: source("pi_e.csv", target),
@@ -27,13 +27,13 @@ fn sources(rounds: impl AsRef<[u8]>, target: impl AsRef<[u8]>, rewards: Option<&
     }
 }
 
-fn read(sources: Sources<'_>) -> Result<(Vec<Row>, f64), String> {
+fn read(sources: Sources) -> Result<(Vec<Row>, f64), String> {
     let mut rows = Vec::new();
     let bound = files::read(sources, |row, _| rows.push(*row)).map_err(|mistakes| mistakes.to_string())?;
     Ok((rows, bound))
 }
 
-fn told(sources: Sources<'_>) -> String {
+fn told(sources: Sources) -> String {
     read(sources).expect_err("mistakes")
 }
 

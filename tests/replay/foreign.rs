@@ -13,11 +13,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-fn source(name: &str, content: impl Read + 'static) -> Source<'static> {
+fn source(name: &str, content: impl Read + Send + 'static) -> Source {
     Source { name: name.to_owned(), content: Box::new(content) }
 }
 
-fn inline(text: &'static str) -> Source<'static> {
+fn inline(text: &'static str) -> Source {
     source("test", text.as_bytes())
 }
 

@@ -1,11 +1,17 @@
 //! The gate refuses each kind of log that cannot answer, and passes its healthy twin.
 
 use crate::scene::{LOGGING, Log, TARGET, assessed, plan, rng, row};
-use offer_ranker::replay::{
-    assessment::{Assessment, Plan},
-    report::Report,
-    row::Outcome,
-    support::arms::Pmfs,
+use offer_ranker::{
+    engine::{
+        catalog::Selection,
+        group::{Group, Groups},
+    },
+    replay::{
+        assessment::Assessment,
+        report::Report,
+        row::Outcome,
+        support::{arms::Pmfs, groups::Divided},
+    },
 };
 use rand::{RngExt as _, seq::SliceRandom as _};
 
@@ -103,6 +109,26 @@ fn shuffled_propensities_are_refused() {
 }
 
 #[test]
+fn propensities_that_leave_room_for_more_arms_than_there_are_are_refused() {
+    // Fifty arms, drawn evenly, and told a tenth too small: of each arm alone 40 draws say too little of that, and a
+    // target that is sure of one arm has weights that are too few to tell.
+    let arms = 50_u16;
+    let log = |told: f64| {
+        let mut rng = rng(12);
+        let one = |cluster| {
+            let arm = usize::from(rng.random_range(0..arms));
+            row(cluster, arm, told / f64::from(arms), if arm == 0 { 1.0 } else { 0.0 }, 1.0)
+        };
+        let mut target = vec![0.0; usize::from(arms)];
+        target[0] = 1.0;
+        Log { rows: (0..4_000).map(one).collect(), target }
+    };
+    passes(&log(1.0));
+    let report = log(0.9).report();
+    assert_eq!(reasons(&report), ["inverse_propensities"]);
+}
+
+#[test]
 fn a_day_with_wrong_propensities_is_refused() {
     let mut log = Log::new(&LOGGING, &TARGET, 20_000, 8);
     log.rows.iter_mut().enumerate().for_each(|(index, row)| row.day = Some(index as u32 / 2_000));
@@ -137,16 +163,33 @@ fn what_the_gate_refuses_has_no_number_unless_forced() {
 
 #[test]
 fn groups_out_of_their_shares_are_refused() {
-    let judge = |second: usize| {
-        let mut rows = Log::healthy(10).rows;
-        rows.iter_mut().take(second).for_each(|row| row.group = 1);
-        let mut assessment = Assessment::new(Plan { group_shares: vec![(0, 0.9), (1, 0.1)], ..plan() });
-        rows.iter().for_each(|row| assessment.observe(row, &Pmfs::default()));
+    let judge = |second: u64| {
+        let mut assessment = Assessment::new(plan());
+        Log::healthy(10).rows.iter().for_each(|row| assessment.observe(row, &Pmfs::default()));
+        assessment.divide(vec![vec![(2_000 - second, 0.9), (second, 0.1)]]);
         reasons(&assessment.report(0.0, true))
     };
     // 200 of 2,000 are expected, with a standard deviation of 13.
     assert_eq!([200, 230].map(|second| judge(second).len()), [0, 0]);
     assert_eq!([130, 270].map(judge), [["sample_ratio"], ["sample_ratio"]]);
+}
+
+#[test]
+fn a_unit_counts_once_in_its_group_however_often_it_came() {
+    let groups = Groups { uniform: 0.5, holdout: 0.0, holdout_selection: Selection::Uniform, salt: 0 };
+    let mut divided = Divided::default();
+    // Half of the units came ten times.
+    for unit in 0..2_000_u64 {
+        let mut unit_key = [0; 16];
+        unit_key[..8].copy_from_slice(&unit.to_le_bytes());
+        let group = if unit < 1_000 { Group::Uniform } else { Group::Decisioning };
+        (0..if unit < 1_000 { 10 } else { 1 }).for_each(|_| divided.count(&groups, &unit_key, group));
+    }
+    assert_eq!(divided.divisions(), [[(1_000, 0.5), (1_000, 0.5)]]);
+    // Nobody is divided where there is one group.
+    let mut divided = Divided::default();
+    divided.count(&Groups { uniform: 0.0, ..groups }, &[0; 16], Group::Decisioning);
+    assert!(divided.divisions().is_empty());
 }
 
 #[test]

@@ -10,4 +10,5 @@ mod foreign;
 mod gate;
 mod models;
 mod obd;
+mod others;
 mod scene;

@@ -51,7 +51,6 @@ pub(crate) fn row(cluster: u64, arm: usize, propensity: f64, target: f64, reward
     Row {
         cluster,
         day: None,
-        group: 0,
         arm,
         position: 0,
         propensity,
@@ -96,7 +95,7 @@ pub(crate) fn plan() -> Plan {
         alpha: 0.05,
         replicates: 0,
         seed: 1,
-        group_shares: Vec::new(),
+        fitted_propensities: false,
     }
 }
 

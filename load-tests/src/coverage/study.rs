@@ -102,7 +102,7 @@ impl Study {
             alpha: ALPHA,
             replicates: self.replicates,
             seed: self.seed,
-            group_shares: Vec::new(),
+            fitted_propensities: false,
         });
         let mut matches = 0.0;
         for &(index, subject) in &log.subjects {
@@ -138,7 +138,6 @@ fn row(index: u64, subject: &Subject, logged: &[f64], target: &[f64], reward: f6
     Row {
         cluster: index,
         day: None,
-        group: 0,
         arm: subject.arm,
         position: 0,
         propensity: logged[subject.arm],

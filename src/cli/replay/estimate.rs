@@ -11,6 +11,7 @@ use crate::{
         estimators::Grids,
         evaluation::Range,
         files::{self, Sources, mistakes::Mistakes, table::Source},
+        gate::Verdict,
         report::Report,
         slates,
         support::arms::Pmfs,
@@ -108,7 +109,7 @@ pub(super) fn run(args: Args, out: &mut impl Write) -> Result<ExitCode, Estimate
             let text = std::fs::read_to_string(path)
                 .map_err(|source| EstimateError::Unreadable { file: path.clone(), source })?;
             let slates = slates::file::read(&path.display().to_string(), &text)?;
-            let report = slates::report::report(&slates, reward, args.alpha, args.force);
+            let report = slates::report::report(&slates, reward, args.alpha, (&Verdict::default(), args.force));
             output::write(&report, table::print_slates, args.json.as_deref(), out)?;
             report.verdict.refused
         }
@@ -144,7 +145,7 @@ fn assess(args: &Args, rounds: &Path, target: &Path, reward: Option<Range>) -> R
         alpha: args.alpha,
         replicates: args.bootstrap,
         seed: args.seed,
-        group_shares: Vec::new(),
+        fitted_propensities: false,
     });
     let weight_max = files::read(sources, |row, target| {
         assessment.observe(row, &Pmfs { logged: None, target: Some(target) });
@@ -153,7 +154,7 @@ fn assess(args: &Args, rounds: &Path, target: &Path, reward: Option<Range>) -> R
     Ok(assessment.report(weight_max, args.force))
 }
 
-fn source<'a>(path: &Path, bar: &ProgressBar) -> Result<Source<'a>, EstimateError> {
+fn source(path: &Path, bar: &ProgressBar) -> Result<Source, EstimateError> {
     let file = File::open(path).map_err(|source| EstimateError::Unreadable { file: path.to_owned(), source })?;
     Ok(Source { name: path.display().to_string(), content: Box::new(bar.wrap_read(file)) })
 }

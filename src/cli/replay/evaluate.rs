@@ -1,6 +1,7 @@
 //! `offer-ranker replay evaluate`: what a candidate catalog's policy would have earned on a log.
 
 use super::{
+    model::Model,
     output::{self, OutputError},
     table,
 };
@@ -15,12 +16,14 @@ use crate::{
         assessment::{Assessment, Plan},
         estimators::Grids,
         evaluation::Range,
-        report::Report,
+        models::ModelError,
+        slates,
         support::arms::Pmfs,
+        target::{self, Drawn},
     },
     service::{
         ServiceError,
-        evaluate::{Belief, Candidate, Evaluated, RewardBy, evaluate},
+        evaluate::{Belief, Candidate, Evaluated, RewardBy, Slots, evaluate},
     },
 };
 use std::{
@@ -35,8 +38,9 @@ const REPLICATES: usize = 200;
 
 /// Estimate what a candidate catalog's policy would have earned where a log was made
 ///
-/// The engine that serves says what the candidate would have drawn each logged lead from: exactly, nothing is simulated.
-/// What is estimated is the candidate's lead with the logging policy's rest below it. Exits with 2 where the log cannot
+/// The engine that serves says what the candidate would have drawn each logged slot from: exactly, nothing is simulated.
+/// What is estimated is the candidate's lead with the logging policy's rest below it, or with --slots all the candidate's
+/// whole slate. Exits with 2 where the log cannot
 /// answer, and says why. See docs/replay.md.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -55,6 +59,12 @@ pub(super) struct Args {
     /// Whose definition of the reward counts
     #[arg(long, default_value = "candidate")]
     reward: RewardBy,
+    /// Which slots' reward is estimated: the lead's, or that of all slots together
+    #[arg(long, default_value = "lead")]
+    slots: Slots,
+    /// What rewards of the lead are modelled by, for estimators that correct a model
+    #[arg(long, default_value = "ridge")]
+    model: Model,
     /// What intervals leave outside
     #[arg(long, value_name = "P", default_value_t = 0.05)]
     alpha: f64,
@@ -90,6 +100,9 @@ pub(super) enum EvaluateError {
     /// It cannot be read.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// There is no reward model.
+    #[error("no reward model (see --model): {0}")]
+    Model(#[from] ModelError),
     /// The report cannot be given out.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -97,7 +110,7 @@ pub(super) enum EvaluateError {
 
 /// What is evaluated, for whoever reads the report.
 #[derive(serde::Serialize)]
-struct Evaluation<'a> {
+struct Evaluation<'a, R> {
     placement: &'a str,
     belief: Belief,
     reward: RewardBy,
@@ -105,7 +118,7 @@ struct Evaluation<'a> {
     assumption: &'static str,
     log: &'a Evaluated,
     #[serde(flatten)]
-    report: &'a Report,
+    report: &'a R,
 }
 
 /// Evaluates and prints; where the gate refuses, the exit code is 2.
@@ -115,23 +128,49 @@ pub(super) async fn run(args: Args, out: &mut impl Write) -> Result<ExitCode, Ev
     }
     let loaded = catalog::load(&args.catalog).map_err(EvaluateError::Catalog)?.catalog;
     let placement = placement_of(&loaded, args.placement.as_deref())?;
-    let candidate = Candidate { catalog: Arc::new(loaded), placement, belief: args.belief, reward: args.reward };
+    let Args { belief, reward, slots, .. } = args;
+    let candidate = Candidate { catalog: Arc::new(loaded), placement, belief, reward, slots };
     let source = args.log.open().await?;
     let records: u64 = source.log_ends().await?.into_iter().map(|(_, end)| end).sum();
     // Once for what was earned, once for what was drawn.
     let bar = progress::bar(2 * records, "{bar:40} {human_pos}/{human_len} records, {eta} left");
-    let mut assessment = Assessment::new(plan(&candidate, args.alpha));
-    let take = |drawn: &crate::replay::target::Drawn| {
-        assessment.observe(&drawn.row, &Pmfs { logged: Some(&drawn.logged), target: Some(&drawn.target) });
+    // What a slate earned is modelled by nothing.
+    let kind = args.model.kind().filter(|_| slots == Slots::Lead);
+    let mut assessment = Assessment::new(plan(&candidate, kind.is_some(), args.alpha));
+    let (mut modelled, mut slates) = (Vec::new(), Vec::new());
+    let take = |drawn: Drawn| match kind {
+        Some(_) => modelled.push(drawn),
+        None => {
+            observe(&mut assessment, &drawn);
+            slates.extend(drawn.slate);
+        }
     };
-    let evaluated = evaluate(&*source, &candidate, take, |records| bar.inc(records)).await?;
+    let mut evaluated = evaluate(&*source, &candidate, take, |records| bar.inc(records)).await?;
+    if let Some(kind) = kind.filter(|_| !modelled.is_empty()) {
+        target::fit(kind, &mut modelled)?;
+        modelled.iter().for_each(|drawn| observe(&mut assessment, drawn));
+    }
     bar.finish_and_clear();
+    assessment.divide(std::mem::take(&mut evaluated.divisions));
     let report = assessment.report(0.0, args.force);
-    print(&args, &candidate, (&evaluated, &report), out)?;
-    Ok(if report.verdict.refused && !args.force { ExitCode::from(2) } else { ExitCode::SUCCESS })
+    let refused = match slots {
+        Slots::Lead => {
+            print(&args, &candidate, (&evaluated, &report), table::print, out).map(|()| report.verdict.refused)
+        }
+        Slots::All => {
+            let report =
+                slates::report::report(&slates, declared(&candidate), args.alpha, (&report.verdict, args.force));
+            print(&args, &candidate, (&evaluated, &report), table::print_slates, out).map(|()| report.verdict.refused)
+        }
+    }?;
+    Ok(if refused && !args.force { ExitCode::from(2) } else { ExitCode::SUCCESS })
 }
 
-fn placement_of(catalog: &Catalog, wanted: Option<&str>) -> Result<Arc<Placement>, EvaluateError> {
+fn observe(assessment: &mut Assessment, drawn: &Drawn) {
+    assessment.observe(&drawn.row, &Pmfs { logged: Some(&drawn.logged), target: Some(&drawn.target) });
+}
+
+pub(super) fn placement_of(catalog: &Catalog, wanted: Option<&str>) -> Result<Arc<Placement>, EvaluateError> {
     let known = || catalog.placements.keys().map(|id| &**id).collect::<Vec<_>>().join(", ");
     match (wanted, catalog.placements.len()) {
         (Some(wanted), _) => catalog
@@ -144,49 +183,56 @@ fn placement_of(catalog: &Catalog, wanted: Option<&str>) -> Result<Arc<Placement
     }
 }
 
-fn plan(candidate: &Candidate, alpha: f64) -> Plan {
+/// What one slot can earn, where it was declared.
+fn declared(candidate: &Candidate) -> Option<Range> {
     let reward = &candidate.placement.reward;
     let declared = candidate.reward == RewardBy::Candidate && reward.min.is_finite() && reward.max.is_finite();
+    declared.then_some(Range { min: reward.min, max: reward.max })
+}
+
+fn plan(candidate: &Candidate, model: bool, alpha: f64) -> Plan {
     Plan {
         grids: Grids::default(),
-        model: false,
+        model,
         clustered: true,
-        reward: declared.then_some(Range { min: reward.min, max: reward.max }),
+        reward: declared(candidate),
         alpha,
         replicates: REPLICATES,
         seed: 0,
-        group_shares: Vec::new(),
+        fitted_propensities: false,
     }
 }
 
-fn print(
+fn print<R: serde::Serialize, W: Write>(
     args: &Args,
     candidate: &Candidate,
-    (evaluated, report): (&Evaluated, &Report),
-    out: &mut impl Write,
+    (evaluated, report): (&Evaluated, &R),
+    as_tables: fn(&R, &mut W) -> io::Result<()>,
+    out: &mut W,
 ) -> Result<(), EvaluateError> {
     let evaluation = Evaluation {
         placement: &candidate.placement.id,
         belief: args.belief,
         reward: args.reward,
-        estimand: match evaluated.slots_max {
-            0 | 1 => "the reward of the slot",
-            _ => "the reward of the lead slot: the candidate's lead with the logging policy's rest below it",
+        estimand: match (args.slots, evaluated.slots_max) {
+            (Slots::All, _) => "the reward of all slots together, under the candidate's slates",
+            (Slots::Lead, 0 | 1) => "the reward of the slot",
+            (Slots::Lead, _) => {
+                "the reward of the lead slot: the candidate's lead with the logging policy's rest below it"
+            }
         },
         assumption: "slots that were not shown count by intention to treat",
         log: evaluated,
         report,
     };
-    let as_tables = |evaluation: &Evaluation<'_>, out: &mut _| print_tables(evaluation, out);
-    Ok(output::write(&evaluation, as_tables, args.json.as_deref(), out)?)
-}
-
-fn print_tables(evaluation: &Evaluation<'_>, out: &mut impl Write) -> io::Result<()> {
-    let Evaluation { estimand, assumption, log, report, .. } = *evaluation;
-    writeln!(out, "estimated: {estimand}; {assumption}")?;
-    writeln!(out, "{} rows of {} decisions", log.rows, log.decisions)?;
-    for (reason, count) in &log.left_out {
-        writeln!(out, "  left out {count}: {reason}")?;
-    }
-    table::print(report, out)
+    let tables = |evaluation: &Evaluation<'_, R>, out: &mut W| {
+        let Evaluation { estimand, assumption, log, report, .. } = *evaluation;
+        writeln!(out, "estimated: {estimand}; {assumption}")?;
+        writeln!(out, "{} rows of {} decisions", log.rows, log.decisions)?;
+        for (reason, count) in &log.left_out {
+            writeln!(out, "  left out {count}: {reason}")?;
+        }
+        as_tables(report, out)
+    };
+    Ok(output::write(&evaluation, tables, args.json.as_deref(), out)?)
 }

@@ -2,6 +2,8 @@
 
 mod estimate;
 mod evaluate;
+mod foreign;
+mod model;
 mod output;
 mod table;
 mod verify;
@@ -19,6 +21,7 @@ pub struct Args {
 enum Command {
     Estimate(estimate::Args),
     Evaluate(evaluate::Args),
+    Foreign(foreign::Args),
     Verify(verify::Args),
 }
 
@@ -30,6 +33,7 @@ pub async fn run(args: Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Estimate(args) => Ok(estimate::run(args, out)?),
         Command::Evaluate(args) => Ok(evaluate::run(args, out).await?),
+        Command::Foreign(args) => Ok(foreign::run(&args, out)?),
         Command::Verify(args) => verify::run(args, out).await.map(|()| ExitCode::SUCCESS).map_err(Into::into),
     }
 }

@@ -25,13 +25,13 @@ const SUM_TOLERANCE: f64 = 1e-6;
 pub(super) const ROUNDING: f64 = 1e-9;
 
 /// A grid that is read round by round.
-pub(super) enum Grid<'a> {
+pub(super) enum Grid {
     ContextFree(BTreeMap<usize, Vec<f64>>, String),
-    PerRound(Box<PerRound<'a>>),
+    PerRound(Box<PerRound>),
 }
 
-pub(super) struct PerRound<'a> {
-    table: Table<'a>,
+pub(super) struct PerRound {
+    table: Table,
     round: usize,
     position: Option<usize>,
     /// Of arm 0; the others follow.
@@ -41,8 +41,8 @@ pub(super) struct PerRound<'a> {
     ended: bool,
 }
 
-impl<'a> Grid<'a> {
-    pub(super) fn open(source: Source<'a>, meaning: Meaning, mistakes: &mut Mistakes) -> Option<Self> {
+impl Grid {
+    pub(super) fn open(source: Source, meaning: Meaning, mistakes: &mut Mistakes) -> Option<Self> {
         let table = Table::open(source, mistakes)?;
         if let Some(round) = table.column("t") {
             let arms: Vec<usize> = (0..).map_while(|arm| table.column(&format!("a{arm}"))).collect();
@@ -106,7 +106,7 @@ fn values_of(slots: &BTreeMap<usize, Vec<f64>>, position: usize) -> Option<&[f64
     slots.get(&position).map(Vec::as_slice).filter(|values| !values.is_empty())
 }
 
-impl PerRound<'_> {
+impl PerRound {
     fn next(&mut self, t: f64, position: Option<usize>, mistakes: &mut Mistakes) -> Option<&[f64]> {
         if self.ended {
             return None;
@@ -141,7 +141,7 @@ impl PerRound<'_> {
 }
 
 impl Meaning {
-    fn read(self, table: &Table<'_>, column: usize, mistakes: &mut Mistakes) -> Option<f64> {
+    fn read(self, table: &Table, column: usize, mistakes: &mut Mistakes) -> Option<f64> {
         match self {
             Self::Probabilities => {
                 let accepts = |value: f64| (0.0..=1.0 + ROUNDING).contains(&value);
@@ -161,7 +161,7 @@ impl Meaning {
     }
 }
 
-fn context_free<'a>(mut table: Table<'a>, meaning: Meaning, mistakes: &mut Mistakes) -> Option<Grid<'a>> {
+fn context_free(mut table: Table, meaning: Meaning, mistakes: &mut Mistakes) -> Option<Grid> {
     let action = table.require("action", mistakes)?;
     let position = table.column("position");
     let value = (0..table.columns.len()).filter(|column| *column != action && Some(*column) != position);

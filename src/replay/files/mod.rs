@@ -4,6 +4,7 @@
 
 mod grid;
 pub mod mistakes;
+mod records;
 mod rounds;
 pub mod table;
 
@@ -17,14 +18,14 @@ use rounds::{Limits, Rounds};
 use table::Source;
 
 /// What is evaluated.
-pub struct Sources<'a> {
+pub struct Sources {
     /// What was drawn and earned: columns t, action, reward, pscore, and position unless all are 0. A reward that is left
     /// empty is missing.
-    pub rounds: Source<'a>,
+    pub rounds: Source,
     /// The target's probabilities.
-    pub target: Source<'a>,
+    pub target: Source,
     /// A reward model's estimates.
-    pub rewards: Option<Source<'a>>,
+    pub rewards: Option<Source>,
     /// The column of the rounds that says whose outcome a row is; `None`: all are of somebody else.
     pub cluster: Option<String>,
     /// The column of the rounds that says the day.
@@ -42,7 +43,7 @@ pub struct Sources<'a> {
 ///
 /// # Errors
 /// Everything that is wrong with the files; rows that were handed over before count for nothing then.
-pub fn read(sources: Sources<'_>, mut each: impl FnMut(&Row, &[f64])) -> Result<f64, Mistakes> {
+pub fn read(sources: Sources, mut each: impl FnMut(&Row, &[f64])) -> Result<f64, Mistakes> {
     let mut mistakes = Mistakes::default();
     let rounds = Rounds::open(sources.rounds, sources.cluster.as_deref(), sources.day.as_deref(), &mut mistakes);
     let target = Grid::open(sources.target, Meaning::Probabilities, &mut mistakes);

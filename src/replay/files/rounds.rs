@@ -21,8 +21,8 @@ pub(super) struct Limits {
 }
 
 /// The table of rounds.
-pub(super) struct Rounds<'a> {
-    table: Table<'a>,
+pub(super) struct Rounds {
+    table: Table,
     t: usize,
     action: usize,
     position: Option<usize>,
@@ -44,9 +44,9 @@ pub(super) struct Round {
     pub(super) drawn: Option<Row>,
 }
 
-impl<'a> Rounds<'a> {
+impl Rounds {
     pub(super) fn open(
-        source: Source<'a>,
+        source: Source,
         cluster: Option<&str>,
         day: Option<&str>,
         mistakes: &mut Mistakes,
@@ -93,7 +93,6 @@ impl<'a> Rounds<'a> {
         let row = |((arm, propensity), (outcome, position))| Row {
             cluster,
             day,
-            group: 0,
             arm,
             position,
             propensity,
@@ -116,27 +115,28 @@ impl<'a> Rounds<'a> {
 
     fn propensity(&self, floor: Option<f64>, mistakes: &mut Mistakes) -> Option<f64> {
         let least = floor.unwrap_or(0.0) * (1.0 - ROUNDING);
-        let must = match floor {
-            Some(floor) => format!("a probability from the logging floor of {floor} to 1"),
-            None => "a probability above 0, up to 1".to_owned(),
-        };
-        self.table.checked(self.pscore, &must, |p| p > 0.0 && p >= least && p <= 1.0 + ROUNDING, mistakes)
+        let accepts = |p| p > 0.0 && p >= least && p <= 1.0 + ROUNDING;
+        match floor {
+            Some(floor) => {
+                let must = format_args!("a probability from the logging floor of {floor} to 1");
+                self.table.checked(self.pscore, must, accepts, mistakes)
+            }
+            None => self.table.checked(self.pscore, "a probability above 0, up to 1", accepts, mistakes),
+        }
     }
 
     fn outcome(&self, range: Option<Range>, mistakes: &mut Mistakes) -> Option<Outcome> {
         if self.table.text(self.reward).is_empty() {
             return Some(Outcome::Missing);
         }
-        let must = match range {
+        let reward = match range {
             Some(Range { min, max }) => {
-                format!("a number from {min} to {max}, the declared range of rewards, or empty")
+                let must = format_args!("a number from {min} to {max}, the declared range of rewards, or empty");
+                self.table.checked(self.reward, must, |reward| (min..=max).contains(&reward), mistakes)
             }
-            None => "a finite number, or empty".to_owned(),
+            None => self.table.checked(self.reward, "a finite number, or empty", f64::is_finite, mistakes),
         };
-        let range = range.unwrap_or(Range { min: f64::MIN, max: f64::MAX });
-        let accepts = |reward| (range.min..=range.max).contains(&reward);
-        let reward = self.table.checked(self.reward, &must, accepts, mistakes)?;
-        Some(Outcome::Reward(reward))
+        reward.map(Outcome::Reward)
     }
 
     fn cluster(&self) -> u64 {

@@ -1,41 +1,41 @@
 //! CSV tables, plain or gzipped, row by row.
 
-use super::mistakes::{Mistakes, Place};
-use csv::ByteRecord;
+use super::{
+    mistakes::{Mistakes, Place},
+    records::Records,
+};
 use flate2::read::MultiGzDecoder;
-use std::io::{self, BufRead as _, BufReader, Read};
+use std::{
+    fmt,
+    io::{self, BufRead as _, BufReader, Read},
+};
 
 /// A file by the name that mistakes are reported under.
-pub struct Source<'a> {
+pub struct Source {
     /// Its name.
     pub name: String,
     /// What is in it.
-    pub content: Box<dyn Read + 'a>,
+    pub content: Box<dyn Read + Send>,
 }
 
 /// A table whose header has been read.
-pub(in crate::replay) struct Table<'a> {
+pub(in crate::replay) struct Table {
     pub(in crate::replay) name: String,
     pub(in crate::replay) columns: Vec<String>,
-    reader: csv::Reader<Box<dyn Read + 'a>>,
-    record: ByteRecord,
+    records: Records,
 }
 
-impl<'a> Table<'a> {
+impl Table {
     /// Reads the header; `None` where there is none, which is a mistake.
-    pub(in crate::replay) fn open(source: Source<'a>, mistakes: &mut Mistakes) -> Option<Self> {
+    pub(in crate::replay) fn open(source: Source, mistakes: &mut Mistakes) -> Option<Self> {
         let Source { name, content } = source;
-        let whole = Place { line: 0, column: 0 };
-        let content = unzipped(content).map_err(|error| mistakes.add(&name, whole, unreadable(&error))).ok()?;
-        let mut reader = csv::Reader::from_reader(content);
-        let columns = match reader.headers() {
-            Ok(header) => header.iter().map(|name| name.trim().to_owned()).collect(),
+        match unzipped(content).and_then(|content| header(Records::of(content))) {
+            Ok((columns, records)) => Some(Self { name, columns, records }),
             Err(error) => {
-                mistakes.add(&name, whole, format_args!("cannot be read: {error}"));
-                return None;
+                mistakes.add(&name, Place { line: 0, column: 0 }, unreadable(&error));
+                None
             }
-        };
-        Some(Self { name, columns, reader, record: ByteRecord::new() })
+        }
     }
 
     /// Where a column is.
@@ -57,21 +57,17 @@ impl<'a> Table<'a> {
     /// many or too few fields, which are skipped.
     pub(in crate::replay) fn next(&mut self, mistakes: &mut Mistakes) -> bool {
         loop {
-            match self.reader.read_byte_record(&mut self.record) {
-                Ok(more) => return more,
+            match self.records.next() {
+                Ok(false) => return false,
+                Ok(true) if self.records.fields() == self.columns.len() => return true,
+                Ok(true) => {
+                    let (own, header) = (self.records.fields(), self.columns.len());
+                    let words = format_args!("has {own} fields, the header has {header}");
+                    mistakes.add(&self.name, Place { line: self.line(), column: 0 }, words);
+                }
                 Err(error) => {
-                    let line = error.position().map_or(0, csv::Position::line);
-                    let uneven = matches!(error.kind(), csv::ErrorKind::UnequalLengths { .. });
-                    let words = match error.kind() {
-                        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-                            format!("has {len} fields, the header has {expected_len}")
-                        }
-                        _ => format!("cannot be read: {error}"),
-                    };
-                    mistakes.add(&self.name, Place { line, column: 0 }, words);
-                    if !uneven {
-                        return false;
-                    }
+                    mistakes.add(&self.name, Place { line: 0, column: 0 }, unreadable(&error));
+                    return false;
                 }
             }
         }
@@ -79,19 +75,19 @@ impl<'a> Table<'a> {
 
     /// The text of a field of the row.
     pub(in crate::replay) fn text(&self, column: usize) -> &[u8] {
-        self.record.get(column).unwrap_or_default().trim_ascii()
+        self.records.text(column)
     }
 
     /// A field of the row as a number, whatever it is; `None` if it is none.
     pub(in crate::replay) fn number(&self, column: usize) -> Option<f64> {
-        std::str::from_utf8(self.text(column)).ok()?.parse().ok()
+        self.records.number(column)
     }
 
     /// A field as a number that `accepts`; else a mistake that says what `must` be there.
     pub(in crate::replay) fn checked(
         &self,
         column: usize,
-        must: &str,
+        must: impl fmt::Display,
         accepts: impl Fn(f64) -> bool,
         mistakes: &mut Mistakes,
     ) -> Option<f64> {
@@ -105,21 +101,20 @@ impl<'a> Table<'a> {
     /// A field as a number from 0, such as of an arm.
     pub(in crate::replay) fn index(&self, column: usize, mistakes: &mut Mistakes) -> Option<usize> {
         let accepts = |number: f64| number.fract() == 0.0 && (0.0..=INDEX_MAX).contains(&number);
-        let must = format!("a whole number from 0 to {INDEX_MAX}");
-        Some(self.checked(column, &must, accepts, mistakes)? as usize)
+        let must = format_args!("a whole number from 0 to {INDEX_MAX}");
+        Some(self.checked(column, must, accepts, mistakes)? as usize)
     }
 
     /// Notes what is wrong with a field.
-    pub(in crate::replay) fn mistake(&self, column: usize, words: impl std::fmt::Display, mistakes: &mut Mistakes) {
-        let place =
-            Place { line: self.line(), column: self.record.range(column).map_or(0, |at| at.start + column + 1) };
+    pub(in crate::replay) fn mistake(&self, column: usize, words: impl fmt::Display, mistakes: &mut Mistakes) {
+        let place = Place { line: self.line(), column: self.records.before(column) + 1 };
         let name = self.columns.get(column).map_or("", String::as_str);
         mistakes.add(&self.name, place, format_args!("{name}: {words}"));
     }
 
     /// The line of the row.
     pub(in crate::replay) fn line(&self) -> u64 {
-        self.record.position().map_or(1, csv::Position::line)
+        self.records.line()
     }
 
     fn shown(&self, column: usize) -> String {
@@ -130,12 +125,22 @@ impl<'a> Table<'a> {
 /// Arms and slots are counted in tables of that many.
 const INDEX_MAX: f64 = 9_999.0;
 
+/// The names of columns, and what follows them.
+fn header(mut records: Records) -> io::Result<(Vec<String>, Records)> {
+    records.next()?;
+    let name = |index| std::str::from_utf8(records.text(index)).map_err(io::Error::other);
+    // Some programs begin a file with a byte order mark.
+    let name = |index| Ok(name(index)?.trim_start_matches('\u{feff}').to_owned());
+    let columns = (0..records.fields()).map(name).collect::<io::Result<_>>()?;
+    Ok((columns, records))
+}
+
 fn unreadable(error: &io::Error) -> String {
     format!("cannot be read: {error}")
 }
 
 /// The content, unpacked if it is gzipped, whatever the file is called.
-fn unzipped<'a>(content: Box<dyn Read + 'a>) -> io::Result<Box<dyn Read + 'a>> {
+fn unzipped(content: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
     let mut content = BufReader::with_capacity(1 << 16, content);
     let zipped = content.fill_buf()?.starts_with(&[0x1f, 0x8b]);
     Ok(if zipped { Box::new(MultiGzDecoder::new(content)) } else { Box::new(content) })

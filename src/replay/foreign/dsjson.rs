@@ -47,7 +47,7 @@ struct Line {
 ///
 /// # Errors
 /// Everything that is wrong with the file, after the choices that could be read.
-pub fn read(source: Source<'_>, mut take: impl FnMut(Choice)) -> Result<()> {
+pub fn read(source: Source, mut take: impl FnMut(Choice)) -> Result<()> {
     let mut mistakes = Mistakes::default();
     let Source { name, content } = source;
     for (line, text) in (1..).zip(BufReader::new(content).lines()) {

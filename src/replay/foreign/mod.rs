@@ -1,11 +1,14 @@
 //! Logs that other systems wrote: what they say of a choice, in one form.
 //!
-//! A choice is one action out of some, in one position; what else a system writes is left where it is. Which offers the
-//! actions are, and what policy is asked about, is the business of whoever reads them.
+//! A choice is one action out of some, in one position; what else a system writes is left where it is. [`rows`] are what
+//! choices come to under a target, such as a [`policy`].
 
 pub mod dsjson;
+mod encoding;
 pub mod mapping;
 pub mod open_bandit;
+pub mod policy;
+pub mod rows;
 pub mod table;
 
 use super::files::mistakes::Mistakes;

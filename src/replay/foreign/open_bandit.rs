@@ -21,7 +21,7 @@ const USER_FEATURE: &str = "user_feature_";
 ///
 /// # Errors
 /// Everything that is wrong with the files, after the choices that could be read.
-pub fn read(items: Source<'_>, campaign: Source<'_>, mut take: impl FnMut(Choice)) -> Result<()> {
+pub fn read(items: Source, campaign: Source, mut take: impl FnMut(Choice)) -> Result<()> {
     let mut mistakes = Mistakes::default();
     let actions = read_items(items, &mut mistakes);
     if let (Some(actions), Some(mut table)) = (actions, Table::open(campaign, &mut mistakes))
@@ -42,7 +42,7 @@ struct Actions {
     places: BTreeMap<Arc<str>, usize>,
 }
 
-fn read_items(source: Source<'_>, mistakes: &mut Mistakes) -> Option<Actions> {
+fn read_items(source: Source, mistakes: &mut Mistakes) -> Option<Actions> {
     let mut table = Table::open(source, mistakes)?;
     let item = table.require("item_id", mistakes)?;
     let (mut ids, mut places) = (Vec::new(), BTreeMap::new());
@@ -68,7 +68,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(table: &Table<'_>, mistakes: &mut Mistakes) -> Option<Self> {
+    fn of(table: &Table, mistakes: &mut Mistakes) -> Option<Self> {
         let mut require = |name: &str| table.require(name, mistakes);
         let (timestamp, item, position) = (require("timestamp"), require("item_id"), require("position"));
         let (click, propensity) = (require("click"), require("propensity_score"));
@@ -85,7 +85,7 @@ impl Columns {
         })
     }
 
-    fn choice(&self, table: &Table<'_>, actions: &Actions, mistakes: &mut Mistakes) -> Option<Choice> {
+    fn choice(&self, table: &Table, actions: &Actions, mistakes: &mut Mistakes) -> Option<Choice> {
         let item = table.text(self.item);
         let action = std::str::from_utf8(item).ok().and_then(|id| actions.places.get(id)).copied();
         if action.is_none() {

@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, sync::Arc};
 ///
 /// # Errors
 /// Everything that is wrong with the table, after the choices that could be read.
-pub fn read(source: Source<'_>, mapping: &Mapping, mut take: impl FnMut(Choice)) -> Result<()> {
+pub fn read(source: Source, mapping: &Mapping, mut take: impl FnMut(Choice)) -> Result<()> {
     let mut mistakes = Mistakes::default();
     if let Some(mut table) = Table::open(source, &mut mistakes)
         && let Some(columns) = Columns::of(&table, mapping, &mut mistakes)
@@ -47,7 +47,7 @@ struct Columns {
 
 impl Columns {
     /// `None` where a column is not there, which is a mistake.
-    fn of(table: &Table<'_>, mapping: &Mapping, mistakes: &mut Mistakes) -> Option<Self> {
+    fn of(table: &Table, mapping: &Mapping, mistakes: &mut Mistakes) -> Option<Self> {
         let before = mistakes.count();
         let mut require = |name: &String| table.require(name, mistakes);
         let (action, reward) = (require(&mapping.action), require(&mapping.reward));
@@ -64,7 +64,7 @@ impl Columns {
         Some(Self { actions, places, action: action?, reward: reward?, propensity, user, time, position, context })
     }
 
-    fn choice(&self, table: &Table<'_>, mistakes: &mut Mistakes) -> Option<Choice> {
+    fn choice(&self, table: &Table, mistakes: &mut Mistakes) -> Option<Choice> {
         let before = mistakes.count();
         let chosen = table.text(self.action);
         let action = std::str::from_utf8(chosen).ok().and_then(|id| self.places.get(id)).copied();
@@ -103,7 +103,7 @@ impl Columns {
 }
 
 fn value(
-    table: &Table<'_>,
+    table: &Table,
     (name, at, kind): &(Arc<str>, usize, Kind),
     mistakes: &mut Mistakes,
 ) -> Option<(Arc<str>, AttributeValue)> {

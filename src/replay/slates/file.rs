@@ -93,6 +93,7 @@ impl Check<'_> {
             _ => None,
         };
         Slate {
+            cluster: self.index as u64,
             joint: joint.and_then(|joint| joint.first().copied()).unwrap_or(0.0),
             cascade,
             marginal,

@@ -11,6 +11,7 @@
 //! Self-normalised, each slot's weights are divided by their mean. Cascade-DR corrects a model of each slot's rewards by
 //! what the slots up to it earned (Kiyohara and others, 2022).
 
+pub mod drawn;
 pub mod file;
 pub mod report;
 
@@ -19,6 +20,8 @@ use crate::engine::math::double_double::Dd;
 /// A slate that was shown, and what the target policy says of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slate {
+    /// Whose it is: slates of one user are not independent of each other.
+    pub cluster: u64,
     /// What each slot earned.
     pub rewards: Vec<f64>,
     /// How much likelier the target shows this slate.

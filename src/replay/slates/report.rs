@@ -44,10 +44,11 @@ pub struct WeightDiagnostics {
     pub share_of_max_w: Option<f64>,
 }
 
-/// Evaluates slates of the same number of slots. `reward` is the range of one slot's reward.
+/// Evaluates slates. `reward` is the range of one slot's reward; `log` is what was said of the log that they are from,
+/// whatever is estimated from it.
 #[must_use]
-pub fn report(slates: &[Slate], reward: Option<Range>, alpha: f64, forced: bool) -> SlateReport {
-    let slots = slates.first().map_or(0, |slate| slate.rewards.len()) as f64;
+pub fn report(slates: &[Slate], reward: Option<Range>, alpha: f64, (log, forced): (&Verdict, bool)) -> SlateReport {
+    let slots = slates.iter().map(|slate| slate.rewards.len()).max().unwrap_or(0) as f64;
     let mut seen = Range::NOTHING;
     slates.iter().flat_map(|slate| &slate.rewards).for_each(|&reward| seen.include(reward));
     let slot = Range::of_rewards(reward, seen);
@@ -64,19 +65,20 @@ pub fn report(slates: &[Slate], reward: Option<Range>, alpha: f64, forced: bool)
         let weighted = Weighted { slates, terms: &terms, whole };
         diagnostics.insert(plain, weighted.diagnostics());
         let interval = if weights == Weights::PseudoInverse { None } else { weighted.cressie_read(alpha) };
-        estimators.insert(plain, of_contributions(&weighted.contributions(), interval, alpha));
+        estimators.insert(plain, mean(slates, &weighted.contributions(), interval, alpha));
         let ratio = weighted.self_normalised();
         let interval = interval.filter(|_| ratio.is_some());
         estimators.insert(normalised, EstimatorReport { value: ratio, interval, ..undefined() });
         if weights == Weights::PseudoInverse {
             let mean_weights: Vec<f64> = weighted.mean_weights().collect();
-            estimators.insert("pi_mean_weight", of_contributions(&mean_weights, None, alpha));
+            estimators.insert("pi_mean_weight", mean(slates, &mean_weights, None, alpha));
         }
     }
     let cascade: Option<Vec<f64>> = slates.iter().map(cascade_dr).collect();
-    estimators.insert("cascade_dr", cascade.map_or_else(undefined, |terms| of_contributions(&terms, None, alpha)));
+    let of_cascade = |terms: Vec<f64>| mean(slates, &terms, None, alpha);
+    estimators.insert("cascade_dr", cascade.map_or_else(undefined, of_cascade));
     estimators.entry("pi_mean_weight").or_insert_with(undefined);
-    let verdict = judge(&diagnostics);
+    let verdict = judge(&diagnostics, log);
     let shown = !verdict.refused || forced;
     let warning = (forced && verdict.refused).then_some(FORCED);
     SlateReport { warning, estimators: shown.then_some(estimators), diagnostics, verdict }
@@ -107,13 +109,18 @@ impl Weighted<'_> {
 
     /// The sum over slots of weighted rewards over weights; `None` where a slot's weights sum to nought.
     fn self_normalised(&self) -> Option<f64> {
-        let slots = self.terms.first()?.len();
+        let slots = self.terms.iter().map(Vec::len).max()?;
         let mut value = Dd::ZERO;
         for slot in 0..slots {
             let (mut rewards, mut weights) = (Dd::ZERO, Dd::ZERO);
             for (terms, slate) in self.terms.iter().zip(self.slates) {
-                rewards = rewards + Dd::product(terms[slot], slate.rewards[slot]);
-                weights = weights + Dd::from(terms[slot]);
+                // Below its last slot a slate shows nothing, which is as likely as all of it.
+                let (weight, reward) = match terms.get(slot) {
+                    Some(&weight) => (weight, slate.rewards[slot]),
+                    None => (1.0, 0.0),
+                };
+                rewards = rewards + Dd::product(weight, reward);
+                weights = weights + Dd::from(weight);
             }
             if weights.to_f64() == 0.0 {
                 return None;
@@ -125,8 +132,7 @@ impl Weighted<'_> {
 
     /// Nothing bounds the weights; a slate of mean weight w earns up to L w times a slot's largest reward.
     fn cressie_read(&self, alpha: f64) -> Option<[f64; 2]> {
-        let mut sums = Sums::default();
-        self.mean_weights().zip(self.contributions()).for_each(|(weight, value)| sums.add(weight, value));
+        let sums = sums(self.slates, self.mean_weights(), &self.contributions());
         let least = Unseen { weight: 0.0, values: Range { min: 0.0, max: 0.0 } };
         let most = Unseen { weight: f64::INFINITY, values: self.whole };
         cressie_read::interval(&sums, least, most, self.whole, alpha).map(ends)
@@ -144,11 +150,50 @@ impl Weighted<'_> {
     }
 }
 
-/// The mean of contributions, with the normal interval where there is no other.
-fn of_contributions(contributions: &[f64], interval: Option<[f64; 2]>, alpha: f64) -> EstimatorReport {
-    let mut tally = Tally::default();
-    contributions.iter().for_each(|&contribution| tally.add(contribution));
-    let (value, standard_error) = (tally.mean(), tally.standard_error());
+/// What the slates of a cluster come to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    slates: f64,
+    weight: f64,
+    value: f64,
+}
+
+fn clusters(slates: &[Slate], weights: impl Iterator<Item = f64>, values: &[f64]) -> Vec<Totals> {
+    let mut clusters: BTreeMap<u64, Totals> = BTreeMap::new();
+    for ((slate, weight), value) in slates.iter().zip(weights).zip(values) {
+        let totals = clusters.entry(slate.cluster).or_default();
+        totals.slates += 1.0;
+        totals.weight += weight;
+        totals.value += value;
+    }
+    clusters.into_values().collect()
+}
+
+/// Every cluster as one observation, as heavy and valuable as it is for its size.
+fn sums(slates: &[Slate], weights: impl Iterator<Item = f64>, values: &[f64]) -> Sums {
+    let clusters = clusters(slates, weights, values);
+    let size = slates.len() as f64 / clusters.len() as f64;
+    let centre = total(values) / slates.len() as f64;
+    let mut sums = Sums::default();
+    for Totals { slates, weight, value } in clusters {
+        sums.add(1.0 + (weight - slates) / size, centre + (value - centre * slates) / size);
+    }
+    sums
+}
+
+fn total(values: &[f64]) -> f64 {
+    values.iter().fold(Dd::ZERO, |sum, &value| sum + Dd::from(value)).to_f64()
+}
+
+/// The mean of values, one for each slate, with the normal interval where there is no other.
+fn mean(slates: &[Slate], values: &[f64], interval: Option<[f64; 2]>, alpha: f64) -> EstimatorReport {
+    let n = values.len() as f64;
+    let value = (n > 0.0).then(|| total(values) / n);
+    let clusters = clusters(slates, std::iter::repeat(0.0), values);
+    let count = clusters.len() as f64;
+    let residual = |totals: &Totals| totals.value - value.unwrap_or(0.0) * totals.slates;
+    let squares = clusters.iter().fold(Dd::ZERO, |sum, totals| sum + Dd::product(residual(totals), residual(totals)));
+    let standard_error = (count > 1.0).then(|| libm::sqrt(squares.to_f64() * count / (count - 1.0)) / n);
     let normal = value.zip(standard_error).map(|(value, error)| ends(normal::interval(value, error, alpha)));
     EstimatorReport {
         value,
@@ -163,7 +208,7 @@ const fn undefined() -> EstimatorReport {
     EstimatorReport { value: None, interval: None, standard_error: None, intervals: BTreeMap::new(), gain: None }
 }
 
-fn judge(diagnostics: &BTreeMap<&'static str, WeightDiagnostics>) -> Verdict {
+fn judge(diagnostics: &BTreeMap<&'static str, WeightDiagnostics>, log: &Verdict) -> Verdict {
     let mut findings = Vec::new();
     for (name, weights) in diagnostics {
         let short = weights.ess_kish < gate::EFFECTIVE_MIN;
@@ -172,7 +217,9 @@ fn judge(diagnostics: &BTreeMap<&'static str, WeightDiagnostics>) -> Verdict {
             findings.push(gate::slate_weights(name, weights.ess_kish, weights.share_of_max_w.unwrap_or(1.0)));
         }
     }
-    let refused = findings.len() == diagnostics.len();
-    let (reasons, warnings) = if refused { (findings, Vec::new()) } else { (Vec::new(), findings) };
-    Verdict { refused, reasons, warnings }
+    let mut verdict = log.clone();
+    let none_left = findings.len() == diagnostics.len();
+    verdict.refused |= none_left;
+    if none_left { &mut verdict.reasons } else { &mut verdict.warnings }.extend(findings);
+    verdict
 }

@@ -76,6 +76,14 @@ impl Arms {
         self.slots.values().map(|slot| slot.arms.len()).sum()
     }
 
+    /// How many arms a row's slot has, on average; `None` without rows.
+    #[must_use]
+    pub fn mean_count(&self) -> Option<f64> {
+        let rows: u64 = self.slots.values().map(|slot| slot.rows).sum();
+        let arms: f64 = self.slots.values().map(|slot| slot.rows as f64 * slot.arms.len() as f64).sum();
+        (rows > 0).then(|| arms / rows as f64)
+    }
+
     /// The target's share of probability on arms that were drawn fewer than `draws` times in their slot.
     #[must_use]
     pub fn target_below(&self, draws: u64) -> f64 {

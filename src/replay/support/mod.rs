@@ -2,6 +2,7 @@
 //! believed.
 
 pub mod arms;
+pub mod groups;
 pub mod pareto;
 pub mod tally;
 
@@ -26,8 +27,6 @@ pub struct Support {
     pub unsupported: Tally,
     /// Draws of each arm in each slot.
     pub arms: Arms,
-    /// Rows by group.
-    pub groups: BTreeMap<u32, u64>,
     /// Weights of rows that earned something.
     pub rewarded: Tally,
     /// The largest w r; 0 of none.
@@ -50,7 +49,6 @@ impl Support {
         self.inverse_propensity.add(1.0 / row.propensity);
         self.unsupported.add(row.unsupported);
         self.arms.observe(row, pmfs);
-        *self.groups.entry(row.group).or_default() += 1;
         match row.outcome {
             Outcome::Missing => self.missing += 1,
             Outcome::Immature(_) => self.immature += 1,
