@@ -1,6 +1,6 @@
 //! The dual of a projection: multipliers of the sets, by Newton's method.
 
-use super::projection::{CONTRADICTION_MIN, Infeasible, Polytope, RESIDUAL_MAX, normalised};
+use super::projection::{CONTRADICTION_MIN, Infeasible, Polytope, Projected, RESIDUAL_MAX, normalised};
 use crate::engine::math::cholesky::{factor_in_place, packed_len, row_start, solve_in_place};
 
 /// Steps until a projection is given up: most need ten, one in ten thousand of the hardest hundreds.
@@ -17,11 +17,26 @@ const HALVINGS_MAX: usize = 40;
 
 /// The dual problem of one projection: one multiplier for each set, and the last for the sum of all arms.
 pub(super) struct Dual<'a> {
-    polytope: &'a Polytope,
+    /// Smallest and largest total of each set.
+    totals: &'a [(f64, f64)],
+    layout: Layout,
+}
+
+/// The arms of a projection, whatever their totals.
+#[derive(Clone, Debug, PartialEq)]
+struct Layout {
     arms: Vec<Arm>,
     cells: Vec<Cell>,
 }
 
+/// Where a projection came to: from here it is not far to others of the same policy that differ in totals alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Near {
+    layout: Layout,
+    multipliers: Vec<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
 struct Arm {
     p: f64,
     floor: f64,
@@ -32,6 +47,7 @@ struct Arm {
 }
 
 /// Arms that are in the same sets: they share an exponent, so that all but clipping is done once for all of them.
+#[derive(Clone, Debug, PartialEq)]
 struct Cell {
     sets: u64,
     /// Sums over its arms.
@@ -80,16 +96,21 @@ impl<'a> Dual<'a> {
             Arm { p, floor, cap, leaves: libm::log(floor / p), cell }
         };
         let arms = p.iter().zip(&polytope.members).zip(bounds).map(arm).collect();
-        Self { polytope, arms, cells }
+        Self { totals: &polytope.totals, layout: Layout { arms, cells } }
     }
 
-    /// The nearest distribution, from the multiplier of the sum that floors and caps alone lead to.
-    pub(super) fn solve(&self, sum_multiplier: f64) -> Result<Vec<f64>, Infeasible> {
-        let mut point = self.start(sum_multiplier);
+    /// The same inside these totals, from where another one came to.
+    pub(super) fn solve_from(totals: &'a [(f64, f64)], near: Near) -> Result<Projected, Infeasible> {
+        Self { totals, layout: near.layout }.solve(near.multipliers)
+    }
+
+    /// The nearest distribution, from multipliers that may be near: one for each set, and one for the sum.
+    pub(super) fn solve(self, multipliers: Vec<f64>) -> Result<Projected, Infeasible> {
+        let mut point = self.at(multipliers);
         let mut step = Step::from(&point);
         for count in 0..STEPS_MAX {
             if point.residual() <= RESIDUAL_MAX {
-                return Ok(normalised(self.distribution(&point)));
+                return Ok(self.projected(point));
             }
             if self.contradicts(&point.multipliers) {
                 return Err(self.conflict(point.multipliers));
@@ -104,22 +125,19 @@ impl<'a> Dual<'a> {
         }
         // As near as numbers go, or hopeless.
         if point.residual() <= CONTRADICTION_MIN {
-            Ok(normalised(self.distribution(&point)))
+            Ok(self.projected(point))
         } else {
             Err(self.conflict(point.multipliers))
         }
     }
 
-    fn start(&self, sum_multiplier: f64) -> Point {
-        let sets = self.polytope.totals.len();
-        let mut multipliers = vec![0.0; sets + 1];
-        multipliers[sets] = sum_multiplier;
+    fn at(&self, multipliers: Vec<f64>) -> Point {
         let mut point = Point {
+            gradient: vec![0.0; multipliers.len()],
             multipliers,
-            gradient: vec![0.0; sets + 1],
             value: 0.0,
-            free: vec![0.0; self.cells.len()],
-            cells: vec![(0.0, 0.0, 0.0); self.cells.len()],
+            free: vec![0.0; self.layout.cells.len()],
+            cells: vec![(0.0, 0.0, 0.0); self.layout.cells.len()],
         };
         self.evaluate(&mut point);
         point
@@ -128,13 +146,13 @@ impl<'a> Dual<'a> {
     /// Everything that follows from a point's multipliers.
     fn evaluate(&self, point: &mut Point) {
         let Point { multipliers, gradient, value, free, cells } = point;
-        for (cell, entry) in self.cells.iter().zip(cells.iter_mut()) {
+        for (cell, entry) in self.layout.cells.iter().zip(cells.iter_mut()) {
             let z = exponent(cell.sets, multipliers);
             *entry = (z, libm::exp(z.min(EXPONENT_MAX)), 0.0);
         }
         free.fill(0.0);
         *value = -self.promised(multipliers);
-        for &Arm { p, floor, cap, leaves, cell } in &self.arms {
+        for &Arm { p, floor, cap, leaves, cell } in &self.layout.arms {
             let (z, factor, total) = &mut cells[cell];
             let probability = p * *factor;
             // The value is the integral of the probability over the exponent.
@@ -155,9 +173,9 @@ impl<'a> Dual<'a> {
 
     /// The gradient of the dual function.
     fn descend(&self, multipliers: &[f64], gradient: &mut [f64], cells: &[(f64, f64, f64)]) {
-        let totals = &self.polytope.totals;
+        let totals = self.totals;
         gradient.fill(0.0);
-        for (cell, &(_, _, total)) in self.cells.iter().zip(cells) {
+        for (cell, &(_, _, total)) in self.layout.cells.iter().zip(cells) {
             sets_of(cell.sets).for_each(|set| gradient[set] += total);
             gradient[totals.len()] += total;
         }
@@ -176,9 +194,11 @@ impl<'a> Dual<'a> {
         }
     }
 
-    /// The arms' probabilities, which sum to 1 as nearly as the multipliers have been found.
-    fn distribution(&self, point: &Point) -> Vec<f64> {
-        self.arms.iter().map(|arm| (arm.p * point.cells[arm.cell].1).clamp(arm.floor, arm.cap)).collect()
+    fn projected(self, point: Point) -> Projected {
+        let arms = self.layout.arms.iter();
+        let pmf = arms.map(|arm| (arm.p * point.cells[arm.cell].1).clamp(arm.floor, arm.cap)).collect();
+        let near = Near { layout: self.layout, multipliers: point.multipliers };
+        Projected { pmf: normalised(pmf), near: Some(near) }
     }
 
     /// What totals inside their bounds are worth at least, weighted by their multipliers.
@@ -186,7 +206,7 @@ impl<'a> Dual<'a> {
         let of_set = |(&multiplier, &(min, max)): (&f64, &(f64, f64))| {
             if multiplier > 0.0 { multiplier * min } else { multiplier * max }
         };
-        multipliers[self.polytope.totals.len()] + multipliers.iter().zip(&self.polytope.totals).map(of_set).sum::<f64>()
+        multipliers[self.totals.len()] + multipliers.iter().zip(self.totals).map(of_set).sum::<f64>()
     }
 
     /// A step of Newton's method on the step's rows, held back by `caution`; `false` where it does not get nearer.
@@ -199,7 +219,7 @@ impl<'a> Dual<'a> {
             next.multipliers.copy_from_slice(&point.multipliers);
             for (&row, by) in rows.iter().zip(direction.iter()) {
                 let moved = point.multipliers[row] + length * by;
-                let crosses = row < self.polytope.totals.len() && point.multipliers[row] * moved < 0.0;
+                let crosses = row < self.totals.len() && point.multipliers[row] * moved < 0.0;
                 // Where a multiplier changes sign its bound changes: it stops in between.
                 next.multipliers[row] = if crosses { 0.0 } else { moved };
             }
@@ -245,10 +265,10 @@ impl<'a> Dual<'a> {
     /// Newton's direction: minus the inverse of the Hessian times the gradient, no longer than a step may be.
     fn point_downwards(&self, point: &Point, step: &mut Step, caution: f64) {
         let Step { rows, direction, hessian, .. } = step;
-        let sets = self.polytope.totals.len();
+        let sets = self.totals.len();
         hessian.clear();
         hessian.resize(packed_len(rows.len()), 0.0);
-        for (cell, &free) in self.cells.iter().zip(&point.free).filter(|(_, free)| **free > 0.0) {
+        for (cell, &free) in self.layout.cells.iter().zip(&point.free).filter(|(_, free)| **free > 0.0) {
             let is_in = |row: usize| row == sets || cell.sets >> row & 1 == 1;
             for (index, _) in rows.iter().enumerate().filter(|(_, row)| is_in(**row)) {
                 let entries = &mut hessian[row_start(index)..row_start(index + 1)];
@@ -276,14 +296,14 @@ impl<'a> Dual<'a> {
             let z = exponent(cell.sets, multipliers);
             z * if z > 0.0 { cell.caps } else { cell.floors }
         };
-        let given: f64 = self.cells.iter().map(given).sum();
+        let given: f64 = self.layout.cells.iter().map(given).sum();
         let size: f64 = multipliers.iter().map(|multiplier| multiplier.abs()).sum();
         given < self.promised(multipliers) - CONTRADICTION_MIN * size
     }
 
     /// What takes part in a contradiction: whatever it is none without.
     fn conflict(&self, mut multipliers: Vec<f64>) -> Infeasible {
-        let sets = self.polytope.totals.len();
+        let sets = self.totals.len();
         let mut by_size: Vec<usize> = (0..sets).filter(|&set| multipliers[set] != 0.0).collect();
         by_size.sort_by(|&one, &other| multipliers[one].abs().total_cmp(&multipliers[other].abs()));
         for set in by_size {
@@ -295,7 +315,7 @@ impl<'a> Dual<'a> {
         let is_capped = |cell: &Cell| cell.is_capped && exponent(cell.sets, &multipliers) > 0.0;
         Infeasible {
             sets: (0..sets).filter(|&set| multipliers[set] != 0.0).collect(),
-            caps: self.cells.iter().any(is_capped),
+            caps: self.layout.cells.iter().any(is_capped),
         }
     }
 }

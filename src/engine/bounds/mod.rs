@@ -8,7 +8,7 @@ mod dual;
 pub mod parity;
 pub mod projection;
 
-use projection::{Infeasible, Polytope};
+use projection::{Infeasible, Near, Polytope, Projected};
 use std::{borrow::Cow, sync::Arc};
 
 /// Most totals of one placement.
@@ -133,7 +133,7 @@ impl SlotBounds<'_> {
     /// The nearest distribution that keeps all bounds but the bands, as far as that can be.
     #[must_use]
     pub fn keep(&self, policy: &[f64]) -> Bounded {
-        self.project(Cow::Borrowed(&self.polytope), policy)
+        self.project(Cow::Borrowed(&self.polytope), policy, None).0
     }
 
     /// The same with bands, for the lead slot, and what they came to.
@@ -143,7 +143,7 @@ impl SlotBounds<'_> {
         policy: &[f64],
         in_force: impl Fn(usize) -> BandInForce,
     ) -> (Bounded, Vec<BandEffect>) {
-        let mut bounded = self.keep(policy);
+        let (mut bounded, near) = self.project(Cow::Borrowed(&self.polytope), policy, None);
         let totals = self.bounds.totals.len();
         let feasible = |&band: &usize| {
             let inside = self.polytope.members.iter().filter(|&members| members >> (totals + band) & 1 == 1).count();
@@ -160,7 +160,7 @@ impl SlotBounds<'_> {
             for BandEffect { index, in_force, .. } in &effects {
                 polytope.totals[totals + index] = in_force.ends();
             }
-            bounded = self.project(Cow::Owned(polytope), policy);
+            bounded = self.project(Cow::Owned(polytope), policy, near).0;
             for effect in &mut effects {
                 effect.after = self.polytope.total_of(totals + effect.index, &bounded.pmf);
             }
@@ -168,11 +168,24 @@ impl SlotBounds<'_> {
         (bounded, effects)
     }
 
-    fn project(&self, mut polytope: Cow<'_, Polytope>, policy: &[f64]) -> Bounded {
+    /// From where another projection of the same policy came to, or from the start.
+    fn project(
+        &self,
+        mut polytope: Cow<'_, Polytope>,
+        policy: &[f64],
+        mut near: Option<Near>,
+    ) -> (Bounded, Option<Near>) {
         let mut relaxed = Relaxed::default();
         loop {
-            match polytope.project(policy) {
-                Ok(pmf) => return Bounded { pmf, relaxed },
+            let is_near = near.is_some();
+            match polytope.project_from(policy, near.take()) {
+                // Where something was given up, caps may be others.
+                Ok(Projected { pmf, near }) => {
+                    let near = near.filter(|_| relaxed.is_nothing());
+                    return (Bounded { pmf, relaxed }, near);
+                }
+                // What contradicts itself is told from the start, so that the same is given up wherever one came from.
+                Err(_) if is_near => {}
                 Err(infeasible) => self.relax(polytope.to_mut(), &mut relaxed, &infeasible),
             }
         }

@@ -10,6 +10,7 @@
 //! along a proof of that (Farkas' lemma), whose constraints are the ones in conflict.
 
 use super::dual::Dual;
+pub use super::dual::Near;
 
 /// What an underflown probability counts as, so that a projection always has mass to scale.
 pub const PROBABILITY_MIN: f64 = 1e-12;
@@ -32,6 +33,15 @@ pub struct Polytope {
     pub members: Vec<u64>,
     /// Smallest and largest total of each set, at most [`SETS_MAX`] of them.
     pub totals: Vec<(f64, f64)>,
+}
+
+/// The nearest distribution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Projected {
+    /// Its probabilities.
+    pub pmf: Vec<f64>,
+    /// Where it is not far from to others; `None` where floors and caps alone keep all totals.
+    pub near: Option<Near>,
 }
 
 /// No distribution keeps these bounds.
@@ -67,22 +77,50 @@ impl Polytope {
     /// # Errors
     /// Where nothing is inside.
     pub fn project(&self, policy: &[f64]) -> Result<Vec<f64>, Infeasible> {
+        Ok(self.project_from(policy, None)?.pmf)
+    }
+
+    /// The same from where the projection of the same policy came to, inside other totals, but the same floors and caps.
+    ///
+    /// # Errors
+    /// Where nothing is inside.
+    pub fn project_from(&self, policy: &[f64], near: Option<Near>) -> Result<Projected, Infeasible> {
         debug_assert_eq!(policy.len(), self.floors.len());
         if self.is_everything() {
-            return Ok(policy.to_vec());
+            return Ok(Projected { pmf: policy.to_vec(), near: None });
         }
-        let p: Vec<f64> = policy.iter().map(|&p| p.max(PROBABILITY_MIN)).collect();
         let caps: f64 = self.caps.iter().sum();
         if caps < 1.0 - CONTRADICTION_MIN {
             return Err(Infeasible { sets: Vec::new(), caps: true });
         }
+        if let Some(near) = near {
+            return Dual::solve_from(&self.totals, near);
+        }
+        let p: Vec<f64> = policy.iter().map(|&p| p.max(PROBABILITY_MIN)).collect();
         let (q, scale) = self.fill(&p);
-        let kept = (0..self.totals.len()).all(|set| {
-            let (min, max) = self.totals[set];
-            let total = self.total_of(set, &q);
-            min - RESIDUAL_MAX <= total && total <= max + RESIDUAL_MAX
-        });
-        if kept { Ok(normalised(q)) } else { Dual::new(self, &p).solve(libm::log(scale)) }
+        let totals: Vec<f64> = (0..self.totals.len()).map(|set| self.total_of(set, &q)).collect();
+        let is_kept =
+            |(total, &(min, max)): (&f64, &(f64, f64))| min - RESIDUAL_MAX <= *total && *total <= max + RESIDUAL_MAX;
+        if totals.iter().zip(&self.totals).all(is_kept) {
+            return Ok(Projected { pmf: normalised(q), near: None });
+        }
+        Dual::new(self, &p).solve(self.first_multipliers(&totals, libm::log(scale)))
+    }
+
+    /// Multipliers to start from, where floors and caps alone lead to these totals: for each total that is not kept the
+    /// one that would be right if that set were alone and nothing clipped, ln of the ratio of odds.
+    fn first_multipliers(&self, totals: &[f64], mut sum: f64) -> Vec<f64> {
+        let mut multipliers = Vec::with_capacity(totals.len() + 1);
+        for (&total, &(min, max)) in totals.iter().zip(&self.totals) {
+            let bound = total.max(min).min(max);
+            let ratio = bound * (1.0 - total) / (total * (1.0 - bound));
+            let moves = bound != total && ratio > 0.0 && ratio.is_finite();
+            multipliers.push(if moves { libm::log(ratio) } else { 0.0 });
+            // What the others lose to it.
+            sum -= if moves { libm::log(1.0 - total + total * ratio) } else { 0.0 };
+        }
+        multipliers.push(sum);
+        multipliers
     }
 
     /// The total of a set under a distribution.
@@ -185,6 +223,22 @@ mod tests {
     fn an_all_underflown_policy_becomes_uniform_above_its_floors() {
         let q = of_floors(&[0.0, 0.0, 0.0, 0.0], &[0.1, 0.0, 0.0, 0.0]);
         q.iter().for_each(|q| assert!((q - 0.25).abs() < 1e-15, "{q}"));
+    }
+
+    #[test]
+    fn what_is_near_leads_to_the_same_distribution() {
+        let policy = [0.4, 0.3, 0.2, 0.08, 0.02];
+        let mut polytope = Polytope {
+            members: vec![1, 1, 2, 3, 0],
+            totals: vec![(0.0, 0.5), (0.0, 1.0)],
+            ..Polytope::of_floors(vec![0.01; 5])
+        };
+        let near = polytope.project_from(&policy, None).unwrap().near;
+        assert!(near.is_some());
+        polytope.totals[1] = (0.5, 0.6);
+        let (from_near, anew) = (polytope.project_from(&policy, near).unwrap().pmf, polytope.project(&policy).unwrap());
+        // Both keep the totals to 1e-13, and divergences are at least as steep as one in probabilities.
+        from_near.iter().zip(&anew).for_each(|(one, other)| assert!((one - other).abs() < 1e-11, "{one} {other}"));
     }
 
     proptest! {
