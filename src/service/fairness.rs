@@ -15,7 +15,10 @@ use crate::{
     },
     store::LogId,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// What the log of a placement tells of fairness. Repeats of leases are no decisions of their own, and left out.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +74,7 @@ pub struct CohortReport {
     pub decisions: u64,
     /// Leads with a price, and the sum of those prices.
     pub offered: BTreeMap<&'static str, (u64, i64)>,
-    /// The same of leads with a reward above 0.
+    /// The same of leads that were taken: with a positive total of a metric that counts in favour of the reward.
     pub paid: BTreeMap<&'static str, (u64, i64)>,
 }
 
@@ -103,6 +106,8 @@ struct Fold<'a> {
     /// Names of cohorts by what logs call them.
     names: &'a BTreeMap<Cohort, (Arc<str>, Arc<str>)>,
     since: Instant,
+    /// Metrics that count in favour of the placement's reward.
+    favourable: BTreeSet<Arc<str>>,
     open: BTreeMap<DecisionId, Open>,
     slates: Vec<Vec<Arc<str>>>,
 }
@@ -130,7 +135,9 @@ impl Service {
             })
             .collect();
         let report = FairnessReport::default();
-        let mut fold = Fold { report, names: &names, since, open: BTreeMap::new(), slates: Vec::new() };
+        let favourable = declared.reward.terms.iter().filter(|term| term.weight > 0.0);
+        let favourable = favourable.map(|term| term.metric.clone()).collect();
+        let mut fold = Fold { report, names: &names, since, favourable, open: BTreeMap::new(), slates: Vec::new() };
         let ends = self.store.log_ends().await?;
         for (log, end) in ends.into_iter().filter(|(log, _)| log.placement == number) {
             self.fold_log(log, end, &mut fold).await?;
@@ -235,11 +242,12 @@ impl Fold<'_> {
         }
     }
 
-    /// A lead counts as paid for while any of its outcomes is above 0.
+    /// A lead counts as paid for while a metric that counts in favour of the reward adds up to more than 0 on it.
     fn ledger(&mut self, entry: &LedgerRecord) {
         let Some(open) = self.open.get(&entry.decision) else { return };
         let is_paid = |state: &crate::engine::ledger::LedgerState| {
-            state.slots.first().is_some_and(|lead| lead.totals.values().any(|&total| total > 0.0))
+            let in_favour = |(metric, total): (&String, &f64)| *total > 0.0 && self.favourable.contains(&**metric);
+            state.slots.first().is_some_and(|lead| lead.totals.iter().any(in_favour))
         };
         let change = i64::from(is_paid(&entry.after)) - i64::from(is_paid(&entry.before));
         for cohort in open.cohorts.iter().filter(|_| change != 0) {

@@ -3,7 +3,7 @@
 use crate::common::{TestServer, catalog_of, conversion, placement_mut, request, shop, violated_fields};
 use offer_ranker::proto::{
     Band, Catalog, ExplainDecisionRequest, FeedbackCode, Flag, GetFairnessReportRequest, Group, Groups, OfferExposure,
-    ProtectedAttribute, RankRequest, RankResponse, SetBound,
+    Outcome, ProtectedAttribute, RankRequest, RankResponse, SetBound,
 };
 use std::{collections::BTreeMap, fs};
 use tonic::Code;
@@ -230,6 +230,10 @@ async fn the_report_tells_groups_cohorts_gaps_prices_and_what_bounds_cost() {
         if answer.group() == Group::Decisioning && lead == "monthly" {
             paid += 1;
             assert_eq!(server.report(conversion(&format!("o-{user}"), &answer)).await, FeedbackCode::Recorded);
+        } else {
+            // What the reward does not count is no purchase.
+            let mood = Outcome { metric: "mood".to_owned(), ..conversion(&format!("o-{user}"), &answer) };
+            assert_eq!(server.report(mood).await, FeedbackCode::Recorded);
         }
     }
     let request = GetFairnessReportRequest { placement: "paywall".to_owned(), since: None };
