@@ -120,7 +120,14 @@ pub(super) const POLICIES_AND_REWARDS: &[Case] = &[
 ];
 
 pub(super) const ODDITIES: &[Case] = &[
-    ("to-family, downgrade-to-basic]", "to-family]", "offers[12]", "downgrade-to-basic", "no placement uses offer"),
+    (
+        "  - id: downgrade-to-basic\n    kind: PLAN_CHANGE\n",
+        "  - id: spare\n    kind: STANDARD\n    plan: basic\n    prices: { SE: { price: { currency_code: SEK, amount_minor: 6900 } } }\n  \
+         - id: downgrade-to-basic\n    kind: PLAN_CHANGE\n",
+        "offers[12]",
+        "spare",
+        "no placement uses offer",
+    ),
     (
         "  - { id: DE, c",
         "  - { id: FR, currency_code: EUR }\n  - { id: DE, c",
