@@ -138,9 +138,8 @@ impl Expr {
                 _ => return Err(EvaluationError::Type),
             },
             Self::ToInteger(operand) => match operand.eval(facts)? {
-                Seen::Double(number) if (-INTEGER_BOUND..INTEGER_BOUND).contains(&number) => {
-                    Seen::Integer(number as i64)
-                }
+                // CEL leaves out the least whole number, although a double can be it.
+                Seen::Double(number) if number.abs() < INTEGER_BOUND => Seen::Integer(number as i64),
                 Seen::Double(_) => return Err(EvaluationError::Overflow),
                 number @ Seen::Integer(_) => number,
                 _ => return Err(EvaluationError::Type),
