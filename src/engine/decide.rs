@@ -183,11 +183,7 @@ pub fn decide_by(
     let Allowed { eligible, exclusions, standing, personal: limited } =
         limits::allow(placement, request, &user.unit, (eligible, exclusions), forbidden, now);
     let neutral_context = terms.forbids_looking(&eligible);
-    let context = if neutral_context {
-        placement.context.encode(&placement.context.neutral())
-    } else {
-        placement.context.encode(&request.attributes)
-    };
+    let context = encoded(placement, request, neutral_context);
     let lead = beliefs.scores(1, &eligible, &context);
     let describe = |(&index, score): (&usize, &ScoreDistribution)| {
         let arm_price = terms.arms[index].price;
@@ -216,6 +212,12 @@ pub fn decide_by(
         || (arms.len() > 1 && !neutral_context && placement.policy_looks_at_users());
     let root = standing.map(|standing| standing.root);
     Decision { arms, exclusions, slots, tail, root, lease_until, personalised, neutral_context, bands }
+}
+
+/// What is known of user and moment as models see it, or where nobody in particular may be scored, of anybody.
+pub(super) fn encoded(placement: &Placement, request: &RankRequest, neutral: bool) -> Vec<f64> {
+    let schema = &placement.context;
+    if neutral { schema.encode(&schema.neutral()) } else { schema.encode(&request.attributes) }
 }
 
 /// The slots among arms that were found eligible before, drawn by any beliefs about them for an encoded context: where

@@ -4,7 +4,7 @@ use super::{
     beliefs::Beliefs,
     catalog::{Catalog, Placement},
     contest::Contest,
-    decide::{Decision, EligibleArm, RankRequest, decide_by},
+    decide::{Decision, EligibleArm, RankRequest, decide_by, encoded},
     group::Group,
     instant::Instant,
     user::UserState,
@@ -40,10 +40,7 @@ impl<'a, B: Beliefs> Odds<'a, B> {
         let Decision { arms, slots, neutral_context, .. } = decision;
         let mut lead = vec![0.0; if slots.is_empty() { 0 } else { arms.len() }];
         slots.iter().flat_map(|slot| &slot.arms).for_each(|arm| lead[arm.arm] = arm.probability);
-        let context = match neutral_context {
-            true => placement.context.encode(&placement.context.neutral()),
-            false => placement.context.encode(&request.attributes),
-        };
+        let context = encoded(placement, &request, neutral_context);
         let eligible = arms.iter().filter_map(|arm| placement.arm_index(&arm.offer_id)).collect();
         Self { placement, beliefs, group: user.group, context, eligible, arms, lead }
     }

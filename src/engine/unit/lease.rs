@@ -169,8 +169,8 @@ pub fn added(
         for (key, held) in &told {
             let of_plan = told.iter().filter(|(_, other)| other.plan == held.plan && other.trial == held.trial);
             let before = view.state.held.get(key).map(|before| before.beside_minor);
-            let lowest = of_plan.map(|(_, other)| other.price.amount_minor).chain(before).min();
-            let beside_minor = lowest.unwrap_or(held.beside_minor);
+            let others = of_plan.map(|(_, other)| other.price.amount_minor);
+            let beside_minor = others.chain(before).fold(held.beside_minor, i64::min);
             state.hold(key.clone(), HeldPrice { beside_minor, ..held.clone() });
         }
     }
