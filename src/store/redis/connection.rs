@@ -8,15 +8,13 @@
 use super::{
     address::RedisUrl,
     errors::{open_error, store_error},
+    nodes::{Nodes, Patience},
     scripts::{self, Call, is_unknown_script},
 };
 use crate::store::{Result, StoreError};
 use redis::{
     AsyncConnectionConfig, Client, Pipeline, RedisError, RedisResult, Value,
     aio::{ConnectionLike as _, MultiplexedConnection},
-    cluster::ClusterClientBuilder,
-    cluster_async::ClusterConnection,
-    cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo},
 };
 use std::{
     collections::BTreeMap,
@@ -38,12 +36,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a server may take to answer a pipeline.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How long an attempt of a Cluster's client may take with all that it sends again.
-const CLUSTER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How often a Cluster's client sends something again, waiting longer each time.
-const CLUSTER_RETRIES: u32 = 6;
-
 /// For how long a failure to connect answers those who waited for it, so that each of them does not wait for its own.
 const FAILURE_SHARED: Duration = Duration::from_millis(100);
 
@@ -55,7 +47,7 @@ pub(super) struct Link {
 
 enum Route {
     One(Box<One>),
-    Cluster(ClusterConnection),
+    Cluster(Box<Nodes>),
 }
 
 /// A standalone server.
@@ -93,19 +85,9 @@ impl Link {
             let address = info.addr().to_string();
             return Ok((link(Route::One(Box::new(one))), said.map(|said| BTreeMap::from([(address, said)]))));
         }
-        let mut builder = ClusterClientBuilder::new([info])
-            .retries(CLUSTER_RETRIES)
-            .connection_timeout(CONNECT_TIMEOUT)
-            .response_timeout(RESPONSE_TIMEOUT)
-            .overall_response_timeout(Some(CLUSTER_TIMEOUT));
-        if let Some(certificates) = certificates {
-            builder = builder.certs(certificates);
-        }
-        let mut cluster = builder.build().map_err(failed)?.get_async_connection().await.map_err(failed)?;
-        let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-        let said = cluster.route_command(redis::cmd("INFO"), everywhere).await.map_err(failed)?;
-        let said = redis::from_redis_value(said).map_err(|error| failed(error.into()))?;
-        Ok((link(Route::Cluster(cluster)), Some(said)))
+        let patience = Patience { connect: CONNECT_TIMEOUT, response: RESPONSE_TIMEOUT };
+        let (nodes, said) = Nodes::open(info, certificates, &patience).await.map_err(failed)?;
+        Ok((link(Route::Cluster(Box::new(nodes))), Some(said)))
     }
 
     /// Lets go of the servers; calls that come later are unavailable.
@@ -164,7 +146,7 @@ impl Link {
         let count = pipeline.len();
         let answer = match &self.route {
             Route::One(one) => one.send(pipeline).await,
-            Route::Cluster(cluster) => cluster.clone().req_packed_commands(&pipeline, 0, count).await,
+            Route::Cluster(nodes) => nodes.send(&pipeline).await,
         };
         let values = answer.map_err(|error| store_error(&error))?;
         if values.len() == count {

@@ -16,6 +16,7 @@ mod connection;
 mod documents;
 mod errors;
 mod keys;
+mod nodes;
 mod reads;
 mod replies;
 mod salts;
