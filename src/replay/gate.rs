@@ -5,7 +5,10 @@
 
 use super::{
     intervals::cressie_read,
-    support::{Support, groups::Division},
+    support::{
+        Support,
+        groups::{self, Division},
+    },
 };
 use crate::engine::math::{double_double::Dd, normal, student_t};
 use serde::Serialize;
@@ -312,18 +315,12 @@ impl Case<'_> {
     }
 }
 
-/// Pearson's chi-square of a division of units, and how many standard errors that is above what chance makes of it, as
-/// normal as Wilson and Hilferty (1931) make it; `None` of fewer than two groups.
+/// The chi-square of a division of units, and how many standard errors that is above what chance makes of it, as normal as
+/// Wilson and Hilferty (1931) make it; `None` where there is nothing to compare.
 fn chi_square(division: &Division) -> Option<(f64, f64)> {
-    let degrees = division.len().checked_sub(1).filter(|degrees| *degrees > 0)? as f64;
-    let units: f64 = division.iter().map(|(counted, _)| *counted as f64).sum();
-    let term = |(counted, share): &(u64, f64)| {
-        let expected = share * units;
-        (*counted as f64 - expected) * (*counted as f64 - expected) / expected
-    };
-    let statistic: f64 = division.iter().map(term).sum();
+    let (statistic, degrees) = groups::chi_square(division)?;
     let spread = 2.0 / (9.0 * degrees);
-    (units > 0.0).then(|| (statistic, (libm::cbrt(statistic / degrees) - 1.0 + spread) / libm::sqrt(spread)))
+    Some((statistic, (libm::cbrt(statistic / degrees) - 1.0 + spread) / libm::sqrt(spread)))
 }
 
 /// The finding that an estimator of slates has weights that cannot carry a number.
