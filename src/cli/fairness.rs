@@ -2,13 +2,17 @@
 
 use super::client::{ClientError, LONG_CALL_TIMEOUT, TargetArgs, format_money, plain_table};
 use crate::proto::{
-    BenefitReport, CohortGap, CohortReport, GetFairnessReportRequest, GetFairnessReportResponse, Money, OfferExposure,
-    SkewReport,
+    AccessGap, BenefitReport, BoundKind, BoundReport, CohortAccess, CohortGap, CohortReport, GetFairnessReportRequest,
+    GetFairnessReportResponse, GroupDivision, GroupUnits, Money, OfferExposure, SkewReport,
     insight_service_client::InsightServiceClient,
     shown::{short_name, to_json},
 };
+use comfy_table::Table;
 use prost_types::Timestamp;
 use std::io::Write;
+
+/// Below this, units are not in their groups' shares by chance.
+const P_VALUE_MIN: f64 = 1e-4;
 
 /// Report on fairness at a placement: bounds, cohorts, exposure, and what bounds cost
 #[derive(Debug, clap::Args)]
@@ -18,6 +22,9 @@ pub struct Args {
     /// Leave out decisions before this, such as 2026-11-01T00:00:00Z
     #[arg(long, value_name = "INSTANT")]
     since: Option<Timestamp>,
+    /// And those from here on
+    #[arg(long, value_name = "INSTANT")]
+    until: Option<Timestamp>,
     /// Print the report as one JSON object
     #[arg(long)]
     json: bool,
@@ -31,7 +38,7 @@ pub struct Args {
 /// When the server is not there, or has no such placement.
 pub async fn run(args: Args, out: &mut impl Write) -> Result<(), ClientError> {
     let mut client = InsightServiceClient::new(args.target.connect_for(LONG_CALL_TIMEOUT).await?);
-    let request = GetFairnessReportRequest { placement: args.placement, since: args.since };
+    let request = GetFairnessReportRequest { placement: args.placement, since: args.since, until: args.until };
     let report = client.get_fairness_report(request).await.map_err(ClientError::refused("GetFairnessReport"))?;
     let report = report.into_inner();
     if args.json {
@@ -43,28 +50,24 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), ClientError> {
 
 fn print(report: &GetFairnessReportResponse, out: &mut impl Write) -> Result<(), ClientError> {
     for count in &report.groups {
-        let group = short_name(count.group().as_str_name(), "GROUP_");
-        writeln!(out, "{:<12} {} decisions", group.to_lowercase(), count.decisions)?;
+        writeln!(out, "{:<12} {} decisions", group(count.group().as_str_name()), count.decisions)?;
     }
+    report.divisions.iter().try_for_each(|division| print_division(division, out))?;
     writeln!(out, "{:<12} {} decisions gave up a bound for their lead", "relaxed", report.relaxed)?;
-    let (by_policy, value) = (report.value_by_policy, report.value);
-    writeln!(out, "{:<12} {value:.4} a decision, {:.4} of it paid for bounds", "value", by_policy - value)?;
+    print_value(report, out)?;
     writeln!(out, "{:<12} {:.4}, of slates from the policy's leads", "ndkl", report.ndkl)?;
     for SkewReport { slots, lowest_offer_id, lowest, highest_offer_id, highest } in &report.skews {
         let head = format!("skew@{slots}");
         writeln!(out, "{head:<12} {lowest:.4} of {lowest_offer_id} to {highest:.4} of {highest_offer_id}")?;
     }
+    if !report.bounds.is_empty() {
+        writeln!(out, "\n{}", bounds(report))?;
+    }
     if !report.benefits.is_empty() {
         writeln!(out, "\n{}", benefits(&report.benefits))?;
-        writeln!(out, "\n{}", rates(&report.benefits))?;
-        for (benefit, gap) in report.benefits.iter().flat_map(|of| of.gaps.iter().map(move |gap| (&of.id, gap))) {
-            let CohortGap { attribute, higher, lower, before, after, low, high } = gap;
-            writeln!(
-                out,
-                "gap       {benefit}, {attribute}: {higher} over {lower} by {after:.4} ({before:.4} before; drawn \
-                 {low:.4} to {high:.4})"
-            )?;
-        }
+    }
+    if report.benefits.iter().any(|benefit| !benefit.access.is_empty()) {
+        print_cohorts(&report.benefits, out)?;
     }
     if !report.cohorts.is_empty() {
         writeln!(out, "\n{}", prices(&report.cohorts))?;
@@ -73,29 +76,113 @@ fn print(report: &GetFairnessReportResponse, out: &mut impl Write) -> Result<(),
     Ok(())
 }
 
-fn benefits(benefits: &[BenefitReport]) -> comfy_table::Table {
-    let heads = ["bound", "decisions", "before", "after", "moved", "given up"];
+fn group(name: &'static str) -> String {
+    short_name(name, "GROUP_").to_lowercase()
+}
+
+/// A cohort by its name; where a value has none, no catalog that the server can read declares it.
+fn cohort(attribute: &str, value: &str) -> String {
+    if value.is_empty() { format!("{attribute}: undeclared values") } else { format!("{attribute}={value}") }
+}
+
+fn print_division(division: &GroupDivision, out: &mut impl Write) -> Result<(), ClientError> {
+    let all: u64 = division.groups.iter().map(|of| of.units).sum();
+    let of_group = |of: &GroupUnits| {
+        let (name, share) = (group(of.group().as_str_name()), 100.0 * of.units as f64 / all.max(1) as f64);
+        format!("{name} {share:.2} % of {:.2} %", 100.0 * of.share)
+    };
+    let groups: Vec<String> = division.groups.iter().map(of_group).collect();
+    let p_value = division.p_value.unwrap_or(1.0);
+    let verdict = if p_value < P_VALUE_MIN { ": more than chance, see docs/fairness.md" } else { "" };
+    writeln!(out, "{:<12} {all}: {}; p {p_value:.4}{verdict}", "units", groups.join(", "))?;
+    Ok(())
+}
+
+fn print_value(report: &GetFairnessReportResponse, out: &mut impl Write) -> Result<(), ClientError> {
+    let GetFairnessReportResponse { value_by_policy, value, reward_by_policy, reward, .. } = report;
+    let currency = &report.reward_currency_code;
+    let all = report.cost.as_ref().map(format_money).unwrap_or_default();
+    let cost = value_by_policy - value;
+    writeln!(out, "{:<12} {value:.4} {currency} a decision; bounds cost {cost:.4} of it, {all} in all", "value")?;
+    let cost = reward_by_policy - reward;
+    writeln!(out, "{:<12} {reward:.4} a decision; bounds cost {cost:.4} of it", "reward")?;
+    Ok(())
+}
+
+/// What each bound did. Those that were there for no decision have no shares.
+fn bounds(report: &GetFairnessReportResponse) -> Table {
+    let cost = format!("cost, {}", report.reward_currency_code);
+    let heads = ["bound", "decisions", "binds", "given up", &cost, "cost, reward"];
     let mut table = plain_table(&heads, &[1, 2, 3, 4, 5]);
-    for BenefitReport { id, decisions, before, after, relaxed, moved, .. } in benefits {
+    for bound in &report.bounds {
+        let BoundReport { id, decisions, binding, relaxed, cost, reward_cost, .. } = bound;
+        let kind = short_name(bound.kind().as_str_name(), "BOUND_KIND_").to_lowercase();
+        let share = |count: u64| format!("{:.2} %", 100.0 * count as f64 / (*decisions).max(1) as f64);
         table.add_row([
-            id.clone(),
+            if matches!(bound.kind(), BoundKind::Set | BoundKind::Band) { format!("{kind} {id}") } else { kind },
             decisions.to_string(),
-            format!("{before:.4}"),
-            format!("{after:.4}"),
-            moved.to_string(),
-            relaxed.to_string(),
+            share(*binding),
+            share(*relaxed),
+            format!("{cost:.4}"),
+            format!("{reward_cost:.4}"),
         ]);
     }
     table
 }
 
-fn rates(benefits: &[BenefitReport]) -> comfy_table::Table {
-    let heads = ["bound", "cohort", "decisions", "before", "after", "drawn", "95 %"];
+fn benefits(benefits: &[BenefitReport]) -> Table {
+    let mut table = plain_table(&["offers of", "decisions", "before", "after"], &[1, 2, 3]);
+    for BenefitReport { id, decisions, before, after, .. } in benefits {
+        table.add_row([id.clone(), decisions.to_string(), format!("{before:.4}"), format!("{after:.4}")]);
+    }
+    table
+}
+
+/// First what comes from eligibility, then what is made of it.
+fn print_cohorts(benefits: &[BenefitReport], out: &mut impl Write) -> Result<(), ClientError> {
+    writeln!(out, "\n{}", access(benefits))?;
+    for (id, gap) in benefits.iter().flat_map(|of| of.access_gaps.iter().map(move |gap| (&of.id, gap))) {
+        let AccessGap { attribute, higher, lower, gap, low, high } = gap;
+        let (higher, lower) = (cohort(attribute, higher), cohort(attribute, lower));
+        writeln!(out, "gap       {id}, feasible: {higher} over {lower} by {gap:.4} ({low:.4} to {high:.4})")?;
+    }
+    writeln!(out, "\n{}", rates(benefits))?;
+    for (id, gap) in benefits.iter().flat_map(|of| of.gaps.iter().map(move |gap| (&of.id, gap))) {
+        let CohortGap { attribute, higher, lower, before, after, low, high } = gap;
+        let (higher, lower) = (cohort(attribute, higher), cohort(attribute, lower));
+        writeln!(
+            out,
+            "gap       {id}, rate: {higher} over {lower} by {after:.4} ({before:.4} before; drawn {low:.4} to {high:.4})"
+        )?;
+    }
+    Ok(())
+}
+
+fn access(benefits: &[BenefitReport]) -> Table {
+    let heads = ["offers of", "cohort", "decisions", "any eligible", "feasible", "95 %"];
+    let mut table = plain_table(&heads, &[2, 3, 4]);
+    for (id, of) in benefits.iter().flat_map(|of| of.access.iter().map(move |access| (&of.id, access))) {
+        let CohortAccess { attribute, value, decisions, eligible, feasible, low, high } = of;
+        let share = |count: u64| format!("{:.4}", count as f64 / (*decisions).max(1) as f64);
+        table.add_row([
+            id.clone(),
+            cohort(attribute, value),
+            decisions.to_string(),
+            share(*eligible),
+            share(*feasible),
+            format!("{low:.4} to {high:.4}"),
+        ]);
+    }
+    table
+}
+
+fn rates(benefits: &[BenefitReport]) -> Table {
+    let heads = ["offers of", "cohort", "decisions", "before", "after", "drawn", "95 %"];
     let mut table = plain_table(&heads, &[2, 3, 4, 5]);
     for (benefit, rate) in benefits.iter().flat_map(|of| of.cohorts.iter().map(move |rate| (&of.id, rate))) {
         table.add_row([
             benefit.clone(),
-            format!("{}={}", rate.attribute, rate.value),
+            cohort(&rate.attribute, &rate.value),
             rate.decisions.to_string(),
             format!("{:.4}", rate.before),
             format!("{:.4}", rate.after),
@@ -106,16 +193,16 @@ fn rates(benefits: &[BenefitReport]) -> comfy_table::Table {
     table
 }
 
-fn prices(cohorts: &[CohortReport]) -> comfy_table::Table {
+fn prices(cohorts: &[CohortReport]) -> Table {
     let mut table = plain_table(&["cohort", "decisions", "price offered", "price paid"], &[1]);
     let all = |money: &[Money]| money.iter().map(format_money).collect::<Vec<_>>().join(", ");
     for CohortReport { attribute, value, decisions, offered, paid } in cohorts {
-        table.add_row([format!("{attribute}={value}"), decisions.to_string(), all(offered), all(paid)]);
+        table.add_row([cohort(attribute, value), decisions.to_string(), all(offered), all(paid)]);
     }
     table
 }
 
-fn exposure(offers: &[OfferExposure]) -> comfy_table::Table {
+fn exposure(offers: &[OfferExposure]) -> Table {
     let heads = ["offer", "eligible", "merit", "leads by policy", "leads", "drawn", "attention"];
     let mut table = plain_table(&heads, &[1, 2, 3, 4, 5, 6]);
     for OfferExposure { offer_id, eligible, before, after, drawn, merit, attention } in offers {
@@ -130,4 +217,72 @@ fn exposure(offers: &[OfferExposure]) -> comfy_table::Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::Group;
+
+    #[test]
+    fn a_report_tells_bounds_cohorts_and_units_with_their_names() {
+        let bound = |kind: BoundKind, id: &str, binding| BoundReport {
+            kind: kind.into(),
+            id: id.to_owned(),
+            decisions: 200,
+            binding,
+            relaxed: 1,
+            cost: 0.25,
+            reward_cost: 0.01,
+        };
+        let access = |value: &str, feasible| CohortAccess {
+            attribute: "gender".to_owned(),
+            value: value.to_owned(),
+            decisions: 100,
+            eligible: 90,
+            feasible,
+            ..CohortAccess::default()
+        };
+        let gap = AccessGap {
+            attribute: "gender".to_owned(),
+            higher: "f".to_owned(),
+            gap: 0.3,
+            low: 0.2,
+            high: 0.4,
+            ..AccessGap::default()
+        };
+        let units = |group: Group, units, share| GroupUnits { group: group.into(), units, share };
+        let groups = vec![units(Group::Decisioning, 60, 0.9), units(Group::Holdout, 40, 0.1)];
+        let report = GetFairnessReportResponse {
+            bounds: vec![bound(BoundKind::Floors, "", 150), bound(BoundKind::Set, "plans", 50)],
+            benefits: vec![BenefitReport {
+                id: "plans".to_owned(),
+                access: vec![access("f", 80), access("", 50)],
+                access_gaps: vec![gap],
+                ..BenefitReport::default()
+            }],
+            reward_currency_code: "EUR".to_owned(),
+            value_by_policy: 3.0,
+            value: 2.5,
+            cost: Some(Money { currency_code: "EUR".to_owned(), amount_minor: 10_000 }),
+            divisions: vec![GroupDivision { groups, p_value: Some(0.0) }],
+            ..GetFairnessReportResponse::default()
+        };
+        let mut out = Vec::new();
+        print(&report, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        for part in [
+            "units        100: decisioning 60.00 % of 90.00 %, holdout 40.00 % of 10.00 %; p 0.0000: more than chance",
+            "value        2.5000 EUR a decision; bounds cost 0.5000 of it, 100.00 EUR in all",
+            "gap       plans, feasible: gender=f over gender: undeclared values by 0.3000 (0.2000 to 0.4000)",
+        ] {
+            assert!(text.contains(part), "{part} is missing from\n{text}");
+        }
+        let row = |start: &str| {
+            let line = text.lines().find(|line| line.starts_with(&format!("| {start} "))).unwrap_or_default();
+            line.split('|').map(str::trim).filter(|cell| !cell.is_empty()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(row("floors"), "floors 200 75.00 % 0.50 % 0.2500 0.0100", "{text}");
+        assert_eq!(row("set plans"), "set plans 200 25.00 % 0.50 % 0.2500 0.0100", "{text}");
+    }
 }

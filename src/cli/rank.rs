@@ -213,6 +213,9 @@ fn print_explanation(explanation: &Explanation, out: &mut impl Write) -> Result<
     for (rule, text) in &explanation.rules {
         writeln!(out, "rule      {rule}: {text}")?;
     }
+    if explanation.bounds_exempt {
+        writeln!(out, "bounds    none acted: the holdout is exempt from floors, caps, sets and bands")?;
+    }
     for slot in &explanation.slots {
         let (number, seed) = (slot.slot, explanation.seed);
         writeln!(

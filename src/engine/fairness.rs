@@ -55,6 +55,81 @@ pub fn ndkl<K: Ord>(items: &[K], wanted: &BTreeMap<K, f64>) -> Option<f64> {
     (norm > 0.0).then(|| sum / norm)
 }
 
+/// Many slates in sums: their attention, skew and NDKL, whatever shares are wanted in the end.
+#[derive(Clone, Debug)]
+pub struct Slates<K> {
+    count: u64,
+    /// By slot, from the first: items of each kind.
+    slots: Vec<BTreeMap<K, u64>>,
+    /// By kind: what its shares s of the beginnings of slates sum up to, s ln s and s, each weighted as in [`ndkl`].
+    divergences: BTreeMap<K, (f64, f64)>,
+}
+
+impl<K> Default for Slates<K> {
+    fn default() -> Self {
+        Self { count: 0, slots: Vec::new(), divergences: BTreeMap::new() }
+    }
+}
+
+impl<K: Ord + Clone> Slates<K> {
+    /// Counts a slate that has an item.
+    pub fn add(&mut self, items: &[K]) {
+        self.count += u64::from(!items.is_empty());
+        self.slots.resize_with(self.slots.len().max(items.len()), BTreeMap::new);
+        let norm: f64 = (1..=items.len()).map(attention).sum();
+        for length in 1..=items.len() {
+            *self.slots[length - 1].entry(items[length - 1].clone()).or_default() += 1;
+            for (kind, share) in shares(items[..length].iter().cloned()) {
+                let (entropy, sum) = self.divergences.entry(kind).or_default();
+                let weight = attention(length) / norm;
+                *entropy += weight * share * libm::log(share);
+                *sum += weight * share;
+            }
+        }
+    }
+
+    /// How many slots the longest slate has.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The share of each kind among the first `slots` items of all slates.
+    #[must_use]
+    pub fn shares(&self, slots: usize) -> BTreeMap<K, f64> {
+        let mut counts: BTreeMap<K, u64> = BTreeMap::new();
+        for (kind, count) in self.slots.iter().take(slots).flatten() {
+            *counts.entry(kind.clone()).or_default() += count;
+        }
+        let all: u64 = counts.values().sum();
+        counts.into_iter().map(|(kind, count)| (kind, count as f64 / all as f64)).collect()
+    }
+
+    /// The share of each kind in all attention.
+    #[must_use]
+    pub fn attention(&self) -> BTreeMap<K, f64> {
+        let mut given: BTreeMap<K, f64> = BTreeMap::new();
+        for (slot, kinds) in (1..).zip(&self.slots) {
+            for (kind, &count) in kinds {
+                *given.entry(kind.clone()).or_default() += attention(slot) * count as f64;
+            }
+        }
+        let all: f64 = given.values().sum();
+        given.into_iter().map(|(kind, attention)| (kind, attention / all)).collect()
+    }
+
+    /// The average of the slates' [`ndkl`]; `None` without any.
+    #[must_use]
+    pub fn ndkl(&self, wanted: &BTreeMap<K, f64>) -> Option<f64> {
+        let of_kind = |(kind, &wanted): (&K, &f64)| {
+            let (entropy, sum) = self.divergences.get(kind)?;
+            Some(entropy - sum * libm::log(wanted))
+        };
+        let sum: f64 = wanted.iter().filter_map(of_kind).sum();
+        (self.count > 0).then(|| sum / self.count as f64)
+    }
+}
+
 /// Shannon's entropy of probabilities, in nats (Shannon, 1948): 0 where one has them all, ln n where n share them evenly,
 /// so that e to its power is how many there are in effect.
 #[must_use]
@@ -100,6 +175,28 @@ mod tests {
         // Worked out by hand: divergences ln 2 and 0, weights 1 and 1 / log2(3).
         let expected = libm::log(2.0) / (1.0 + 1.0 / libm::log2(3.0));
         assert!((ndkl(&["a", "b"], &wanted).unwrap() - expected).abs() < 1e-15);
+    }
+
+    #[test]
+    fn many_slates_come_to_the_average_of_each() {
+        let slates = [&["a", "b", "c"][..], &["b", "a"], &["c"], &["a", "c"]];
+        let mut sums = Slates::default();
+        slates.iter().for_each(|slate| sums.add(slate));
+        let wanted = BTreeMap::from([("a", 0.5), ("b", 0.3), ("d", 0.2)]);
+        let expected = slates.iter().filter_map(|slate| ndkl(slate, &wanted)).sum::<f64>() / 4.0;
+        // A dozen additions of numbers below 2.
+        assert!((sums.ndkl(&wanted).unwrap() - expected).abs() < 1e-14);
+        assert_eq!((sums.longest(), sums.shares(1)), (3, shares(["a", "b", "c", "a"])));
+        assert_eq!(sums.shares(3), shares(slates.iter().flat_map(|slate| slate.iter().copied())));
+        let mut given: BTreeMap<&str, f64> = BTreeMap::new();
+        for (kind, attention) in slates.iter().flat_map(|slate| exposure(slate)) {
+            *given.entry(kind).or_default() += attention;
+        }
+        let all: f64 = given.values().sum();
+        for (kind, share) in sums.attention() {
+            assert!((share - given[kind] / all).abs() < 1e-15, "{kind}: {share}");
+        }
+        assert_eq!(Slates::<&str>::default().ndkl(&wanted), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The pure core: no async, clock, entropy, environment, I/O, logging or wire formats.
 
 pub mod beliefs;
+pub mod binding;
 pub mod bounds;
 pub mod catalog;
 mod contest;

@@ -3,12 +3,13 @@
 
 use super::rank_answer;
 use crate::{
-    engine::{instant::Instant, ledger::LedgerState},
+    engine::{catalog::Period, instant::Instant, ledger::LedgerState},
     proto::{
         self,
         engine_types::{instant, partition_offsets},
     },
     service::{
+        ServiceError, Violation,
         feedback::{FeedbackCode, FeedbackResult, Report, Subject},
         outcome_report::OutcomeReport,
         placement::{ArmReport, PlacementReport},
@@ -57,6 +58,23 @@ pub fn user_facts(facts: proto::UserFacts) -> UserFacts {
 /// An instant as a client gave it, or what is wrong with it.
 pub(super) fn given_instant(at: &prost_types::Timestamp) -> Result<Instant, String> {
     instant(at).ok_or_else(|| format!("is {} s and {} ns, which is no time", at.seconds, at.nanos))
+}
+
+/// A period that a client gave.
+///
+/// # Errors
+/// Where an end of it is no time.
+pub(super) fn given_period(
+    since: Option<prost_types::Timestamp>,
+    until: Option<prost_types::Timestamp>,
+) -> Result<Period, ServiceError> {
+    let mut violations = Vec::new();
+    let mut given = |field, at: Option<prost_types::Timestamp>| {
+        let given = given_instant(&at?);
+        given.map_err(|description| violations.push(Violation::new(field, description))).ok()
+    };
+    let period = Period { starts_at: given("since", since), ends_at: given("until", until) };
+    if violations.is_empty() { Ok(period) } else { Err(ServiceError::Invalid { violations }) }
 }
 
 /// A reported outcome as the service takes it.

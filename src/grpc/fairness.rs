@@ -1,20 +1,26 @@
 //! Fairness reports as the wire has them.
 
 use crate::{
-    engine::fairness::{newcombe, wilson},
+    engine::{
+        catalog::Money,
+        fairness::{newcombe, wilson},
+        group::Group,
+    },
     proto,
-    service::fairness::{Averages, Benefit, CohortReport, FairnessReport, OfferReport},
+    service::fairness::report::{
+        Access, Benefit, BoundName, BoundReport, CohortName, CohortReport, FairnessReport, GroupDivision, OfferReport,
+    },
 };
 use std::{collections::BTreeMap, sync::Arc};
 
 /// The normal quantile of 95 % intervals.
 const Z: f64 = 1.959_963_984_540_054;
 
-type CohortName = (Arc<str>, Arc<str>);
-
 /// A report on a placement.
 pub(super) fn report(placement: &str, report: &FairnessReport) -> proto::GetFairnessReportResponse {
     let (value_by_policy, value) = report.value.means();
+    let (reward_by_policy, reward) = report.reward.means();
+    let cost = Money::from_major_units(report.reward_currency, report.value.before - report.value.after);
     proto::GetFairnessReportResponse {
         placement: placement.to_owned(),
         groups: report
@@ -30,7 +36,41 @@ pub(super) fn report(placement: &str, report: &FairnessReport) -> proto::GetFair
         value,
         ndkl: report.ndkl,
         skews: (1..).zip(&report.skews).map(|(slots, of)| skew(slots, of)).collect(),
+        bounds: report.bounds.iter().map(|(name, of)| bound(name, of, report.value.count)).collect(),
+        reward_currency_code: report.reward_currency.code().to_owned(),
+        cost: Some(cost.into()),
+        reward_by_policy,
+        reward,
+        divisions: report.divisions.iter().map(division).collect(),
     }
+}
+
+fn bound(name: &BoundName, of: &BoundReport, decisions: u64) -> proto::BoundReport {
+    let (kind, id) = match name {
+        BoundName::Floors => (proto::BoundKind::Floors, ""),
+        BoundName::Caps => (proto::BoundKind::Caps, ""),
+        BoundName::Set(id) => (proto::BoundKind::Set, &**id),
+        BoundName::Band(id) => (proto::BoundKind::Band, &**id),
+    };
+    let average = |sum: f64| sum / decisions.max(1) as f64;
+    proto::BoundReport {
+        kind: kind.into(),
+        id: id.to_owned(),
+        decisions: of.decisions,
+        binding: of.binding,
+        relaxed: of.relaxed,
+        cost: average(of.cost.value),
+        reward_cost: average(of.cost.reward),
+    }
+}
+
+fn division(GroupDivision { groups, p_value }: &GroupDivision) -> proto::GroupDivision {
+    let units = |&(group, units, share): &(Group, u64, f64)| proto::GroupUnits {
+        group: proto::Group::from(group).into(),
+        units,
+        share,
+    };
+    proto::GroupDivision { groups: groups.iter().map(units).collect(), p_value: *p_value }
 }
 
 fn skew(slots: u32, [lowest, highest]: &[(Arc<str>, f64); 2]) -> proto::SkewReport {
@@ -44,20 +84,23 @@ fn skew(slots: u32, [lowest, highest]: &[(Arc<str>, f64); 2]) -> proto::SkewRepo
 }
 
 fn benefit(id: &str, of: &Benefit) -> proto::BenefitReport {
-    let (before, after) = of.totals.means();
+    let totals = of.everybody.totals;
+    let (before, after) = totals.means();
     proto::BenefitReport {
         id: id.to_owned(),
-        decisions: of.totals.count,
+        decisions: totals.count,
         before,
         after,
         relaxed: of.relaxed,
         moved: of.moved,
         cohorts: of.cohorts.iter().map(|(name, of)| rate(name, of)).collect(),
         gaps: gaps(&of.cohorts),
+        access: of.cohorts.iter().map(|(name, of)| access(name, of)).collect(),
+        access_gaps: access_gaps(&of.cohorts),
     }
 }
 
-fn rate((attribute, value): &CohortName, (totals, drawn): &(Averages, u64)) -> proto::CohortRate {
+fn rate((attribute, value): &CohortName, Access { totals, drawn, .. }: &Access) -> proto::CohortRate {
     let (before, after) = totals.means();
     let (low, high) = wilson(*drawn as f64, totals.count as f64, Z);
     proto::CohortRate {
@@ -72,28 +115,79 @@ fn rate((attribute, value): &CohortName, (totals, drawn): &(Averages, u64)) -> p
     }
 }
 
-/// The two cohorts of each attribute that are furthest apart in what was drawn from.
-fn gaps(cohorts: &BTreeMap<CohortName, (Averages, u64)>) -> Vec<proto::CohortGap> {
-    let mut by_attribute: BTreeMap<&str, Vec<(&str, &Averages, u64)>> = BTreeMap::new();
-    for ((attribute, value), (totals, drawn)) in cohorts {
-        by_attribute.entry(attribute).or_default().push((value, totals, *drawn));
+fn access((attribute, value): &CohortName, of: &Access) -> proto::CohortAccess {
+    let (low, high) = wilson(of.totals.count as f64, of.decisions as f64, Z);
+    proto::CohortAccess {
+        attribute: attribute.to_string(),
+        value: value.to_string(),
+        decisions: of.decisions,
+        eligible: of.eligible,
+        feasible: of.totals.count,
+        low,
+        high,
     }
-    let gap = |(attribute, mut values): (&str, Vec<(&str, &Averages, u64)>)| {
-        values.sort_by(|one, other| one.1.means().1.total_cmp(&other.1.means().1));
-        let (lower, higher) = (values.first()?, values.last().filter(|_| values.len() > 1)?);
-        let trials = |of: &(&str, &Averages, u64)| (of.2 as f64, of.1.count as f64);
-        let (low, high) = newcombe(trials(higher), trials(lower), Z);
-        Some(proto::CohortGap {
+}
+
+/// The two cohorts of an attribute that are furthest apart.
+struct Ends<'a> {
+    attribute: &'a str,
+    lower: (&'a str, &'a Access),
+    higher: (&'a str, &'a Access),
+}
+
+/// The ends of each attribute that has two cohorts with decisions that count, by what is compared.
+fn ends<'a>(
+    cohorts: &'a BTreeMap<CohortName, Access>,
+    counted: impl Fn(&Access) -> u64,
+    compared: impl Fn(&Access) -> f64,
+) -> Vec<Ends<'a>> {
+    let mut by_attribute: BTreeMap<&str, Vec<(&str, &Access)>> = BTreeMap::new();
+    for ((attribute, value), access) in cohorts.iter().filter(|(_, access)| counted(access) > 0) {
+        by_attribute.entry(attribute).or_default().push((value, access));
+    }
+    let ends = |(attribute, mut values): (&'a str, Vec<(&'a str, &'a Access)>)| {
+        values.sort_by(|one, other| compared(one.1).total_cmp(&compared(other.1)));
+        let (lower, higher) = (*values.first()?, *values.last().filter(|_| values.len() > 1)?);
+        Some(Ends { attribute, lower, higher })
+    };
+    by_attribute.into_iter().filter_map(ends).collect()
+}
+
+/// The two cohorts of each attribute that are furthest apart in what was drawn from.
+fn gaps(cohorts: &BTreeMap<CohortName, Access>) -> Vec<proto::CohortGap> {
+    let gap = |Ends { attribute, lower, higher }: Ends<'_>| {
+        let trials = |of: &Access| (of.drawn as f64, of.totals.count as f64);
+        let (low, high) = newcombe(trials(higher.1), trials(lower.1), Z);
+        let (more, less) = (higher.1.totals.means(), lower.1.totals.means());
+        proto::CohortGap {
             attribute: attribute.to_owned(),
             higher: higher.0.to_owned(),
             lower: lower.0.to_owned(),
-            before: higher.1.means().0 - lower.1.means().0,
-            after: higher.1.means().1 - lower.1.means().1,
+            before: more.0 - less.0,
+            after: more.1 - less.1,
             low,
             high,
-        })
+        }
     };
-    by_attribute.into_iter().filter_map(gap).collect()
+    ends(cohorts, |access| access.totals.count, |access| access.totals.means().1).into_iter().map(gap).collect()
+}
+
+/// The two cohorts of each attribute that are furthest apart in how often decisions count.
+fn access_gaps(cohorts: &BTreeMap<CohortName, Access>) -> Vec<proto::AccessGap> {
+    let trials = |of: &Access| (of.totals.count as f64, of.decisions as f64);
+    let share = |of: &Access| of.totals.count as f64 / of.decisions.max(1) as f64;
+    let gap = |Ends { attribute, lower, higher }: Ends<'_>| {
+        let (low, high) = newcombe(trials(higher.1), trials(lower.1), Z);
+        proto::AccessGap {
+            attribute: attribute.to_owned(),
+            higher: higher.0.to_owned(),
+            lower: lower.0.to_owned(),
+            gap: share(higher.1) - share(lower.1),
+            low,
+            high,
+        }
+    };
+    ends(cohorts, |access| access.decisions, share).into_iter().map(gap).collect()
 }
 
 fn cohort((attribute, value): &CohortName, of: &CohortReport) -> proto::CohortReport {

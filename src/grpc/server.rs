@@ -8,7 +8,6 @@ use super::{
     workers::{Connections, Served, Worker, deal},
 };
 use crate::{
-    engine::instant::Instant,
     proto::{
         self, catalog_service_server::CatalogServiceServer, engine_types::timestamp,
         feedback_service_server::FeedbackServiceServer, insight_service_server::InsightServiceServer,
@@ -254,14 +253,11 @@ impl proto::insight_service_server::InsightService for Door {
         &self,
         request: Request<proto::GetFairnessReportRequest>,
     ) -> Result<Response<proto::GetFairnessReportResponse>, Status> {
-        let proto::GetFairnessReportRequest { placement, since } = request.into_inner();
-        let since = since.map(|since| convert::given_instant(&since)).transpose();
-        let since = since
-            .map_err(|description| ServiceError::Invalid { violations: vec![Violation::new("since", description)] })?;
+        let proto::GetFairnessReportRequest { placement, since, until } = request.into_inner();
+        let period = convert::given_period(since, until)?;
         let (service, asked) = (self.service.clone(), placement.clone());
-        let since = since.unwrap_or(Instant::from_ms(i64::MIN));
-        // Long logs take seconds: not on a thread that serves.
-        let report = self.service.in_background(async move { service.fairness(&asked, since).await }).await?;
+        // Long logs take their time: not on a thread that serves.
+        let report = self.service.in_background(async move { service.fairness(&asked, period).await }).await?;
         Ok(Response::new(fairness::report(&placement, &report)))
     }
 }

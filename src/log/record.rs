@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     engine::{
+        binding::BoundedSlot,
         bounds::{TotalBound, parity::Cohort},
         decide::{Decision, SlotDraw},
         group::Group,
@@ -199,6 +200,12 @@ impl DecisionRecord {
     #[must_use]
     pub fn root(&self) -> Option<DecisionId> {
         DecisionId::from_bytes(&self.decision.root?).ok()
+    }
+
+    /// The slots, with the bounds that they were drawn under.
+    pub fn bounded_slots(&self) -> impl Iterator<Item = BoundedSlot<'_>> {
+        let Self { decision, group, totals, .. } = self;
+        (1..).zip(&decision.slots).map(|(slot, draw)| BoundedSlot { decision, group: *group, totals, slot, draw })
     }
 
     /// The slots that are reported on and learned from under this decision's own id: those of a repeat are its root's.

@@ -2,22 +2,22 @@
 
 use crate::common::{TestServer, catalog_of, conversion, placement_mut, request, shop, violated_fields};
 use offer_ranker::proto::{
-    Band, Catalog, ExplainDecisionRequest, FeedbackCode, Flag, GetFairnessReportRequest, Group, Groups, OfferExposure,
-    Outcome, ProtectedAttribute, RankRequest, RankResponse, SetBound,
+    Band, Catalog, ExplainDecisionRequest, FeedbackCode, Flag, Group, Groups, ProtectedAttribute, RankRequest,
+    RankResponse, SetBound,
 };
 use std::{collections::BTreeMap, fs};
 use tonic::Code;
 
 /// What rounding and the projection's residual may leave of a total.
-const TOTAL_TOLERANCE: f64 = 1e-12;
+pub(crate) const TOTAL_TOLERANCE: f64 = 1e-12;
 
-fn set(id: &str, offers: &[&str], min: Option<f64>, max: Option<f64>) -> SetBound {
+pub(crate) fn set(id: &str, offers: &[&str], min: Option<f64>, max: Option<f64>) -> SetBound {
     let offers = offers.iter().map(|&offer| offer.to_owned()).collect();
     SetBound { id: id.to_owned(), offers, min, max, ..SetBound::default() }
 }
 
 /// `shop.yaml` with bounds on sets at `paywall`, a band, and gender protected.
-fn fair() -> Catalog {
+pub(crate) fn fair() -> Catalog {
     let mut catalog = shop();
     let paywall = placement_mut(&mut catalog, "paywall");
     let bounds = paywall.bounds.get_or_insert_default();
@@ -35,7 +35,7 @@ fn fair() -> Catalog {
     catalog
 }
 
-fn of_gender(user: &str, gender: &str) -> RankRequest {
+pub(crate) fn of_gender(user: &str, gender: &str) -> RankRequest {
     let protected_attributes = BTreeMap::from([("gender".to_owned(), gender.to_owned())]);
     RankRequest { protected_attributes, explain: true, ..request("paywall", user) }
 }
@@ -62,6 +62,7 @@ async fn sets_and_bands_hold_and_the_explanation_says_what_they_did() {
     // Four arms that nothing is known of: a quarter each before bounds.
     assert!(none.policy_probability > 0.2 && none.held_by == ["nothing"], "{none:?}");
     assert!(explanation.slots[1..].iter().all(|slot| slot.sets.is_empty()), "sets of the lead act there alone");
+    assert!(!explanation.bounds_exempt, "the holdout alone is exempt");
 }
 
 #[tokio::test]
@@ -141,7 +142,7 @@ async fn what_is_protected_changes_no_decision() {
 }
 
 /// `shop.yaml` with groups at `banner`.
-fn grouped(uniform: f64, holdout: f64) -> Catalog {
+pub(crate) fn grouped(uniform: f64, holdout: f64) -> Catalog {
     let mut catalog = shop();
     let holdout_order = if holdout > 0.0 { vec!["yearly".to_owned()] } else { Vec::new() };
     placement_mut(&mut catalog, "banner").groups =
@@ -180,6 +181,7 @@ async fn the_holdout_is_shown_its_order_and_teaches_nothing() {
     assert_eq!((answer.offers[0].offer_id.as_str(), answer.offers[0].propensity), ("yearly", 1.0));
     let explanation = answer.explanation.as_ref().expect("an explanation was asked for");
     assert!(explanation.slots.iter().flat_map(|slot| &slot.arms).all(|arm| arm.held_by.is_empty()));
+    assert!(explanation.bounds_exempt, "{explanation:?}");
     assert_eq!(server.report(conversion("o1", &answer)).await, FeedbackCode::Recorded);
     server.refresh().await;
     assert_eq!(server.arm("banner", "yearly").await.shown, shown_before, "nothing is learned from the holdout");
@@ -216,63 +218,4 @@ async fn the_uniform_group_is_uniform_under_the_same_bounds() {
     let lead = &answer.explanation.as_ref().expect("an explanation was asked for").slots[0];
     assert!(lead.arms.iter().all(|arm| arm.policy_probability == 0.25), "{lead:?}");
     assert!(total(&answer, &["monthly", "yearly"]) >= 0.7 - TOTAL_TOLERANCE);
-}
-
-#[tokio::test]
-async fn the_report_tells_groups_cohorts_gaps_prices_and_what_bounds_cost() {
-    let mut catalog = fair();
-    placement_mut(&mut catalog, "paywall").groups = Some(Groups { uniform: 0.2, ..Groups::default() });
-    let server = TestServer::start_with(catalog).await;
-    let mut paid = 0;
-    for user in 0..60 {
-        let answer = server.rank(of_gender(&format!("user-{user}"), if user % 3 == 0 { "f" } else { "m" })).await;
-        let lead = &answer.offers[0].offer_id;
-        if answer.group() == Group::Decisioning && lead == "monthly" {
-            paid += 1;
-            assert_eq!(server.report(conversion(&format!("o-{user}"), &answer)).await, FeedbackCode::Recorded);
-        } else {
-            // What the reward does not count is no purchase.
-            let mood = Outcome { metric: "mood".to_owned(), ..conversion(&format!("o-{user}"), &answer) };
-            assert_eq!(server.report(mood).await, FeedbackCode::Recorded);
-        }
-    }
-    let request = GetFairnessReportRequest { placement: "paywall".to_owned(), since: None };
-    let report = server.insight.clone().get_fairness_report(request).await.expect("it has a log").into_inner();
-    let decisions = |group: Group| {
-        report.groups.iter().filter(|count| count.group() == group).map(|count| count.decisions).sum::<u64>()
-    };
-    let decided = decisions(Group::Decisioning);
-    assert_eq!(decided + decisions(Group::Uniform), 60);
-    let ids: Vec<_> = report.benefits.iter().map(|benefit| benefit.id.as_str()).collect();
-    assert_eq!(ids, ["discounts", "nothing", "plans"]);
-    for benefit in &report.benefits {
-        assert_eq!(benefit.decisions, decided);
-        assert_eq!(benefit.cohorts.iter().map(|cohort| cohort.decisions).sum::<u64>(), decided);
-        let [gap] = &benefit.gaps[..] else { panic!("one attribute: {benefit:?}") };
-        // Nobody differs but by name: the probabilities of the first sixty users are all but the same.
-        assert!(gap.after < 0.1 && gap.low <= gap.high, "{gap:?}");
-    }
-    assert!((report.benefits[0].after - 0.3).abs() <= 0.05 + TOTAL_TOLERANCE, "{report:?}");
-    assert!(report.benefits[1].after <= 0.1 + TOTAL_TOLERANCE && report.benefits[1].moved == decided);
-    let values: Vec<_> = report.cohorts.iter().map(|cohort| cohort.value.as_str()).collect();
-    assert_eq!(values, ["f", "m"]);
-    let prices: Vec<i64> =
-        report.cohorts.iter().flat_map(|cohort| &cohort.paid).map(|paid| paid.amount_minor).collect();
-    assert!(paid > 0 && !prices.is_empty() && prices.iter().all(|&price| price == 11_900), "{prices:?}");
-    assert_eq!(report.offers.iter().map(|offer| offer.drawn).sum::<u64>(), decided);
-    assert!(report.value.is_finite() && report.ndkl >= 0.0);
-    let attention: f64 = report.offers.iter().map(|offer| offer.attention).sum();
-    // A few additions of numbers below 1.
-    assert!((attention - 1.0).abs() < 1e-12, "{attention}");
-    // Leads are what offers took of them, and every decision's probabilities sum to 1.
-    let skew = |offer: &OfferExposure| (offer.drawn as f64 / (offer.before * offer.eligible as f64)).ln();
-    let skews: Vec<f64> = report.offers.iter().map(skew).collect();
-    let (lowest, highest) = (skews.iter().copied().reduce(f64::min), skews.iter().copied().reduce(f64::max));
-    let of_leads = &report.skews[0];
-    assert_eq!(of_leads.slots, 1);
-    assert!((of_leads.lowest - lowest.unwrap()).abs() < 1e-9 || lowest == Some(of_leads.lowest), "{of_leads:?}");
-    assert!((of_leads.highest - highest.unwrap()).abs() < 1e-9, "{of_leads:?}");
-    let request = GetFairnessReportRequest { placement: "nowhere".to_owned(), since: None };
-    let refusal = server.insight.clone().get_fairness_report(request).await.expect_err("there is no such placement");
-    assert_eq!(refusal.code(), Code::NotFound);
 }

@@ -15,6 +15,7 @@ mod door;
 mod eligibility;
 mod evaluate;
 mod fairness;
+mod fairness_report;
 mod feedback;
 mod forgetting;
 mod leases;

@@ -42,7 +42,7 @@ pub(super) struct Cohort {
 impl Fairness {
     /// Asks a server.
     pub(super) async fn of(channel: Channel, placement: &str) -> anyhow::Result<Self> {
-        let request = GetFairnessReportRequest { placement: placement.to_owned(), since: None };
+        let request = GetFairnessReportRequest { placement: placement.to_owned(), since: None, until: None };
         let report = InsightServiceClient::new(channel).get_fairness_report(request).await;
         let report = report.context("GetFairnessReport")?.into_inner();
         let gaps = report.benefits.iter().flat_map(|of| of.gaps.iter().filter_map(move |gap| Gap::of(of, gap)));

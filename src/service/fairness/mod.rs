@@ -1,0 +1,159 @@
+//! What bounds, bands and groups came to at a placement, as its log tells.
+//!
+//! A fold: what is kept grows with offers, cohorts and bounds, with units up to a number, and with leads that have a price
+//! and a cohort, of one partition at a time, whose payments may follow.
+
+mod bounds;
+mod fold;
+pub mod report;
+
+use super::{
+    Result, Service, ServiceError, Violation, log_source::LogSource, past_catalogs::PastCatalogs,
+    pseudonym::Pseudonyms, validate,
+};
+use crate::{
+    engine::{
+        bounds::parity::Cohort,
+        catalog::{Catalog, Placement},
+        instant::Instant,
+        offer::Period,
+    },
+    log::record::{DecisionRecord, LogRecord},
+    store::LogId,
+};
+use fold::Fold;
+use report::{CohortName, FairnessReport};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// A log that is read, and what it is read with.
+struct Reading<'a, Source: ?Sized> {
+    source: &'a Source,
+    placement: &'a str,
+    /// When decisions must have been made to count.
+    period: Period,
+    pseudonyms: &'a Pseudonyms,
+    catalogs: PastCatalogs<'a, Source>,
+    /// Revisions whose values are among the names.
+    named: BTreeSet<u64>,
+    /// Names of cohorts by what logs call them.
+    names: BTreeMap<Cohort, CohortName>,
+    fold: Fold,
+}
+
+impl Service {
+    /// Folds what the log of a placement holds now, of decisions of a period.
+    ///
+    /// # Errors
+    /// Where there is no such placement, where the period ends before it begins, and where the store is away.
+    pub async fn fairness(&self, placement: &str, period: Period) -> Result<FairnessReport> {
+        let violations: Vec<Violation> =
+            validate::placement_id(placement).into_iter().chain(backwards(period)).collect();
+        if !violations.is_empty() {
+            return Err(ServiceError::Invalid { violations });
+        }
+        let served = self.serving().placement(placement)?.clone();
+        let snapshot = &served.snapshot;
+        let favourable = snapshot.placement.reward.terms.iter().filter(|term| term.weight > 0.0);
+        let favourable = favourable.map(|term| term.metric.clone()).collect();
+        let report = FairnessReport::new(snapshot.catalog.reward_currency);
+        let mut reading = Reading {
+            source: &*self.store,
+            placement,
+            period,
+            pseudonyms: &self.pseudonyms,
+            catalogs: PastCatalogs::of(&*self.store),
+            named: BTreeSet::new(),
+            names: BTreeMap::new(),
+            fold: Fold::new(report, favourable),
+        };
+        let ends = self.store.log_ends().await?;
+        for (log, end) in ends.into_iter().filter(|(log, _)| log.placement == served.number) {
+            reading.log(log, end).await?;
+        }
+        Ok(reading.fold.finish())
+    }
+}
+
+fn backwards(Period { starts_at, ends_at }: Period) -> Option<Violation> {
+    let (since, until) = (starts_at?, ends_at?);
+    let description = || format!("is {until}, must be after since, {since}");
+    (until <= since).then(|| Violation::new("until", description()))
+}
+
+impl<Source: LogSource + ?Sized> Reading<'_, Source> {
+    async fn log(&mut self, log: LogId, end: u64) -> Result<()> {
+        self.fold.begin_log();
+        let mut offset = 0;
+        while offset < end {
+            let records = self.source.read_before(log, offset, end).await?;
+            let first = offset;
+            offset += records.len() as u64;
+            self.batch(log, first, &records).await?;
+            // A long log leaves room for others between its batches.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn batch(&mut self, log: LogId, first: u64, records: &[Arc<[u8]>]) -> Result<()> {
+        let (mut decisions, mut ledgers) = (Vec::new(), Vec::new());
+        for (offset, bytes) in (first..).zip(records) {
+            match LogRecord::decode(bytes)? {
+                LogRecord::Decision(record) if self.counts(record.decided_at) => decisions.push((offset, record)),
+                LogRecord::Ledger(entry) if self.counts(entry.decided_at) => ledgers.push(entry),
+                LogRecord::Decision(_) | LogRecord::Ledger(_) => {}
+            }
+        }
+        self.open(log, &mut decisions).await?;
+        for (offset, record) in &decisions {
+            let catalog = self.catalog(record.catalog_revision).await?;
+            let placement = catalog.as_deref().and_then(|catalog| self.placement(catalog));
+            self.fold.decision((*offset, record), placement, &self.names);
+        }
+        // No outcome stands before its decision, and none changes what decisions come to.
+        ledgers.iter().for_each(|entry| self.fold.ledger(entry));
+        Ok(())
+    }
+
+    fn counts(&self, decided_at: Instant) -> bool {
+        self.period.starts_at.is_none_or(|since| since <= decided_at)
+            && self.period.ends_at.is_none_or(|until| decided_at < until)
+    }
+
+    /// Opens whom decisions were made for, where units are divided among groups: nobody else is counted.
+    async fn open(&mut self, log: LogId, decisions: &mut [(u64, Arc<DecisionRecord>)]) -> Result<()> {
+        let mut revisions: Vec<u64> = decisions.iter().map(|(_, record)| record.catalog_revision).collect();
+        revisions.dedup();
+        for revision in revisions {
+            let catalog = self.catalog(revision).await?;
+            let placement = catalog.as_deref().and_then(|catalog| self.placement(catalog));
+            if placement.is_some_and(|placement| placement.groups.divide()) {
+                return self.source.open(log, decisions).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// A catalog, whose protected values have names from now on.
+    async fn catalog(&mut self, revision: u64) -> Result<Option<Arc<Catalog>>> {
+        let catalog = self.catalogs.at(revision).await?;
+        if self.named.insert(revision) {
+            let placement = catalog.as_deref().and_then(|catalog| self.placement(catalog));
+            for attribute in placement.iter().flat_map(|placement| &placement.protected) {
+                for value in &attribute.values {
+                    let value_key = self.pseudonyms.cohort(self.placement, &attribute.name, value);
+                    let cohort = Cohort { attribute: attribute.name.clone(), value_key };
+                    self.names.insert(cohort, (attribute.name.clone(), value.clone()));
+                }
+            }
+        }
+        Ok(catalog)
+    }
+
+    fn placement<'c>(&self, catalog: &'c Catalog) -> Option<&'c Placement> {
+        catalog.placements.get(self.placement).map(|placement| &**placement)
+    }
+}
