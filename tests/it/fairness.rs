@@ -11,7 +11,7 @@ use tonic::Code;
 /// What rounding and the projection's residual may leave of a total.
 pub(crate) const TOTAL_TOLERANCE: f64 = 1e-12;
 
-pub(crate) fn set(id: &str, offers: &[&str], min: Option<f64>, max: Option<f64>) -> SetBound {
+fn set(id: &str, offers: &[&str], min: Option<f64>, max: Option<f64>) -> SetBound {
     let offers = offers.iter().map(|&offer| offer.to_owned()).collect();
     SetBound { id: id.to_owned(), offers, min, max, ..SetBound::default() }
 }

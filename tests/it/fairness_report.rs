@@ -2,7 +2,7 @@
 
 use crate::{
     common::{TestServer, at_s, catalog_of, conversion, placement_mut, request, shop, violated_fields},
-    fairness::{TOTAL_TOLERANCE, fair, grouped, of_gender, set},
+    fairness::{TOTAL_TOLERANCE, fair, grouped, of_gender},
 };
 use offer_ranker::proto::{
     BoundKind, BoundReport, Catalog, FeedbackCode, GetFairnessReportRequest, GetFairnessReportResponse, Group, Groups,
