@@ -18,6 +18,9 @@ use std::{collections::BTreeSet, sync::Arc};
 /// How far floors may sum above 1: ten times 0.1 does not make 1 in binary.
 const FLOOR_SUM_TOLERANCE: f64 = 1e-9;
 
+/// What explanations and reports call the floors and caps of offers, which no set or band may be called.
+const RESERVED: [&str; 4] = ["cap", "caps", "floor", "floors"];
+
 /// The bounds of a placement, in the order of the engine's arms.
 pub(super) struct Draft {
     /// Smallest probability of each arm.
@@ -51,14 +54,14 @@ pub(super) fn bounds(
     findings.check_count(&path.field("bands"), declared.bands.len(), BANDS_MAX);
     for (index, set) in declared.sets.iter().take(TOTALS_MAX).enumerate() {
         let path = path.field("sets").index(index);
-        findings.check_id(&path.field("id"), &set.id, &RESOURCE, &mut seen);
+        check_id(&path.field("id"), &set.id, &mut seen, findings);
         let members = units::offers(&path, (&set.offers, &set.tags), surroundings, true, findings);
         draft.put(index, &members, arm_ids);
         draft.bounds.totals.push(total(&path, set, findings));
     }
     for (index, band) in declared.bands.iter().take(BANDS_MAX).enumerate() {
         let path = path.field("bands").index(index);
-        findings.check_id(&path.field("id"), &band.id, &RESOURCE, &mut seen);
+        check_id(&path.field("id"), &band.id, &mut seen, findings);
         let members = units::offers(&path, (&band.offers, &band.tags), surroundings, true, findings);
         if members.len() == count && count > 0 {
             findings.refuse(&path, "names every offer of the placement: nothing is left to tell a benefit from");
@@ -70,6 +73,14 @@ pub(super) fn bounds(
         check_feasible(path, &draft, findings);
     }
     draft
+}
+
+fn check_id<'a>(path: &Path, id: &'a str, seen: &mut Seen<'a>, findings: &mut Findings) {
+    findings.check_id(path, id, &RESOURCE, seen);
+    if RESERVED.contains(&id) {
+        let description = format!("is {id:?}, which is what explanations call an offer's own bound: choose another id");
+        findings.refuse(path, description);
+    }
 }
 
 impl Draft {
@@ -166,21 +177,39 @@ fn band(path: &Path, declared: &proto::Band, has_protected: bool, findings: &mut
 /// Checks that some distribution over all arms keeps all bounds of the lead, and names those that contradict each other.
 fn check_feasible(path: &Path, draft: &Draft, findings: &mut Findings) {
     let Draft { floors, caps, sets, bounds } = draft;
+    let arms: Vec<BoundedArm> = floors.iter().zip(caps).zip(sets).map(|((&f, &c), &s)| (f, c, s)).collect();
+    if let Some(names) = conflict(&arms, bounds) {
+        let description = format!("has no solution: {names} contradict each other; loosen one of them");
+        findings.refuse(path, description);
+    }
+}
+
+/// Floor, cap and sets of an arm.
+pub(super) type BoundedArm = (f64, f64, u64);
+
+/// The names of the bounds of the lead that contradict each other where these arms can be shown; `None` where some
+/// distribution keeps them all.
+pub(super) fn conflict(arms: &[BoundedArm], bounds: &Bounds) -> Option<String> {
     let mut totals = bounds.totals_in(1);
-    for (total, band) in totals[bounds.totals.len()..].iter_mut().zip(&bounds.bands) {
-        if let Some(rate) = band.rate {
+    for (index, (total, band)) in totals[bounds.totals.len()..].iter_mut().zip(&bounds.bands).enumerate() {
+        let inside = arms.iter().filter(|(_, _, sets)| sets >> (bounds.totals.len() + index) & 1 == 1).count();
+        // Nobody can be held to it who can be shown its offers alone, or none of them.
+        if let Some(rate) = band.rate.filter(|_| (1..arms.len()).contains(&inside)) {
             *total = BandInForce { rate, delta: band.delta }.ends();
         }
     }
-    let polytope = Polytope { floors: floors.clone(), caps: caps.clone(), members: sets.clone(), totals };
-    let uniform = vec![1.0 / floors.len() as f64; floors.len()];
-    if let Err(Infeasible { sets, caps }) = polytope.project(&uniform) {
-        let mut names: Vec<String> = sets.iter().map(|&set| format!("{:?}", bounds.id(set))).collect();
-        names.extend(caps.then(|| "caps".to_owned()));
-        if floors.iter().any(|&floor| floor > 0.0) {
-            names.push("floors".to_owned());
-        }
-        let description = format!("has no solution: {} contradict each other; loosen one of them", names.join(", "));
-        findings.refuse(path, description);
+    let polytope = Polytope {
+        floors: arms.iter().map(|(floor, _, _)| *floor).collect(),
+        caps: arms.iter().map(|(_, cap, _)| *cap).collect(),
+        members: arms.iter().map(|(_, _, sets)| *sets).collect(),
+        totals,
+    };
+    let uniform = vec![1.0 / arms.len() as f64; arms.len()];
+    let Infeasible { sets, caps } = polytope.project(&uniform).err()?;
+    let mut names: Vec<String> = sets.iter().map(|&set| format!("{:?}", bounds.id(set))).collect();
+    names.extend(caps.then(|| "caps".to_owned()));
+    if arms.iter().any(|(floor, _, _)| *floor > 0.0) {
+        names.push("floors".to_owned());
     }
+    Some(names.join(", "))
 }

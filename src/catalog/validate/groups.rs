@@ -5,7 +5,7 @@ use super::{
     placements::ArmIds,
 };
 use crate::{
-    catalog::path::Path,
+    catalog::{path::Path, problem::quoted},
     engine::{
         catalog::{ProtectedAttribute, Selection},
         context::ContextSchema,
@@ -14,7 +14,7 @@ use crate::{
     proto,
 };
 use sha2::{Digest as _, Sha256};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Most protected attributes of one placement.
 const PROTECTED_MAX: usize = 4;
@@ -92,6 +92,32 @@ pub(super) fn protected(
         });
     }
     protected
+}
+
+/// Checks that no placement decides by what another one protects.
+pub(super) fn check_protected_everywhere(declared: &[proto::Placement], findings: &mut Findings) {
+    let placements = Path::default().field("placements");
+    let mut protected: BTreeMap<&str, Path> = BTreeMap::new();
+    for (index, placement) in declared.iter().enumerate() {
+        let path = placements.index(index).field("protected_attributes");
+        for (index, attribute) in placement.protected_attributes.iter().enumerate() {
+            protected.entry(&attribute.name).or_insert_with(|| path.index(index).field("name"));
+        }
+    }
+    for (index, placement) in declared.iter().enumerate() {
+        let path = placements.index(index).field("context").field("attributes");
+        for (index, attribute) in placement.context.iter().flat_map(|context| &context.attributes).enumerate() {
+            // A placement that has both is refused where it protects.
+            let own = placement.protected_attributes.iter().any(|own| own.name == attribute.name);
+            let Some(protected) = protected.get(attribute.name.as_str()).filter(|_| !own) else { continue };
+            let description = format!(
+                "is {}, which {protected} protects: what is protected must not decide, at no placement; take it out of \
+                 one of them, or name it otherwise where it is something else",
+                quoted(&attribute.name)
+            );
+            findings.refuse(&path.index(index).field("name"), description);
+        }
+    }
 }
 
 fn values(path: &Path, declared: &[String], findings: &mut Findings) -> Vec<Arc<str>> {

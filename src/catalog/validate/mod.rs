@@ -8,6 +8,7 @@ mod context;
 mod findings;
 mod groups;
 mod history;
+mod kept;
 mod markets;
 mod money;
 mod offers;

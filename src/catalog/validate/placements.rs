@@ -91,6 +91,7 @@ pub(super) fn placements(
         let placement = placement(&path, declared, offers, metrics, findings);
         placements.insert(Arc::clone(&placement.id), placement);
     }
+    groups::check_protected_everywhere(&catalog.placements, findings);
     placements
 }
 

@@ -120,6 +120,19 @@ fn price_warning(offer: &Path, catalog: &Catalog, arm: &Arm, market: &Market) ->
     Some(Warning { field: path.to_string(), description })
 }
 
+/// Whether an arm can be shown in a market to somebody, at some time, and on a platform where one is given.
+pub(super) fn can_be_shown(catalog: &Catalog, (placement, arm): Place<'_>, market: &Market, on: Option<&str>) -> bool {
+    let offer = &placement.arms[arm].offer;
+    let is_priced = offer.kind == OfferKind::None || offer.prices.contains_key(&market.id);
+    let fits = |platform| offer.platforms.is_empty() || offer.platforms.iter().any(|own| own == platform);
+    let forbidden = |platform| {
+        let mut rules = placement.rules.iter().filter(|rule| rule.arms.contains(&arm));
+        rules.any(|rule| holds_nowhere(rule, &placement.arms[arm], market, Some(platform)))
+    };
+    let on_platform = on.is_none_or(|platform| fits(platform) && !forbidden(platform));
+    !offer.paused && is_priced && on_platform && hidden(catalog, (placement, arm), market, None).is_none()
+}
+
 /// Why an arm can never be shown in a market that it has a price in, whatever a request says, from `now` on where that
 /// is given.
 fn hidden(catalog: &Catalog, (placement, arm): Place<'_>, market: &Market, now: Option<Instant>) -> Option<String> {

@@ -1,6 +1,6 @@
 //! What a valid catalog says that its author probably did not mean.
 
-use super::{platforms, shown};
+use super::{kept, platforms, shown};
 use crate::{
     catalog::{path::Path, problem::Warning},
     engine::catalog::{Catalog, OfferKind, Placement, Selection},
@@ -25,6 +25,7 @@ pub(super) fn warnings(declared: &proto::Catalog, catalog: &Catalog) -> Vec<Warn
             warn_of_placement(&path, placement, &mut warn);
         }
     }
+    kept::warn_of_bounds(declared, catalog, &mut warn);
     shown::warn_of_hidden(declared, catalog, &mut warnings);
     warnings
 }

@@ -75,6 +75,27 @@ pub(super) const BOUNDS_AND_GROUPS: &[Case] = &[
     ),
     (
         "bounds: { floor: 0.02 }",
+        "bounds: { sets: [{ id: caps, tags: [discount], max: 0.4 }] }",
+        "placements[0].bounds.sets[0].id",
+        "id: caps",
+        "is \"caps\", which is what explanations call an offer's own bound: choose another id",
+    ),
+    (
+        "bounds: { floor: 0.02 }",
+        "bounds: { bands: [{ id: floor, tags: [discount], delta: 0.1 }] }",
+        "placements[0].bounds.bands[0].id",
+        "id: floor",
+        "is \"floor\", which is what explanations call",
+    ),
+    (
+        "        - name: is_weekend\n",
+        "        - name: gender\n",
+        "placements[0].context.attributes[3].name",
+        "name: gender",
+        "is \"gender\", which placements[2].protected_attributes[0].name protects: what is protected must not decide",
+    ),
+    (
+        "bounds: { floor: 0.02 }",
         "bounds: { floor: 0.02, sets: [{ id: nothing, offers: [none], max: 0.01 }] }",
         "placements[0].bounds",
         "bounds",
@@ -164,5 +185,31 @@ pub(super) const BOUNDS_AND_GROUPS: &[Case] = &[
         "placements[0].policy.merit.steepness",
         "merit",
         "is -1, must be from 0 to 1000000",
+    ),
+];
+
+/// Bounds that hold where everything can be shown, and not everywhere.
+pub(super) const KEPT_NOWHERE: &[Case] = &[
+    (
+        "bounds: { floor: 0.02 }",
+        "bounds: { sets: [{ id: half-price, offers: [student-half-price], min: 0.1 }] }",
+        "placements[0].bounds",
+        "half-price",
+        "cannot all be kept in market US, by what can be shown there: \"half-price\"",
+    ),
+    (
+        "bounds: { floor: 0.02 }",
+        "bounds: { sets: [{ id: cards, offers: [trial-30-days-card], min: 0.1 }] }",
+        "placements[0].bounds",
+        "cards",
+        "in market DE, market SE on android, market US on android, by what can be shown there: \"cards\"",
+    ),
+    (
+        "bounds: { floor: 0.02 }",
+        "bounds: { floor: 0.02, bands: [{ id: half-price, offers: [student-half-price], rate: 0.2, delta: 0.1 }],\n      \
+         sets: [{ id: cards, offers: [trial-30-days-card, standard-monthly], min: 0.7 }], caps: { standard-monthly: 0.5 } }",
+        "placements[0].bounds",
+        "half-price",
+        "\"cards\", caps, floors",
     ),
 ];

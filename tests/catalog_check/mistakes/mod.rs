@@ -78,7 +78,7 @@ fn policies_and_rewards_that_do_not_fit_are_refused() {
 
 #[test]
 fn what_is_allowed_but_odd_is_a_warning() {
-    for cases in [deciding::ODDITIES, eligibility::HIDDEN, eligibility::PLATFORMS] {
+    for cases in [deciding::ODDITIES, eligibility::HIDDEN, eligibility::PLATFORMS, bounding::KEPT_NOWHERE] {
         assert_cases(cases, |text| {
             let warnings = valid(text).warnings.problems;
             assert!(warnings.iter().all(|warning| warning.severity == Severity::Warning));
