@@ -4,8 +4,12 @@ use super::{
     convert,
     rank_codec::{RankAnswer, RankCall, RankCodec},
     server::{Door, RANK_BYTES_MAX},
+    web::FromPage,
 };
-use crate::proto::{self, ranking_service_server::SERVICE_NAME};
+use crate::{
+    proto::{self, ranking_service_server::SERVICE_NAME},
+    service::{ServiceError, Violation},
+};
 use std::{
     convert::Infallible,
     future::Future,
@@ -56,8 +60,17 @@ impl Service<http::Request<Body>> for RankingDoor {
     }
 }
 
+/// Why a page is not shown scores.
+const NOT_EXPLAINED: &str = "is true, must be absent over gRPC-web: pages are not shown beliefs and probabilities; ask \
+    InsightService.ExplainDecision over gRPC, with the decision_id that Rank returns";
+
 async fn rank(door: &Door, request: Request<RankCall>) -> Result<Response<RankAnswer>, Status> {
+    let from_page = request.extensions().get::<FromPage>().is_some();
     let RankCall { command, explain } = request.into_inner();
+    if explain && from_page {
+        let violations = vec![Violation::new("explain", NOT_EXPLAINED)];
+        return Err(ServiceError::Invalid { violations }.into());
+    }
     let answer = door.service.rank(command).await?;
     Ok(Response::new(RankAnswer { answer, explain }))
 }

@@ -3,7 +3,8 @@
 //! Only `RankingService` and `FeedbackService` are served so: browsers do not administer. Native gRPC passes through
 //! untouched. CORS is a promise that browsers keep, so an origin that is not listed is also refused here.
 //!
-//! Invariant: what is not native gRPC reaches those two services alone, and only from an allowed origin.
+//! Invariant: what is not native gRPC reaches those two services alone, only from an allowed origin, and is marked as
+//! [`FromPage`]: who serves it explains nothing.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use std::{
@@ -116,6 +117,10 @@ impl Origins {
     }
 }
 
+/// Marks a request that came from a page, whoever may be reading there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FromPage;
+
 /// Lets pages of these origins call what is beneath.
 pub fn layer(origins: &Origins) -> WebLayer {
     WebLayer { origins: origins.clone() }
@@ -159,7 +164,7 @@ where
         Service::<Request<Body>>::poll_ready(&mut self.web, context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         if is_native(&request) {
             return Box::pin(self.native.call(request));
         }
@@ -173,6 +178,7 @@ where
             );
             return refuse(StatusCode::FORBIDDEN);
         }
+        request.extensions_mut().insert(FromPage);
         Box::pin(self.web.call(request))
     }
 }

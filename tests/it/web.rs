@@ -2,7 +2,7 @@
 //! The requests are written out, because what matters is their headers; a real browser is driven in `clients/web`.
 
 use crate::common::{TestServer, request};
-use offer_ranker::proto;
+use offer_ranker::proto::{self, RankRequest};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -114,6 +114,23 @@ async fn pages_do_not_administer() {
     assert_eq!(refused.status(), "404");
     // Native gRPC on the same port may, as before.
     assert_eq!(server.served_catalog().await.revision, 1);
+}
+
+#[tokio::test]
+async fn pages_are_shown_no_beliefs_and_told_where_operators_ask() {
+    let server = TestServer::start_for_pages("*").await;
+    let explained = RankRequest { explain: true, ..request("paywall", "user-1") };
+    let refused = call(&server, RANK, SHOP, &explained).await.expect("a call is answered");
+    assert_eq!(refused.header("grpc-status"), Some("3"), "{}", refused.head);
+    let message = refused.header("grpc-message").expect("it says why");
+    assert!(message.contains("explain") && message.contains("insightservice.explaindecision"), "{message}");
+    assert!(server.records().await.is_empty(), "nothing was decided");
+    let explanation = proto::ExplainDecisionRequest::default();
+    let path = "/offer_ranker.v1.InsightService/ExplainDecision";
+    let refused = call(&server, path, SHOP, &explanation).await.expect("a call is answered");
+    assert_eq!(refused.status(), "404");
+    // Native gRPC on the same port may ask, as before.
+    assert!(server.rank(explained).await.explanation.is_some());
 }
 
 #[tokio::test]
