@@ -104,6 +104,18 @@ pub const EXPOSURES: Meter = counter(
     &["placement", "code"],
     "Reports of exposures by what became of them; without a placement where the decision's id names none.",
 );
+/// What a band holds everybody to.
+pub const BAND_RATE: Meter = gauge(
+    "offer_ranker_band_rate",
+    &["placement", "band"],
+    "Rate that a band of what serves holds everybody to; not a number where it does not act yet, or is gone.",
+);
+/// How closely it does.
+pub const BAND_DELTA: Meter = gauge(
+    "offer_ranker_band_delta",
+    &["placement", "band"],
+    "How far from its rate a band lets anybody be; 1 where it does not act yet, not a number where it is gone.",
+);
 /// Whether calls should be sent here.
 pub const READY: Meter = gauge("offer_ranker_ready", &[], "1 where /readyz answers 200, else 0.");
 /// The catalog that serves.
@@ -159,7 +171,7 @@ pub const SPOOL_OFFERED: Meter = counter(
 );
 
 /// Every metric there is.
-pub const ALL: [Meter; 26] = [
+pub const ALL: [Meter; 28] = [
     BUILD,
     REQUESTS,
     REQUEST_DURATION,
@@ -168,6 +180,8 @@ pub const ALL: [Meter; 26] = [
     EXCLUSIONS,
     RULE_EXCLUSIONS,
     FLAGS,
+    BAND_RATE,
+    BAND_DELTA,
     LEADS,
     LEADS_EXPECTED,
     LEAD_ENTROPY,

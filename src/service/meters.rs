@@ -4,9 +4,10 @@ use super::{
     Service,
     feedback::{FeedbackCode, FeedbackResult, Report, Subject},
     leads::LeadMeters,
+    serving::Serving,
 };
 use crate::{
-    engine::{catalog::Placement, eligibility::ExclusionReason},
+    engine::{bounds::BandInForce, catalog::Placement, eligibility::ExclusionReason, snapshot::PlacementSnapshot},
     log::{
         decision_id::DecisionId,
         record::{DecisionRecord, Flag},
@@ -269,8 +270,10 @@ async fn observe_for_ever(service: &Service) {
     let mut ticks = tokio::time::interval(OBSERVE_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut told: BTreeSet<Arc<str>> = BTreeSet::new();
+    let mut told_bands = BTreeSet::new();
     loop {
         ticks.tick().await;
+        told_bands = tell_bands(&service.serving(), &told_bands);
         // The store's failures are counted where they happen.
         let Ok(lags) = service.lags().await else { continue };
         let serving = service.serving();
@@ -282,6 +285,26 @@ async fn observe_for_ever(service: &Service) {
         }
         told = lags.into_keys().collect();
     }
+}
+
+/// Tells how bands act in what serves, and that those are gone which were told of and are not there any more.
+fn tell_bands(serving: &Serving, told: &BTreeSet<(Arc<str>, Arc<str>)>) -> BTreeSet<(Arc<str>, Arc<str>)> {
+    let mut telling = BTreeSet::new();
+    for (placement, served) in &serving.placements {
+        let PlacementSnapshot { placement: declared, bands, .. } = &served.snapshot;
+        for (band, in_force) in declared.bounds.bands.iter().zip(bands) {
+            // What holds nobody to anything has no rate.
+            let rate = if *in_force == BandInForce::FREE { f64::NAN } else { in_force.rate };
+            meters::BAND_RATE.gauge(&[placement, &band.id]).set(rate);
+            meters::BAND_DELTA.gauge(&[placement, &band.id]).set(in_force.delta);
+            telling.insert((placement.clone(), band.id.clone()));
+        }
+    }
+    for (placement, band) in told.difference(&telling) {
+        meters::BAND_RATE.gauge(&[placement, band]).set(f64::NAN);
+        meters::BAND_DELTA.gauge(&[placement, band]).set(f64::NAN);
+    }
+    telling
 }
 
 fn tell(placement: &str, lag: u64, failing: bool) {

@@ -1,7 +1,10 @@
 //! What is measured is told, by the names that are promised, and counts what happened.
 
 use crate::server::{Server, conversion, poll, request};
-use offer_ranker::{meters, proto::RankRequest};
+use offer_ranker::{
+    meters,
+    proto::{ApplyCatalogRequest, GetCatalogRequest, RankRequest, catalog_service_client::CatalogServiceClient},
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Samples by name and labels, as in `name{label="value"}`.
@@ -96,6 +99,33 @@ async fn leads_are_counted_beside_the_probabilities_that_were_logged_for_them() 
     assert!((expected - 20e6).abs() <= 20.0 * 10.0 * 0.5, "{expected}");
     let entropy = counted[r#"offer_ranker_lead_entropy_nats_sum{placement="paywall"}"#];
     assert!(entropy > 0.0 && entropy < 20.0 * 10_f64.ln(), "{entropy}");
+}
+
+#[tokio::test]
+async fn bands_tell_how_they_act_until_they_are_gone() {
+    let server = Server::start(&[], &[]);
+    let told = |what: &str| {
+        let name = |metric: &str| format!(r#"{metric}{{placement="cancellation",band="reasons-to-stay"}}"#);
+        poll(what, || {
+            let counted = samples(&scrape(&server));
+            Some((*counted.get(&name("offer_ranker_band_rate"))?, *counted.get(&name("offer_ranker_band_delta"))?))
+        })
+    };
+    let (rate, delta) = told("the band is told of");
+    assert!(rate.is_nan() && delta == 1.0, "nothing has been decided that tells a rate: {rate} {delta}");
+    let mut catalogs = CatalogServiceClient::new(server.channel().await);
+    for (declared, expected) in [(Some(0.3), Some((0.3, 0.05))), (None, None)] {
+        let served = catalogs.get_catalog(GetCatalogRequest::default()).await.unwrap().into_inner();
+        let mut catalog = served.catalog.expect("a catalog is served");
+        let cancellation = catalog.placements.iter_mut().find(|placement| placement.id == "cancellation").unwrap();
+        let bands = &mut cancellation.bounds.as_mut().unwrap().bands;
+        bands[0].rate = declared;
+        bands.truncate(usize::from(declared.is_some()));
+        let request = ApplyCatalogRequest { catalog: Some(catalog), etag: served.etag, ..Default::default() };
+        catalogs.apply_catalog(request).await.unwrap();
+        let is_told = |found: (f64, f64)| expected.map_or(found.0.is_nan() && found.1.is_nan(), |one| one == found);
+        poll("the change is told", || is_told(told("the band is told of")).then_some(()));
+    }
 }
 
 #[tokio::test]
