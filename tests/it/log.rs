@@ -6,6 +6,7 @@ use crate::common::{
     DAY_S, HOUR_S, TestServer, attributes, conversion, number, offer_mut, placement_mut, request, revenue, shop, text,
     upsell,
 };
+use crate::fairness::{fair, of_gender};
 use offer_ranker::{
     log::{
         archive::{Archive, ArchiveWriter, Format},
@@ -338,6 +339,55 @@ fn lines(folder: &Path, table: &str) -> Vec<serde_json::Value> {
         }
     }
     rows
+}
+
+/// Whether a cell holds a number, but for how its text was read.
+fn assert_number(cell: &serde_json::Value, expected: f64) {
+    assert!((cell.as_f64().unwrap() - expected).abs() < 1e-15, "{cell} is not {expected}");
+}
+
+#[tokio::test]
+async fn exported_decisions_say_groups_cohorts_and_what_bounds_did() {
+    let server = TestServer::start_with(fair()).await;
+    let all = server.rank(of_gender("anna", "f")).await;
+    let candidate_offer_ids = ["none", "trial"].map(str::to_owned).to_vec();
+    let few = server.rank(RankRequest { candidate_offer_ids, ..of_gender("bo", "m") }).await;
+    let folder = tempfile::tempdir().unwrap();
+    export_some(&server, folder.path(), None, Format::Jsonl).await;
+    let rows = lines(folder.path(), "decisions");
+    let row = |id: &str| rows.iter().find(|row| row["decision_id"] == id).unwrap();
+
+    let (row, few) = (row(&all.decision_id), row(&few.decision_id));
+    assert_eq!((&row["group"], &few["group"]), (&"DECISIONING".into(), &"DECISIONING".into()));
+    let cohort =
+        |row: &serde_json::Value| (row["cohorts"][0]["attribute"].clone(), row["cohorts"][0]["value_key"].clone());
+    assert_eq!((cohort(row).0, row["cohorts"].as_array().unwrap().len()), ("gender".into(), 1));
+    assert!(cohort(row).1.as_str().is_some_and(|key| key.len() == 16) && cohort(row).1 != cohort(few).1, "{row}");
+    let sets = serde_json::json!([
+        { "id": "nothing", "min": 0.0, "max": 0.1, "every_slot": false },
+        { "id": "plans", "min": 0.7, "max": 1.0, "every_slot": false },
+    ]);
+    assert_eq!((&row["sets"], &few["sets"]), (&sets, &sets));
+
+    let explanation = all.explanation.unwrap();
+    let (band, bands) = (&explanation.bands[0], row["bands"].as_array().unwrap());
+    assert_eq!((bands.len(), &bands[0]["id"]), (1, &"discounts".into()));
+    let found = [("rate", 0.3), ("delta", 0.05), ("before", band.before), ("after", band.after)];
+    found.into_iter().for_each(|(column, expected)| assert_number(&bands[0][column], expected));
+    assert_eq!(few["bands"], serde_json::json!([]), "nobody can be shown a discount here");
+    for (arm, explained) in row["slots"][0]["arms"].as_array().unwrap().iter().zip(&explanation.slots[0].arms) {
+        assert_eq!(arm["offer_id"], explained.offer_id.as_str());
+        assert_number(&arm["policy_probability"], explained.policy_probability);
+        assert_number(&arm["probability"], explained.probability);
+    }
+    let yearly = row["arms"].as_array().unwrap().iter().find(|arm| arm["offer_id"] == "yearly").unwrap();
+    assert_eq!(yearly["sets"], serde_json::json!(["plans", "discounts"]));
+    assert_number(&yearly["floor"], 0.02);
+    assert_number(&yearly["cap"], 1.0);
+    let given_up = |row: &serde_json::Value| (row["slots"][0]["relaxed"].clone(), row["flags"].clone());
+    assert_eq!(given_up(row), (serde_json::json!([]), serde_json::json!([])));
+    assert_eq!(given_up(few), (serde_json::json!(["plans"]), serde_json::json!(["BOUNDS_RELAXED"])));
+    assert_eq!(few["slots"][0]["relaxed_caps"], false);
 }
 
 #[tokio::test]
