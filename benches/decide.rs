@@ -21,6 +21,10 @@ use rand_chacha::ChaCha8Rng;
 use scene::NOW;
 use std::{fmt::Write as _, hint::black_box, ops::Range};
 
+/// The server's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const BETA: &str = "beta: {}";
 /// With the intercept and 31 numbers: 32 features.
 const LINEAR: &str = "linear: { precision: 1, a: 2, b: 0.2 }";

@@ -42,7 +42,7 @@ impl<B: Beliefs> Contest<'_, B> {
             }
             let (policy_pmf, bounded, effects) = self.probabilities(slot, &mut compared, &remaining, group);
             bands.extend(effects);
-            let candidates = Candidates { arms, scores: &compared.scores, remaining: &remaining };
+            let candidates = Candidates::of(&compared.scores, &remaining);
             let draw = candidates.draw(&policy_pmf, bounded, slate::uniform(seed, slot));
             let drawn = draw.arms[draw.drawn].arm;
             draws.push(draw);
@@ -66,8 +66,8 @@ impl<B: Beliefs> Contest<'_, B> {
         let slot = 1 + above.len() as u32;
         let (_, bounded, _) = self.probabilities(slot, &mut compared, &remaining, group);
         let mut probabilities = vec![0.0; self.arms.len()];
-        let candidates = Candidates { arms: self.arms, scores: &compared.scores, remaining: &remaining };
-        candidates.indices().zip(bounded.pmf).for_each(|(arm, probability)| probabilities[arm] = probability);
+        let candidates = Candidates::of(&compared.scores, &remaining);
+        candidates.indices.iter().zip(bounded.pmf).for_each(|(&arm, probability)| probabilities[arm] = probability);
         probabilities
     }
 
@@ -85,10 +85,12 @@ impl<B: Beliefs> Contest<'_, B> {
         let Compared { scores, grid } = compared;
         let choice = Choice { placement_arms: self.eligible, scores, remaining };
         let policy_pmf = policy::pmf(self.selection(group), &choice, grid);
-        let candidates = Candidates { arms: self.arms, scores, remaining };
+        let candidates = Candidates::of(scores, remaining);
         let (bounded, effects) = match group {
             // Exempt from bounds, so that it shows what no policy and no promise had a part in.
-            Group::Holdout => (Bounded { pmf: candidates.of(&policy_pmf), relaxed: Relaxed::default() }, Vec::new()),
+            Group::Holdout => {
+                (Bounded { pmf: candidates.entries(&policy_pmf), relaxed: Relaxed::default() }, Vec::new())
+            }
             Group::Decisioning | Group::Uniform => self.bound(&candidates, slot, &policy_pmf),
         };
         (policy_pmf, bounded, effects)
@@ -128,14 +130,14 @@ impl<B: Beliefs> Contest<'_, B> {
     /// Applies the placement's bounds to what remains; bands act on the lead.
     fn bound(&self, candidates: &Candidates<'_>, slot: u32, policy_pmf: &[f64]) -> (Bounded, Vec<BandEffect>) {
         let bounds = &self.placement.bounds;
-        let arms = || candidates.indices().map(|arm| &self.arms[arm]);
+        let arms = || candidates.indices.iter().map(|&arm| &self.arms[arm]);
         let polytope = Polytope {
             floors: arms().map(|arm| arm.floor).collect(),
             caps: arms().map(|arm| arm.cap).collect(),
             members: arms().map(|arm| arm.sets).collect(),
             totals: bounds.totals_in(slot),
         };
-        let (policy, slot_bounds) = (candidates.of(policy_pmf), SlotBounds { polytope, bounds });
+        let (policy, slot_bounds) = (candidates.entries(policy_pmf), SlotBounds { polytope, bounds });
         if slot == 1 && !bounds.bands.is_empty() {
             slot_bounds.keep_with_bands(&policy, |band| self.beliefs.band(band))
         } else {
@@ -172,31 +174,34 @@ struct Compared<'a> {
     grid: ThompsonGrid<'a>,
 }
 
-/// What one slot draws from. All slices run over the decision's eligible arms.
+/// What one slot draws from.
 struct Candidates<'a> {
-    arms: &'a [EligibleArm],
+    /// Of all arms of the decision.
     scores: &'a [ScoreDistribution],
-    remaining: &'a [bool],
+    /// The arms that remain.
+    indices: Vec<usize>,
 }
 
-impl Candidates<'_> {
-    fn indices(&self) -> impl Iterator<Item = usize> {
-        (0..self.arms.len()).filter(|&arm| self.remaining[arm])
+impl<'a> Candidates<'a> {
+    fn of(scores: &'a [ScoreDistribution], remaining: &[bool]) -> Self {
+        let mut indices = Vec::with_capacity(remaining.len());
+        indices.extend((0..remaining.len()).filter(|&arm| remaining[arm]));
+        Self { scores, indices }
     }
 
     /// The entries of those that remain.
-    fn of(&self, pmf: &[f64]) -> Vec<f64> {
-        self.indices().map(|arm| pmf[arm]).collect()
+    fn entries(&self, pmf: &[f64]) -> Vec<f64> {
+        self.indices.iter().map(|&arm| pmf[arm]).collect()
     }
 
     fn draw(&self, policy_pmf: &[f64], Bounded { pmf, relaxed }: Bounded, uniform: f64) -> SlotDraw {
-        let slot_arm = |(arm, &probability): (usize, &f64)| SlotArm {
+        let slot_arm = |(&arm, &probability): (&usize, &f64)| SlotArm {
             arm,
             score: self.scores[arm],
             policy_probability: policy_pmf[arm],
             probability,
         };
-        let arms = self.indices().zip(&pmf).map(slot_arm).collect();
+        let arms = self.indices.iter().zip(&pmf).map(slot_arm).collect();
         SlotDraw { arms, drawn: slate::draw(&pmf, uniform), uniform, relaxed }
     }
 }

@@ -1,55 +1,63 @@
 //! The dual of a projection: multipliers of the sets, by Newton's method.
 
-use super::projection::{CONTRADICTION_MIN, Infeasible, Polytope, Projected, RESIDUAL_MAX, normalised};
+use super::projection::{CONTRADICTION_MIN, Infeasible, Polytope, Projected, RESIDUAL_MAX, is_free, normalised};
 use crate::engine::math::cholesky::{factor_in_place, packed_len, row_start, solve_in_place};
+use std::ops::Range;
 
 /// Steps until a projection is given up: most need ten, one in ten thousand of the hardest hundreds.
 const STEPS_MAX: usize = 1_000;
-/// Steps after which multipliers are held back in proportion to what is left to do. Where most arms are at their floors
-/// and caps, curvature says little, and bold steps go in circles.
+/// Steps after which multipliers are held back in proportion to what is left to do, and the dual has to fall in each.
+/// Where most arms are at their floors and caps, curvature says little, and bold steps go in circles.
 const BOLD_STEPS: usize = 15;
+/// Steps after which contradictions are looked for: what is feasible is mostly solved before.
+const TRUSTING_STEPS: usize = 4;
 /// The longest step of a multiplier: a factor of e^8.
 const STEP_LONGEST: f64 = 8.0;
+/// The longest step that bends: of longer ones derivatives tell too little.
+const BENT_LONGEST: f64 = 1.0;
 /// The largest exponent of a factor: beyond it every probability is at its cap.
 const EXPONENT_MAX: f64 = 600.0;
 /// Halvings of a step until it is given up.
 const HALVINGS_MAX: usize = 40;
 
 /// The dual problem of one projection: one multiplier for each set, and the last for the sum of all arms.
-pub(super) struct Dual<'a> {
+struct Dual<'a> {
     /// Smallest and largest total of each set.
     totals: &'a [(f64, f64)],
-    layout: Layout,
+    layout: &'a Layout,
 }
 
 /// The arms of a projection, whatever their totals.
 #[derive(Clone, Debug, PartialEq)]
 struct Layout {
+    /// By cell, so that what is summed up over a cell is at hand.
     arms: Vec<Arm>,
     cells: Vec<Cell>,
 }
 
-/// Where a projection came to: from here it is not far to others of the same policy that differ in totals alone.
+/// The projection of one policy onto whatever totals, and where it came to: from there it is not far to others.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Near {
     layout: Layout,
-    multipliers: Vec<f64>,
+    point: Point,
+    step: Step,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 struct Arm {
+    /// Its place in the policy.
+    index: usize,
     p: f64,
     floor: f64,
     cap: f64,
-    /// The exponent at which it leaves its floor: ln(floor / p).
-    leaves: f64,
-    cell: usize,
 }
 
 /// Arms that are in the same sets: they share an exponent, so that all but clipping is done once for all of them.
 #[derive(Clone, Debug, PartialEq)]
 struct Cell {
     sets: u64,
+    /// Its part of the layout's arms.
+    arms: Range<usize>,
     /// Sums over its arms.
     floors: f64,
     caps: f64,
@@ -58,131 +66,157 @@ struct Cell {
 }
 
 /// Multipliers, and what they make of the arms.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq)]
 struct Point {
     multipliers: Vec<f64>,
     /// Of the dual function; 0 where a multiplier need not move.
     gradient: Vec<f64>,
-    value: f64,
-    /// By cell: what its arms between floor and cap come to.
-    free: Vec<f64>,
-    /// By cell: exponent, factor and total.
-    cells: Vec<(f64, f64, f64)>,
+    cells: Vec<CellShare>,
+}
+
+/// What multipliers make of the arms of a cell.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct CellShare {
+    exponent: f64,
+    /// The exponential of the exponent.
+    factor: f64,
+    /// What its arms come to.
+    total: f64,
+    /// What those between floor and cap come to.
+    free: f64,
 }
 
 /// A step as it is worked out, kept because allocating would take as long as all the rest.
+#[derive(Clone, Debug, PartialEq)]
 struct Step {
     /// The multipliers that move, and where to.
     rows: Vec<usize>,
     direction: Vec<f64>,
+    /// How the way there bends.
+    bend: Vec<f64>,
+    /// The Hessian in all multipliers.
+    curvature: Vec<f64>,
+    /// In those that move, as its Cholesky factor.
     hessian: Vec<f64>,
+    /// Whether there is that factor.
+    is_newton: bool,
     /// Where that leads.
     next: Point,
 }
 
-impl<'a> Dual<'a> {
-    /// Prepares the projection of `p`, which is above 0 everywhere.
-    pub(super) fn new(polytope: &'a Polytope, p: &[f64]) -> Self {
-        let mut cells: Vec<Cell> = Vec::new();
-        let bounds = polytope.floors.iter().zip(&polytope.caps);
-        let arm = |((&p, &sets), (&floor, &cap)): ((&f64, &u64), (&f64, &f64))| {
-            let cell = cells.iter().position(|cell| cell.sets == sets).unwrap_or_else(|| {
-                cells.push(Cell { sets, floors: 0.0, caps: 0.0, is_capped: false });
-                cells.len() - 1
-            });
-            cells[cell].floors += floor;
-            cells[cell].caps += cap;
-            cells[cell].is_capped |= cap < 1.0;
-            Arm { p, floor, cap, leaves: libm::log(floor / p), cell }
+impl Near {
+    /// Prepares the projection of `p`, which is above 0 everywhere, from multipliers that may be near: one for each set,
+    /// and one for the sum.
+    pub(super) fn new(polytope: &Polytope, p: &[f64], multipliers: Vec<f64>) -> Box<Self> {
+        let layout = Layout::of(polytope, p);
+        let mut point = Point {
+            gradient: vec![0.0; multipliers.len()],
+            multipliers,
+            cells: vec![CellShare::default(); layout.cells.len()],
         };
-        let arms = p.iter().zip(&polytope.members).zip(bounds).map(arm).collect();
-        Self { totals: &polytope.totals, layout: Layout { arms, cells } }
+        layout.share(&mut point);
+        let step = Step::from(&point);
+        Box::new(Self { layout, point, step })
     }
 
-    /// The same inside these totals, from where another one came to.
-    pub(super) fn solve_from(totals: &'a [(f64, f64)], near: Near) -> Result<Projected, Infeasible> {
-        Self { totals, layout: near.layout }.solve(near.multipliers)
+    /// The nearest distribution inside these totals.
+    pub(super) fn solve(mut self: Box<Self>, totals: &[(f64, f64)]) -> Result<Projected, Infeasible> {
+        let Self { layout, point, step } = &mut *self;
+        Dual { totals, layout }.solve(point, step)?;
+        Ok(Projected { pmf: self.layout.pmf(&self.point), near: Some(self) })
+    }
+}
+
+impl Layout {
+    fn of(polytope: &Polytope, p: &[f64]) -> Self {
+        let mut layout = Self { arms: Vec::with_capacity(p.len()), cells: Vec::with_capacity(p.len()) };
+        let members = &polytope.members;
+        for (first, &sets) in members.iter().enumerate() {
+            if layout.cells.iter().all(|cell| cell.sets != sets) {
+                let start = layout.arms.len();
+                let inside = (first..members.len()).filter(|&index| members[index] == sets);
+                layout.arms.extend(inside.map(|index| {
+                    let (floor, cap) = (polytope.floors[index], polytope.caps[index]);
+                    Arm { index, p: p[index], floor, cap }
+                }));
+                let arms = &layout.arms[start..];
+                layout.cells.push(Cell {
+                    sets,
+                    arms: start..layout.arms.len(),
+                    floors: arms.iter().map(|arm| arm.floor).sum(),
+                    caps: arms.iter().map(|arm| arm.cap).sum(),
+                    is_capped: arms.iter().any(|arm| arm.cap < 1.0),
+                });
+            }
+        }
+        layout
     }
 
-    /// The nearest distribution, from multipliers that may be near: one for each set, and one for the sum.
-    pub(super) fn solve(self, multipliers: Vec<f64>) -> Result<Projected, Infeasible> {
-        let mut point = self.at(multipliers);
-        let mut step = Step::from(&point);
+    /// What a point's multipliers make of each cell.
+    fn share(&self, point: &mut Point) {
+        for (cell, share) in self.cells.iter().zip(&mut point.cells) {
+            let exponent = exponent(cell.sets, &point.multipliers);
+            let factor = libm::exp(exponent.min(EXPONENT_MAX));
+            let (mut total, mut free) = (0.0, 0.0);
+            for &Arm { p, floor, cap, .. } in &self.arms[cell.arms.clone()] {
+                let probability = p * factor;
+                total += probability.clamp(floor, cap);
+                free += if floor < probability && probability < cap { probability } else { 0.0 };
+            }
+            *share = CellShare { exponent, factor, total, free };
+        }
+    }
+
+    /// That, with the arms of each cell.
+    fn shares<'b>(&'b self, point: &'b Point) -> impl Iterator<Item = (&'b [Arm], &'b CellShare)> {
+        self.cells.iter().map(|cell| &self.arms[cell.arms.clone()]).zip(&point.cells)
+    }
+
+    fn pmf(&self, point: &Point) -> Vec<f64> {
+        let mut pmf = vec![0.0; self.arms.len()];
+        for (arms, share) in self.shares(point) {
+            arms.iter().for_each(|arm| pmf[arm.index] = (arm.p * share.factor).clamp(arm.floor, arm.cap));
+        }
+        normalised(pmf)
+    }
+}
+
+impl Dual<'_> {
+    /// Goes from a point's multipliers to the solution.
+    fn solve(&self, point: &mut Point, step: &mut Step) -> Result<(), Infeasible> {
+        self.descend(point);
         for count in 0..STEPS_MAX {
             if point.residual() <= RESIDUAL_MAX {
-                return Ok(self.projected(point));
+                return Ok(());
             }
-            if self.contradicts(&point.multipliers) {
-                return Err(self.conflict(point.multipliers));
+            if count >= TRUSTING_STEPS && self.contradicts(&point.multipliers) {
+                return Err(self.conflict(&point.multipliers));
             }
             step.rows.clear();
             step.rows.extend((0..point.multipliers.len()).filter(|&row| point.acts(row)));
-            let caution = if count < BOLD_STEPS { 0.0 } else { 1.0 };
             // Where all at once do not get nearer, one after the other does, until nothing moves any more.
-            if !self.advance(&mut point, &mut step, caution) && !self.one_by_one(&mut point, &mut step) {
+            let bold = count < BOLD_STEPS;
+            if !self.advance(point, step, if bold { 0.0 } else { 1.0 }, bold) && !self.one_by_one(point, step) {
                 break;
             }
         }
         // As near as numbers go, or hopeless.
-        if point.residual() <= CONTRADICTION_MIN {
-            Ok(self.projected(point))
-        } else {
-            Err(self.conflict(point.multipliers))
-        }
-    }
-
-    fn at(&self, multipliers: Vec<f64>) -> Point {
-        let mut point = Point {
-            gradient: vec![0.0; multipliers.len()],
-            multipliers,
-            value: 0.0,
-            free: vec![0.0; self.layout.cells.len()],
-            cells: vec![(0.0, 0.0, 0.0); self.layout.cells.len()],
-        };
-        self.evaluate(&mut point);
-        point
-    }
-
-    /// Everything that follows from a point's multipliers.
-    fn evaluate(&self, point: &mut Point) {
-        let Point { multipliers, gradient, value, free, cells } = point;
-        for (cell, entry) in self.layout.cells.iter().zip(cells.iter_mut()) {
-            let z = exponent(cell.sets, multipliers);
-            *entry = (z, libm::exp(z.min(EXPONENT_MAX)), 0.0);
-        }
-        free.fill(0.0);
-        *value = -self.promised(multipliers);
-        for &Arm { p, floor, cap, leaves, cell } in &self.layout.arms {
-            let (z, factor, total) = &mut cells[cell];
-            let probability = p * *factor;
-            // The value is the integral of the probability over the exponent.
-            if probability <= floor && floor > 0.0 {
-                *total += floor;
-                *value += floor + floor * (*z - leaves);
-            } else if probability >= cap {
-                *total += cap;
-                *value += cap + cap * (*z - libm::log(cap / p));
-            } else {
-                *total += probability;
-                free[cell] += probability;
-                *value += probability;
-            }
-        }
-        self.descend(multipliers, gradient, cells);
+        if point.residual() <= CONTRADICTION_MIN { Ok(()) } else { Err(self.conflict(&point.multipliers)) }
     }
 
     /// The gradient of the dual function.
-    fn descend(&self, multipliers: &[f64], gradient: &mut [f64], cells: &[(f64, f64, f64)]) {
-        let totals = self.totals;
+    fn descend(&self, point: &mut Point) {
+        let (Point { multipliers, gradient, cells }, totals) = (point, self.totals);
         gradient.fill(0.0);
-        for (cell, &(_, _, total)) in self.layout.cells.iter().zip(cells) {
-            sets_of(cell.sets).for_each(|set| gradient[set] += total);
-            gradient[totals.len()] += total;
+        for (cell, share) in self.layout.cells.iter().zip(&*cells) {
+            sets_of(cell.sets).for_each(|set| gradient[set] += share.total);
+            gradient[totals.len()] += share.total;
         }
         gradient[totals.len()] -= 1.0;
-        for ((sum, &multiplier), &(min, max)) in gradient.iter_mut().zip(multipliers).zip(totals) {
+        for ((sum, &multiplier), bounds) in gradient.iter_mut().zip(&*multipliers).zip(totals) {
+            let &(min, max) = bounds;
             // What every distribution keeps has no part in anything, least of all in contradictions.
-            *sum = if min <= 0.0 && max >= 1.0 {
+            *sum = if is_free(bounds) {
                 0.0
             } else if multiplier > 0.0 || multiplier == 0.0 && *sum < min {
                 *sum - min
@@ -194,11 +228,23 @@ impl<'a> Dual<'a> {
         }
     }
 
-    fn projected(self, point: Point) -> Projected {
-        let arms = self.layout.arms.iter();
-        let pmf = arms.map(|arm| (arm.p * point.cells[arm.cell].1).clamp(arm.floor, arm.cap)).collect();
-        let near = Near { layout: self.layout, multipliers: point.multipliers };
-        Projected { pmf: normalised(pmf), near: Some(near) }
+    /// The dual function at a point.
+    fn value(&self, point: &Point) -> f64 {
+        let mut value = -self.promised(&point.multipliers);
+        for (arms, &CellShare { exponent, factor, .. }) in self.layout.shares(point) {
+            for &Arm { p, floor, cap, .. } in arms {
+                let probability = p * factor;
+                // The integral of the probability over the exponent.
+                value += if probability <= floor && floor > 0.0 {
+                    floor + floor * (exponent - libm::log(floor / p))
+                } else if probability >= cap {
+                    cap + cap * (exponent - libm::log(cap / p))
+                } else {
+                    probability
+                };
+            }
+        }
+        value
     }
 
     /// What totals inside their bounds are worth at least, weighted by their multipliers.
@@ -210,25 +256,17 @@ impl<'a> Dual<'a> {
     }
 
     /// A step of Newton's method on the step's rows, held back by `caution`; `false` where it does not get nearer.
-    fn advance(&self, point: &mut Point, step: &mut Step, caution: f64) -> bool {
+    fn advance(&self, point: &mut Point, step: &mut Step, caution: f64, bold: bool) -> bool {
         self.turn(point, step, caution);
-        let slope = step.slope(point);
+        self.bend(point, step);
+        let mut value = None;
         let mut length = 1.0;
         for _ in 0..HALVINGS_MAX {
-            let Step { rows, direction, next, .. } = step;
-            next.multipliers.copy_from_slice(&point.multipliers);
-            for (&row, by) in rows.iter().zip(direction.iter()) {
-                let moved = point.multipliers[row] + length * by;
-                let crosses = row < self.totals.len() && point.multipliers[row] * moved < 0.0;
-                // Where a multiplier changes sign its bound changes: it stops in between.
-                next.multipliers[row] = if crosses { 0.0 } else { moved };
-            }
-            self.evaluate(next);
-            let falls = next.value < point.value - 1e-4 * length * slope;
-            // Near the solution values differ by less than they are rounded by, and gradients still tell.
-            let flattens = next.residual_of(rows) < 0.9 * point.residual_of(rows);
-            if falls || flattens && next.value <= point.value + RESIDUAL_MAX {
-                std::mem::swap(point, next);
+            self.walk(point, step, length);
+            // Most steps need no look at the dual function: what is left to do shrinks.
+            let left = step.next.residual_of(&step.rows) / point.residual_of(&step.rows);
+            if bold && left < 0.5 || self.falls(point, step, length, left, &mut value) {
+                std::mem::swap(point, &mut step.next);
                 return true;
             }
             length /= 2.0;
@@ -236,12 +274,34 @@ impl<'a> Dual<'a> {
         false
     }
 
+    /// Where so much of a step leads.
+    fn walk(&self, point: &Point, step: &mut Step, length: f64) {
+        let Step { rows, direction, bend, next, .. } = step;
+        next.multipliers.copy_from_slice(&point.multipliers);
+        for ((&row, by), aside) in rows.iter().zip(&*direction).zip(&*bend) {
+            let moved = point.multipliers[row] + length * (by + length * aside);
+            let crosses = row < self.totals.len() && point.multipliers[row] * moved < 0.0;
+            // Where a multiplier changes sign its bound changes: it stops in between.
+            next.multipliers[row] = if crosses { 0.0 } else { moved };
+        }
+        self.layout.share(next);
+        self.descend(next);
+    }
+
+    /// Whether the dual function falls as much as can be asked for. `value` keeps what it was before.
+    fn falls(&self, point: &Point, step: &Step, length: f64, left: f64, value: &mut Option<f64>) -> bool {
+        let before = *value.get_or_insert_with(|| self.value(point));
+        let after = self.value(&step.next);
+        // Near the solution values differ by less than they are rounded by, and gradients still tell.
+        after < before - 1e-4 * length * step.slope(point) || left < 0.9 && after <= before + RESIDUAL_MAX
+    }
+
     fn one_by_one(&self, point: &mut Point, step: &mut Step) -> bool {
         let mut moved = false;
         for row in 0..point.multipliers.len() {
             step.rows.clear();
             step.rows.push(row);
-            moved |= point.acts(row) && self.advance(point, step, 0.0);
+            moved |= point.acts(row) && self.advance(point, step, 0.0, false);
         }
         moved
     }
@@ -249,6 +309,7 @@ impl<'a> Dual<'a> {
     /// Finds the direction, and leaves the rows that move along it: a multiplier of 0 can only move against its gradient,
     /// or waits.
     fn turn(&self, point: &Point, step: &mut Step, caution: f64) {
+        self.curve(point, &mut step.curvature);
         loop {
             self.point_downwards(point, step, caution);
             let (mut moves, count) = (step.direction.iter(), step.rows.len());
@@ -262,28 +323,58 @@ impl<'a> Dual<'a> {
         }
     }
 
+    /// Bends a short step as third derivatives ask for, so that the distance left is of the third order (Chebyshev's
+    /// method): one step less to the solution for the price of some sums.
+    fn bend(&self, point: &Point, step: &mut Step) {
+        let Step { rows, direction, bend, hessian, is_newton, next, .. } = step;
+        bend.clear();
+        bend.resize(rows.len(), 0.0);
+        if !*is_newton || largest(direction) > BENT_LONGEST {
+            return;
+        }
+        // Directions and third derivatives of all multipliers, where the next point will be worked out.
+        let Point { multipliers: along, gradient: third, .. } = next;
+        along.fill(0.0);
+        rows.iter().zip(&*direction).for_each(|(&row, &by)| along[row] = by);
+        third.fill(0.0);
+        for (cell, share) in self.layout.cells.iter().zip(&point.cells) {
+            let moves = exponent(cell.sets, along);
+            let by = share.free * moves * moves;
+            sets_of(cell.sets).for_each(|set| third[set] += by);
+            third[self.totals.len()] += by;
+        }
+        rows.iter().zip(&mut *bend).for_each(|(&row, aside)| *aside = -0.5 * third[row]);
+        solve_in_place(hessian, bend);
+        if largest(bend) > 0.5 * largest(direction) {
+            bend.fill(0.0);
+        }
+    }
+
+    /// The Hessian of the dual function in all multipliers.
+    fn curve(&self, point: &Point, curvature: &mut [f64]) {
+        let sum = self.totals.len();
+        curvature.fill(0.0);
+        for (cell, share) in self.layout.cells.iter().zip(&point.cells) {
+            for set in sets_of(cell.sets) {
+                curvature[row_start(sum) + set] += share.free;
+                let row = &mut curvature[row_start(set)..];
+                sets_of(cell.sets & (u64::MAX >> (63 - set))).for_each(|other| row[other] += share.free);
+            }
+            curvature[row_start(sum) + sum] += share.free;
+        }
+    }
+
     /// Newton's direction: minus the inverse of the Hessian times the gradient, no longer than a step may be.
     fn point_downwards(&self, point: &Point, step: &mut Step, caution: f64) {
-        let Step { rows, direction, hessian, .. } = step;
-        let sets = self.totals.len();
+        let Step { rows, direction, curvature, hessian, is_newton, .. } = step;
         hessian.clear();
-        hessian.resize(packed_len(rows.len()), 0.0);
-        for (cell, &free) in self.layout.cells.iter().zip(&point.free).filter(|(_, free)| **free > 0.0) {
-            let is_in = |row: usize| row == sets || cell.sets >> row & 1 == 1;
-            for (index, _) in rows.iter().enumerate().filter(|(_, row)| is_in(**row)) {
-                let entries = &mut hessian[row_start(index)..row_start(index + 1)];
-                entries.iter_mut().zip(&rows[..index]).for_each(|(entry, &other)| {
-                    if is_in(other) {
-                        *entry += free
-                    }
-                });
-                entries[index] += free;
-            }
+        for (index, &row) in rows.iter().enumerate() {
+            hessian.extend(rows[..=index].iter().map(|&other| curvature[row_start(row) + other]));
         }
         direction.clear();
         direction.extend(rows.iter().map(|&row| -point.gradient[row]));
-        solve_with_ridge(hessian, caution * point.residual_of(rows), direction);
-        let longest = direction.iter().fold(0.0_f64, |longest, by| longest.max(by.abs()));
+        *is_newton = solve_with_ridge(hessian, caution * point.residual_of(rows), direction);
+        let longest = largest(direction);
         if longest > STEP_LONGEST {
             direction.iter_mut().for_each(|by| *by *= STEP_LONGEST / longest);
         }
@@ -302,8 +393,8 @@ impl<'a> Dual<'a> {
     }
 
     /// What takes part in a contradiction: whatever it is none without.
-    fn conflict(&self, mut multipliers: Vec<f64>) -> Infeasible {
-        let sets = self.totals.len();
+    fn conflict(&self, multipliers: &[f64]) -> Infeasible {
+        let (sets, mut multipliers) = (self.totals.len(), multipliers.to_vec());
         let mut by_size: Vec<usize> = (0..sets).filter(|&set| multipliers[set] != 0.0).collect();
         by_size.sort_by(|&one, &other| multipliers[one].abs().total_cmp(&multipliers[other].abs()));
         for set in by_size {
@@ -327,7 +418,10 @@ impl Step {
         Self {
             rows: Vec::with_capacity(rows),
             direction: Vec::with_capacity(rows),
+            bend: Vec::with_capacity(rows),
+            curvature: vec![0.0; packed_len(rows)],
             hessian: Vec::with_capacity(packed_len(rows)),
+            is_newton: false,
             next: point.clone(),
         }
     }
@@ -340,7 +434,7 @@ impl Step {
 
 impl Point {
     fn residual(&self) -> f64 {
-        self.gradient.iter().fold(0.0_f64, |largest, gradient| largest.max(gradient.abs()))
+        largest(&self.gradient)
     }
 
     fn residual_of(&self, rows: &[usize]) -> f64 {
@@ -367,14 +461,20 @@ fn sets_of(mut sets: u64) -> impl Iterator<Item = usize> {
 }
 
 /// Solves a positive semidefinite system, its lower triangle by rows, in place of its right side, with a ridge where it is
-/// singular.
-fn solve_with_ridge(packed: &mut [f64], ridge: f64, right: &mut [f64]) {
+/// singular. Whether the triangle is now its factor.
+fn solve_with_ridge(packed: &mut [f64], ridge: f64, right: &mut [f64]) -> bool {
     let diagonal = |row: usize| row_start(row) + row;
     let trace: f64 = (0..right.len()).map(|row| packed[diagonal(row)]).sum();
     // Small against curvatures that matter, and never nothing: where no arm moves, a step is as long as it may be.
     (0..right.len()).for_each(|row| packed[diagonal(row)] += ridge + 1e-13 * trace + 1e-18);
     // Where rounding took more than the ridge, the way straight down is left.
-    if factor_in_place(right.len(), packed).is_ok() {
+    let is_factored = factor_in_place(right.len(), packed).is_ok();
+    if is_factored {
         solve_in_place(packed, right);
     }
+    is_factored
+}
+
+fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()))
 }

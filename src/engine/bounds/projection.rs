@@ -9,7 +9,6 @@
 //! those that act, with a line search. Where no distribution keeps all bounds the dual is unbounded, and multipliers grow
 //! along a proof of that (Farkas' lemma), whose constraints are the ones in conflict.
 
-use super::dual::Dual;
 pub use super::dual::Near;
 
 /// What an underflown probability counts as, so that a projection always has mass to scale.
@@ -41,7 +40,7 @@ pub struct Projected {
     /// Its probabilities.
     pub pmf: Vec<f64>,
     /// Where it is not far from to others; `None` where floors and caps alone keep all totals.
-    pub near: Option<Near>,
+    pub near: Option<Box<Near>>,
 }
 
 /// No distribution keeps these bounds.
@@ -63,8 +62,7 @@ impl Polytope {
 
     /// Whether every distribution is inside.
     fn is_everything(&self) -> bool {
-        let within = |&(min, max): &(f64, f64)| min <= 0.0 && max >= 1.0;
-        self.totals.iter().all(within)
+        self.totals.iter().all(is_free)
             && self.floors.iter().all(|&floor| floor <= 0.0)
             && self.caps.iter().all(|&cap| cap >= 1.0)
     }
@@ -84,7 +82,7 @@ impl Polytope {
     ///
     /// # Errors
     /// Where nothing is inside.
-    pub fn project_from(&self, policy: &[f64], near: Option<Near>) -> Result<Projected, Infeasible> {
+    pub fn project_from(&self, policy: &[f64], near: Option<Box<Near>>) -> Result<Projected, Infeasible> {
         debug_assert_eq!(policy.len(), self.floors.len());
         if self.is_everything() {
             return Ok(Projected { pmf: policy.to_vec(), near: None });
@@ -94,17 +92,19 @@ impl Polytope {
             return Err(Infeasible { sets: Vec::new(), caps: true });
         }
         if let Some(near) = near {
-            return Dual::solve_from(&self.totals, near);
+            return near.solve(&self.totals);
         }
         let p: Vec<f64> = policy.iter().map(|&p| p.max(PROBABILITY_MIN)).collect();
         let (q, scale) = self.fill(&p);
-        let totals: Vec<f64> = (0..self.totals.len()).map(|set| self.total_of(set, &q)).collect();
+        // What any total keeps need not be added up.
+        let total = |(set, bounds)| if is_free(bounds) { 0.0 } else { self.total_of(set, &q) };
+        let totals: Vec<f64> = self.totals.iter().enumerate().map(total).collect();
         let is_kept =
             |(total, &(min, max)): (&f64, &(f64, f64))| min - RESIDUAL_MAX <= *total && *total <= max + RESIDUAL_MAX;
         if totals.iter().zip(&self.totals).all(is_kept) {
             return Ok(Projected { pmf: normalised(q), near: None });
         }
-        Dual::new(self, &p).solve(self.first_multipliers(&totals, libm::log(scale)))
+        Near::new(self, &p, self.first_multipliers(&totals, libm::log(scale))).solve(&self.totals)
     }
 
     /// Multipliers to start from, where floors and caps alone lead to these totals: for each total that is not kept the
@@ -126,7 +126,8 @@ impl Polytope {
     /// The total of a set under a distribution.
     #[must_use]
     pub fn total_of(&self, set: usize, q: &[f64]) -> f64 {
-        self.members.iter().zip(q).filter(|(members, _)| **members >> set & 1 == 1).map(|(_, q)| q).sum()
+        let part = |(members, q): (&u64, &f64)| if members >> set & 1 == 1 { *q } else { 0.0 };
+        self.members.iter().zip(q).map(part).sum()
     }
 
     /// The solution with floors and caps alone, clip(scale p, floor, cap), and its scale.
@@ -166,6 +167,11 @@ impl Polytope {
         }
         (arms().map(|(p, floor, cap)| (scale * p).clamp(floor, cap)).collect(), scale)
     }
+}
+
+/// Whether any total is within these bounds.
+pub(super) fn is_free(&(min, max): &(f64, f64)) -> bool {
+    min <= 0.0 && max >= 1.0
 }
 
 /// Takes out what rounding left of the sum's distance to 1.
