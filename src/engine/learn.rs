@@ -9,7 +9,10 @@
 //! early or in several steps changes nothing. Fading is toward the prior, never below it.
 
 use super::{
-    bounds::parity::{BandStatistics, Cohort},
+    bounds::{
+        BandTotals,
+        parity::{BandStatistics, Cohort},
+    },
     catalog::{LearningMode, Placement, PosteriorKind, Reward},
     instant::Instant,
     ledger::{LedgerState, SlotState},
@@ -98,9 +101,9 @@ impl PartitionStatistics {
     }
 
     /// Counts what a band found in a decision that the policy made.
-    pub fn observe_band(&mut self, id: &Arc<str>, before: f64, cohorts: &[Cohort]) {
-        if (0.0..=1.0).contains(&before) {
-            self.bands.entry(id.clone()).or_default().observe(before, cohorts);
+    pub fn observe_band(&mut self, found: &BandTotals, cohorts: &[Cohort]) {
+        if found.before.is_finite() && found.after.is_finite() {
+            self.bands.entry(found.id.clone()).or_default().observe(found, cohorts);
         }
     }
 

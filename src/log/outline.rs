@@ -7,7 +7,12 @@ use super::{
     record::{LedgerRecord, LogRecord},
 };
 use crate::{
-    engine::{bounds::parity::Cohort, group::Group, instant::Instant, ledger::LedgerState},
+    engine::{
+        bounds::{BandTotals, parity::Cohort},
+        group::Group,
+        instant::Instant,
+        ledger::LedgerState,
+    },
     proto::{
         self,
         reader::{ReadError, read_doubles, read_fields},
@@ -43,8 +48,8 @@ pub struct DecisionOutline {
     pub shown_assumed: bool,
     /// The measurement group.
     pub group: Group,
-    /// What bands found in the lead, by band id: totals of their arms under every other bound.
-    pub bands: Vec<(Arc<str>, f64)>,
+    /// What the arms of bands came to in the lead.
+    pub bands: Vec<BandTotals>,
     /// The user's cohorts.
     pub cohorts: Vec<Cohort>,
 }
@@ -137,18 +142,19 @@ fn read_decision(bytes: &[u8]) -> Result<Option<DecisionOutline>, ReadError> {
     }))
 }
 
-/// What a `BandRecord` says that its band found.
-fn read_band(bytes: &[u8]) -> Result<(Arc<str>, f64), ReadError> {
-    let (mut id, mut before) = ("", 0.0);
+/// What a `BandRecord` says that its arms came to.
+fn read_band(bytes: &[u8]) -> Result<BandTotals, ReadError> {
+    let (mut id, mut before, mut after) = ("", 0.0, 0.0);
     read_fields(bytes, |field| {
         match field.tag {
             1 => id = field.text()?,
             5 => before = field.double()?,
+            6 => after = field.double()?,
             _ => {}
         }
         Ok(())
     })?;
-    Ok((id.into(), before))
+    Ok(BandTotals { id: id.into(), before, after })
 }
 
 /// A `CohortRecord`.

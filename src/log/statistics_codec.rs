@@ -3,7 +3,7 @@
 use super::DecodeError;
 use crate::{
     engine::{
-        bounds::parity::{BandStatistics, Cohort},
+        bounds::parity::{BandStatistics, Cohort, CohortStatistics},
         instant::Instant,
         learn::{ArmStatistics, PartitionStatistics},
         math::double_double::Dd,
@@ -20,10 +20,11 @@ const WHAT: &str = "row of statistics";
 /// What the arms of a partition share, as it is stored.
 #[must_use]
 pub fn encode_shared(statistics: &PartitionStatistics) -> Vec<u8> {
-    let cohort = |(cohort, bins): (&Cohort, &Vec<f64>)| proto::CohortStatisticsRow {
+    let cohort = |(cohort, found): (&Cohort, &CohortStatistics)| proto::CohortStatisticsRow {
         attribute: cohort.attribute.to_string(),
         value_key: cohort.value_key,
-        bins: bins.clone(),
+        bins: found.bins.clone(),
+        after: found.after,
     };
     let band = |(id, band): (&Arc<str>, &BandStatistics)| {
         let cohorts = band.cohorts.iter().map(cohort).collect();
@@ -76,7 +77,8 @@ pub fn decode(stored: &StoredStatistics, features: usize) -> Result<PartitionSta
 
 fn decode_band((id, row): (String, proto::BandStatisticsRow)) -> Result<(Arc<str>, BandStatistics), DecodeError> {
     let cohort = |row: proto::CohortStatisticsRow| {
-        (Cohort { attribute: row.attribute.into(), value_key: row.value_key }, row.bins)
+        let cohort = Cohort { attribute: row.attribute.into(), value_key: row.value_key };
+        (cohort, CohortStatistics { bins: row.bins, after: row.after })
     };
     let cohorts = row.cohorts.into_iter().map(cohort).collect();
     let band = BandStatistics { weight: row.weight, before: row.before, cohorts };

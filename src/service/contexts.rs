@@ -154,9 +154,7 @@ fn decision_needed(placement: &Placement, (offset, record): (u64, &LogOutline)) 
 /// Bands learn from what the policy decided, and not from repeats, which have no offers of their own.
 fn observe_bands(statistics: &mut PartitionStatistics, decision: &DecisionOutline) {
     if decision.group == Group::Decisioning && !decision.offers.is_empty() {
-        for (band, before) in &decision.bands {
-            statistics.observe_band(band, *before, &decision.cohorts);
-        }
+        decision.bands.iter().for_each(|found| statistics.observe_band(found, &decision.cohorts));
     }
 }
 

@@ -75,6 +75,17 @@ pub struct BandEffect {
     pub after: f64,
 }
 
+/// What a band's arms came to in one lead.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BandTotals {
+    /// The band's id.
+    pub id: Arc<str>,
+    /// Under every other bound, from 0 to 1.
+    pub before: f64,
+    /// Under all bounds, from 0 to 1.
+    pub after: f64,
+}
+
 /// The arms of one slot and what binds them.
 #[derive(Clone, Debug)]
 pub struct SlotBounds<'a> {
@@ -139,28 +150,28 @@ impl SlotBounds<'_> {
     /// The same with bands, for the lead slot, and what they came to.
     #[must_use]
     pub fn keep_with_bands(
-        &self,
+        mut self,
         policy: &[f64],
         in_force: impl Fn(usize) -> BandInForce,
     ) -> (Bounded, Vec<BandEffect>) {
         let (mut bounded, near) = self.project(Cow::Borrowed(&self.polytope), policy, None);
         let totals = self.bounds.totals.len();
-        let feasible = |&band: &usize| {
-            let inside = self.polytope.members.iter().filter(|&members| members >> (totals + band) & 1 == 1).count();
-            inside > 0 && inside < self.polytope.members.len()
+        let is_feasible = |&band: &usize| {
+            let members = &self.polytope.members;
+            let is_inside = |members: &u64| members >> (totals + band) & 1 == 1;
+            members.iter().any(is_inside) && !members.iter().all(is_inside)
         };
         let effect = |band: usize| {
             let before = self.polytope.total_of(totals + band, &bounded.pmf);
             let id = self.bounds.bands[band].id.clone();
             BandEffect { id, index: band, in_force: in_force(band), before, after: before }
         };
-        let mut effects: Vec<BandEffect> = (0..self.bounds.bands.len()).filter(feasible).map(effect).collect();
+        let mut effects: Vec<BandEffect> = (0..self.bounds.bands.len()).filter(is_feasible).map(effect).collect();
         if effects.iter().any(|effect| !effect.in_force.holds(effect.before)) {
-            let mut polytope = self.polytope.clone();
             for BandEffect { index, in_force, .. } in &effects {
-                polytope.totals[totals + index] = in_force.ends();
+                self.polytope.totals[totals + index] = in_force.ends();
             }
-            bounded = self.project(Cow::Owned(polytope), policy, near).0;
+            bounded = self.project(Cow::Borrowed(&self.polytope), policy, near).0;
             for effect in &mut effects {
                 effect.after = self.polytope.total_of(totals + effect.index, &bounded.pmf);
             }
@@ -173,8 +184,8 @@ impl SlotBounds<'_> {
         &self,
         mut polytope: Cow<'_, Polytope>,
         policy: &[f64],
-        mut near: Option<Near>,
-    ) -> (Bounded, Option<Near>) {
+        mut near: Option<Box<Near>>,
+    ) -> (Bounded, Option<Box<Near>>) {
         let mut relaxed = Relaxed::default();
         loop {
             let is_near = near.is_some();

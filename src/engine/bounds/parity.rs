@@ -1,10 +1,11 @@
 //! How bands act: the rate and the spread that a partition's log has led to.
 //!
-//! Both come from what bands found before they acted, so nothing feeds on itself. Of each decision that the policy made
-//! for somebody who could be held to a band, the total of its arms under every other bound is kept: on average that is
-//! the rate, and by cohort it tells how far apart cohorts would be for any delta.
+//! Of each decision that the policy made for somebody who could be held to a band, the total of the band's arms under
+//! every other bound is kept, as if the band had not acted: on average that is the rate, and by cohort it tells how far
+//! apart cohorts would be for any delta. A policy that still learns will not do as it did, though, so what cohorts came
+//! to under the band is kept as well: the nearer they are to being too far apart, the less they may be so from now on.
 
-use super::{Band, BandInForce};
+use super::{Band, BandInForce, BandTotals};
 use crate::engine::learn::PartitionStatistics;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,7 +15,8 @@ const WEIGHT_MAX: f64 = 16_384.0;
 pub const BINS: usize = 64;
 /// Decisions that a rate, or a cohort's average, needs to say anything.
 const WEIGHT_MIN: f64 = 100.0;
-/// What is left of the largest gap for what bins and other bounds blur.
+/// The part of the largest gap that cohorts may be expected to be apart. The rest is for what bins and other bounds blur,
+/// and for turning back in: where cohorts were that far apart it shrinks, until at the largest gap there is none left.
 const GAP_SHARE: f64 = 0.9;
 /// How many spreads are tried between the declared one and none.
 const SPREADS: u32 = 128;
@@ -35,21 +37,33 @@ pub struct BandStatistics {
     pub weight: f64,
     /// Their totals before the band.
     pub before: f64,
-    /// Decisions of each cohort by their totals before the band: bin i of [`BINS`] is from i / BINS.
-    pub cohorts: BTreeMap<Cohort, Vec<f64>>,
+    /// The same by cohort.
+    pub cohorts: BTreeMap<Cohort, CohortStatistics>,
+}
+
+/// What a band found and made of the leads of one cohort.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CohortStatistics {
+    /// Decisions by their totals before the band: bin i of [`BINS`] is from i / BINS.
+    pub bins: Vec<f64>,
+    /// Their totals after it.
+    pub after: f64,
 }
 
 impl BandStatistics {
-    /// Counts one decision; `before` is from 0 to 1.
-    pub fn observe(&mut self, before: f64, cohorts: &[Cohort]) {
+    /// Counts one decision.
+    pub fn observe(&mut self, found: &BandTotals, cohorts: &[Cohort]) {
+        // What adds up to 1 may be rounded to a little more.
+        let (before, after) = (found.before.clamp(0.0, 1.0), found.after.clamp(0.0, 1.0));
         if self.weight >= WEIGHT_MAX {
             self.halve();
         }
         self.weight += 1.0;
         self.before += before;
         for cohort in cohorts {
-            let bins = self.cohorts.entry(cohort.clone()).or_insert_with(|| vec![0.0; BINS]);
-            bins[((before * BINS as f64) as usize).min(BINS - 1)] += 1.0;
+            let found = self.cohorts.entry(cohort.clone()).or_default();
+            found.bins[((before * BINS as f64) as usize).min(BINS - 1)] += 1.0;
+            found.after += after;
         }
     }
 
@@ -57,15 +71,17 @@ impl BandStatistics {
     fn halve(&mut self) {
         self.weight /= 2.0;
         self.before /= 2.0;
-        self.cohorts.values_mut().flatten().for_each(|count| *count /= 2.0);
+        for cohort in self.cohorts.values_mut() {
+            cohort.bins.iter_mut().chain([&mut cohort.after]).for_each(|sum| *sum /= 2.0);
+        }
     }
 
     /// Whether every number is finite and no count is below 0, as every stored one must be.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        let counts = self.cohorts.values().flatten().chain([&self.weight, &self.before]);
-        counts.into_iter().all(|count| count.is_finite() && *count >= 0.0)
-            && self.cohorts.values().all(|bins| bins.len() == BINS)
+        let of_cohorts = self.cohorts.values().flat_map(|cohort| cohort.bins.iter().chain([&cohort.after]));
+        of_cohorts.chain([&self.weight, &self.before]).all(|sum| sum.is_finite() && *sum >= 0.0)
+            && self.cohorts.values().all(|cohort| cohort.bins.len() == BINS)
     }
 }
 
@@ -89,34 +105,55 @@ impl Band {
 
     /// The largest delta, up to the declared one, that leaves no two cohorts of an attribute further apart than allowed.
     /// Where delta is 0 they are not apart at all.
-    fn narrowed(&self, rate: f64, max_gap: f64, cohorts: &BTreeMap<Cohort, Vec<f64>>) -> f64 {
+    fn narrowed(&self, rate: f64, max_gap: f64, cohorts: &BTreeMap<Cohort, CohortStatistics>) -> f64 {
+        let room = (max_gap - largest_gap(cohorts, CohortStatistics::average_after)) / (1.0 - GAP_SHARE);
+        let allowed = GAP_SHARE * room.clamp(0.0, max_gap);
         let spreads = (0..SPREADS).map(|step| self.delta * f64::from(SPREADS - step) / f64::from(SPREADS));
-        let holds = |&delta: &f64| largest_gap(BandInForce { rate, delta }, cohorts) <= GAP_SHARE * max_gap;
-        spreads.into_iter().find(holds).unwrap_or(0.0)
+        let expected = |delta| largest_gap(cohorts, |cohort| cohort.expected(BandInForce { rate, delta }));
+        spreads.into_iter().find(|&delta| expected(delta) <= allowed).unwrap_or(0.0)
     }
 }
 
-fn pooled(found: &[&BandStatistics]) -> BTreeMap<Cohort, Vec<f64>> {
-    let mut pooled: BTreeMap<Cohort, Vec<f64>> = BTreeMap::new();
-    for (cohort, bins) in found.iter().flat_map(|statistics| &statistics.cohorts) {
-        let sums = pooled.entry(cohort.clone()).or_insert_with(|| vec![0.0; BINS]);
-        sums.iter_mut().zip(bins).for_each(|(sum, count)| *sum += count);
+impl Default for CohortStatistics {
+    fn default() -> Self {
+        Self { bins: vec![0.0; BINS], after: 0.0 }
+    }
+}
+
+impl CohortStatistics {
+    fn weight(&self) -> f64 {
+        self.bins.iter().sum()
+    }
+
+    /// What its totals came to on average.
+    fn average_after(&self) -> f64 {
+        self.after / self.weight()
+    }
+
+    /// What they would come to if they were held to a band, by what they were before.
+    fn expected(&self, in_force: BandInForce) -> f64 {
+        let (min, max) = in_force.ends();
+        let middle = |bin: usize| (bin as f64 + 0.5) / BINS as f64;
+        let held = |(bin, count): (usize, &f64)| count * middle(bin).clamp(min, max);
+        self.bins.iter().enumerate().map(held).sum::<f64>() / self.weight()
+    }
+}
+
+fn pooled(found: &[&BandStatistics]) -> BTreeMap<Cohort, CohortStatistics> {
+    let mut pooled: BTreeMap<Cohort, CohortStatistics> = BTreeMap::new();
+    for (cohort, found) in found.iter().flat_map(|statistics| &statistics.cohorts) {
+        let sums = pooled.entry(cohort.clone()).or_default();
+        sums.bins.iter_mut().zip(&found.bins).for_each(|(sum, count)| *sum += count);
+        sums.after += found.after;
     }
     pooled
 }
 
-/// The largest distance between the averages of two cohorts of one attribute, if totals were held to a band.
-fn largest_gap(in_force: BandInForce, cohorts: &BTreeMap<Cohort, Vec<f64>>) -> f64 {
-    let (min, max) = in_force.ends();
+/// The largest distance between the averages of two cohorts of one attribute that were seen often enough.
+fn largest_gap(cohorts: &BTreeMap<Cohort, CohortStatistics>, average: impl Fn(&CohortStatistics) -> f64) -> f64 {
     let mut ends: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
-    for (cohort, bins) in cohorts {
-        let weight: f64 = bins.iter().sum();
-        if weight < WEIGHT_MIN {
-            continue;
-        }
-        let middle = |bin: usize| (bin as f64 + 0.5) / BINS as f64;
-        let held = |(bin, count): (usize, &f64)| count * middle(bin).clamp(min, max);
-        let average = bins.iter().enumerate().map(held).sum::<f64>() / weight;
+    for (cohort, found) in cohorts.iter().filter(|(_, found)| found.weight() >= WEIGHT_MIN) {
+        let average = average(found);
         let (low, high) = ends.entry(&cohort.attribute).or_insert((average, average));
         (*low, *high) = (low.min(average), high.max(average));
     }
@@ -131,10 +168,15 @@ mod tests {
         Band { id: "benefit".into(), rate, delta: 0.2, max_gap }
     }
 
+    fn found(before: f64, after: f64) -> BandTotals {
+        BandTotals { id: "benefit".into(), before, after }
+    }
+
+    /// What was seen where the band made all alike.
     fn partition(observations: impl IntoIterator<Item = (f64, u64)>) -> PartitionStatistics {
         let mut statistics = BandStatistics::default();
         for (before, value_key) in observations {
-            statistics.observe(before, &[Cohort { attribute: "gender".into(), value_key }]);
+            statistics.observe(&found(before, 0.5), &[Cohort { attribute: "gender".into(), value_key }]);
         }
         PartitionStatistics { bands: BTreeMap::from([("benefit".into(), statistics)]), ..Default::default() }
     }
@@ -165,6 +207,31 @@ mod tests {
     }
 
     #[test]
+    fn cohorts_that_came_too_far_apart_are_held_together_until_they_are_not() {
+        let delta_after = |apart: f64| {
+            let mut statistics = BandStatistics::default();
+            for value_key in (0..1000).map(|n| n % 2) {
+                // What the policy wants would allow any delta.
+                let after = 0.5 + apart * value_key as f64;
+                statistics.observe(&found(0.5, after), &[Cohort { attribute: "gender".into(), value_key }]);
+            }
+            for value_key in (0..1000).map(|n| n % 2) {
+                let before = if value_key == 0 { 0.45 } else { 0.53 };
+                let after = 0.5 + apart * value_key as f64;
+                statistics.observe(&found(before, after), &[Cohort { attribute: "gender".into(), value_key }]);
+            }
+            let partition =
+                PartitionStatistics { bands: BTreeMap::from([("benefit".into(), statistics)]), ..Default::default() };
+            band(Some(0.5), Some(0.1)).in_force(&[partition]).delta
+        };
+        assert_eq!(delta_after(0.0), 0.2);
+        assert_eq!(delta_after(0.09), 0.2, "the margin is for turning back");
+        let turning = delta_after(0.097);
+        assert!(0.0 < turning && turning < 0.05, "{turning}");
+        assert_eq!(delta_after(0.1), 0.0);
+    }
+
+    #[test]
     fn cohorts_hardly_seen_narrow_nothing() {
         let apart = [partition((0..1000).map(|n| if n % 11 == 0 { (0.1, 1) } else { (0.9, 2) }))];
         assert_eq!(band(None, Some(0.1)).in_force(&apart).delta, 0.2);
@@ -173,8 +240,8 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded_and_follows() {
         let mut statistics = BandStatistics::default();
-        (0..100_000).for_each(|_| statistics.observe(0.0, &[]));
-        (0..40_000).for_each(|_| statistics.observe(1.0, &[]));
+        (0..100_000).for_each(|_| statistics.observe(&found(0.0, 0.0), &[]));
+        (0..40_000).for_each(|_| statistics.observe(&found(1.0, 1.0), &[]));
         assert!(statistics.weight <= WEIGHT_MAX && statistics.is_valid());
         assert!(statistics.before / statistics.weight > 0.8, "{statistics:?}");
     }
