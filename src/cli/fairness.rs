@@ -1,11 +1,21 @@
 //! `offer-ranker fairness`: what bounds, bands and groups came to.
 
-use super::client::{ClientError, LONG_CALL_TIMEOUT, TargetArgs, format_money, plain_table};
-use crate::proto::{
-    AccessGap, BenefitReport, BoundKind, BoundReport, CohortAccess, CohortGap, CohortReport, GetFairnessReportRequest,
-    GetFairnessReportResponse, GroupDivision, GroupUnits, Money, OfferExposure, SkewReport,
-    insight_service_client::InsightServiceClient,
-    shown::{short_name, to_json},
+use super::{
+    client::{ClientError, LONG_CALL_TIMEOUT, TargetArgs, format_money, plain_table},
+    progress,
+    store::StoreAddress,
+};
+use crate::{
+    grpc::{self, convert::given_period},
+    proto::{
+        AccessGap, BenefitReport, BoundKind, BoundReport, CohortAccess, CohortGap, CohortReport,
+        GetFairnessReportRequest, GetFairnessReportResponse, GroupDivision, GroupUnits, Money, OfferExposure,
+        SkewReport,
+        insight_service_client::InsightServiceClient,
+        shown::{short_name, to_json},
+    },
+    service::{ServiceError, fairness::fairness},
+    store::StoreError,
 };
 use comfy_table::Table;
 use prost_types::Timestamp;
@@ -25,6 +35,9 @@ pub struct Args {
     /// And those from here on
     #[arg(long, value_name = "INSTANT")]
     until: Option<Timestamp>,
+    /// Read this store, such as embedded:offer-ranker.db, and ask no server
+    #[arg(long, value_name = "ADDRESS")]
+    store: Option<StoreAddress>,
     /// Print the report as one JSON object
     #[arg(long)]
     json: bool,
@@ -32,20 +45,53 @@ pub struct Args {
     target: TargetArgs,
 }
 
-/// Asks and prints.
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum FairnessError {
+    /// The server is not there or refuses, or the report cannot be given out.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The store cannot be opened or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What it holds makes no report.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+}
+
+/// Asks, or reads, and prints.
 ///
 /// # Errors
-/// When the server is not there, or has no such placement.
-pub async fn run(args: Args, out: &mut impl Write) -> Result<(), ClientError> {
-    let mut client = InsightServiceClient::new(args.target.connect_for(LONG_CALL_TIMEOUT).await?);
-    let request = GetFairnessReportRequest { placement: args.placement, since: args.since, until: args.until };
-    let report = client.get_fairness_report(request).await.map_err(ClientError::refused("GetFairnessReport"))?;
-    let report = report.into_inner();
+/// When the server or store is not there, or has no such placement.
+pub async fn run(args: Args, out: &mut impl Write) -> Result<(), FairnessError> {
+    let report = match &args.store {
+        Some(address) => read(&args, address).await?,
+        None => ask(&args).await?,
+    };
     if args.json {
-        writeln!(out, "{:#}", to_json("GetFairnessReportResponse", &report))?;
+        writeln!(out, "{:#}", to_json("GetFairnessReportResponse", &report)).map_err(ClientError::from)?;
         return Ok(());
     }
-    print(&report, out)
+    Ok(print(&report, out)?)
+}
+
+async fn ask(args: &Args) -> Result<GetFairnessReportResponse, ClientError> {
+    let mut client = InsightServiceClient::new(args.target.connect_for(LONG_CALL_TIMEOUT).await?);
+    let request = GetFairnessReportRequest { placement: args.placement.clone(), since: args.since, until: args.until };
+    let report = client.get_fairness_report(request).await.map_err(ClientError::refused("GetFairnessReport"))?;
+    Ok(report.into_inner())
+}
+
+async fn read(args: &Args, address: &StoreAddress) -> Result<GetFairnessReportResponse, FairnessError> {
+    let period = given_period(args.since, args.until)?;
+    let store = address.open_read_only().await?;
+    let placement = &args.placement;
+    // Of other placements, too: which are this one's is known when its catalog is read.
+    let records = store.log_ends().await?.into_iter().map(|(_, end)| end).sum();
+    let bar = progress::bar(records, "{bar:40} {human_pos}/{human_len} records at most, {eta} left");
+    let report = fairness(&*store, placement, period, |records| bar.inc(records)).await?;
+    bar.finish_and_clear();
+    Ok(grpc::fairness::report(placement, &report))
 }
 
 fn print(report: &GetFairnessReportResponse, out: &mut impl Write) -> Result<(), ClientError> {

@@ -64,7 +64,7 @@ pub(super) fn given_instant(at: &prost_types::Timestamp) -> Result<Instant, Stri
 ///
 /// # Errors
 /// Where an end of it is no time.
-pub(super) fn given_period(
+pub fn given_period(
     since: Option<prost_types::Timestamp>,
     until: Option<prost_types::Timestamp>,
 ) -> Result<Period, ServiceError> {

@@ -17,7 +17,8 @@ use std::{collections::BTreeMap, sync::Arc};
 const Z: f64 = 1.959_963_984_540_054;
 
 /// A report on a placement.
-pub(super) fn report(placement: &str, report: &FairnessReport) -> proto::GetFairnessReportResponse {
+#[must_use]
+pub fn report(placement: &str, report: &FairnessReport) -> proto::GetFairnessReportResponse {
     let (value_by_policy, value) = report.value.means();
     let (reward_by_policy, reward) = report.reward.means();
     let cost = Money::from_major_units(report.reward_currency, report.value.before - report.value.after);

@@ -2,7 +2,7 @@
 
 pub mod convert;
 mod explanation;
-mod fairness;
+pub mod fairness;
 pub mod meter;
 mod rank_answer;
 mod rank_codec;

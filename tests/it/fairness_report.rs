@@ -4,9 +4,14 @@ use crate::{
     common::{TestServer, at_s, catalog_of, conversion, placement_mut, request, shop, violated_fields},
     fairness::{TOTAL_TOLERANCE, fair, grouped, of_gender},
 };
-use offer_ranker::proto::{
-    BoundKind, BoundReport, Catalog, FeedbackCode, GetFairnessReportRequest, GetFairnessReportResponse, Group, Groups,
-    OfferExposure, Outcome, RankRequest,
+use offer_ranker::{
+    engine::catalog::Period,
+    grpc::fairness::report,
+    proto::{
+        BoundKind, BoundReport, Catalog, FeedbackCode, GetFairnessReportRequest, GetFairnessReportResponse, Group,
+        Groups, OfferExposure, Outcome, RankRequest,
+    },
+    service::fairness::fairness,
 };
 use tonic::{Code, Status};
 
@@ -209,6 +214,22 @@ async fn decisions_of_a_period_are_reported_alone() {
     let refused = decisions(at_s(3600), at_s(3600)).await.expect_err("nothing is in it");
     assert_eq!((refused.code(), violated_fields(&refused)), (Code::InvalidArgument, vec!["until".to_owned()]));
     assert!(refused.message().contains("must be after since"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_store_is_read_as_its_server_reads_it() {
+    let server = TestServer::start_with(fair()).await;
+    for user in 0..20 {
+        server.rank(of_gender(&format!("user-{user}"), "f")).await;
+    }
+    let store = server.place.address.open_read_only().await.expect("the store can be read while it serves");
+    let mut read = 0;
+    let found = fairness(&*store, "paywall", Period::default(), |records| read += records).await;
+    let found = report("paywall", &found.expect("it has a log"));
+    assert_eq!((found, read), (report_on(&server, "paywall").await, 20));
+    let refused =
+        fairness(&*store, "nowhere", Period::default(), |_| {}).await.expect_err("there is no such placement");
+    assert!(refused.to_string().contains("nowhere") && refused.to_string().contains("paywall"), "{refused}");
 }
 
 #[tokio::test]

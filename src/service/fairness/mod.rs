@@ -8,8 +8,8 @@ mod fold;
 pub mod report;
 
 use super::{
-    Result, Service, ServiceError, Violation, log_source::LogSource, past_catalogs::PastCatalogs,
-    pseudonym::Pseudonyms, validate,
+    Result, Service, ServiceError, Violation, assembly::number_of, catalog::decode, log_source::LogSource,
+    past_catalogs::PastCatalogs, pseudonym::Pseudonyms, validate,
 };
 use crate::{
     engine::{
@@ -19,7 +19,7 @@ use crate::{
         offer::Period,
     },
     log::record::{DecisionRecord, LogRecord},
-    store::LogId,
+    store::{LogId, Store},
 };
 use fold::Fold;
 use report::{CohortName, FairnessReport};
@@ -49,32 +49,61 @@ impl Service {
     /// # Errors
     /// Where there is no such placement, where the period ends before it begins, and where the store is away.
     pub async fn fairness(&self, placement: &str, period: Period) -> Result<FairnessReport> {
-        let violations: Vec<Violation> =
-            validate::placement_id(placement).into_iter().chain(backwards(period)).collect();
-        if !violations.is_empty() {
-            return Err(ServiceError::Invalid { violations });
-        }
+        check((placement, period))?;
         let served = self.serving().placement(placement)?.clone();
         let snapshot = &served.snapshot;
-        let favourable = snapshot.placement.reward.terms.iter().filter(|term| term.weight > 0.0);
-        let favourable = favourable.map(|term| term.metric.clone()).collect();
-        let report = FairnessReport::new(snapshot.catalog.reward_currency);
-        let mut reading = Reading {
-            source: &*self.store,
-            placement,
-            period,
-            pseudonyms: &self.pseudonyms,
-            catalogs: PastCatalogs::of(&*self.store),
-            named: BTreeSet::new(),
-            names: BTreeMap::new(),
-            fold: Fold::new(report, favourable),
-        };
-        let ends = self.store.log_ends().await?;
-        for (log, end) in ends.into_iter().filter(|(log, _)| log.placement == served.number) {
-            reading.log(log, end).await?;
-        }
-        Ok(reading.fold.finish())
+        fold(&*self.store, (&snapshot.catalog, &snapshot.placement, served.number), period, |_| {}).await
     }
+}
+
+/// The same of a store that nobody need serve; `progress` is told of records read.
+///
+/// # Errors
+/// As of [`Service::fairness`], and where there is no catalog, or this release does not accept it.
+pub async fn fairness(
+    store: &dyn Store,
+    placement: &str,
+    period: Period,
+    progress: impl FnMut(u64),
+) -> Result<FairnessReport> {
+    check((placement, period))?;
+    let newest = Store::catalog(store, None).await?.ok_or(ServiceError::NoCatalog)?;
+    let catalog = decode(&newest)?.1;
+    let numbered = number_of(&newest, placement).zip(catalog.placements.get(placement));
+    let (number, declared) = numbered.ok_or_else(|| ServiceError::PlacementNotFound {
+        placement: placement.to_owned(),
+        known: catalog.placements.keys().map(|id| &**id).collect::<Vec<_>>().join(", "),
+    })?;
+    fold(store, (&catalog, declared, number), period, progress).await
+}
+
+async fn fold(
+    store: &dyn Store,
+    (catalog, placement, number): (&Catalog, &Placement, u16),
+    period: Period,
+    mut progress: impl FnMut(u64),
+) -> Result<FairnessReport> {
+    let favourable = placement.reward.terms.iter().filter(|term| term.weight > 0.0);
+    let favourable = favourable.map(|term| term.metric.clone()).collect();
+    let mut reading = Reading {
+        source: store,
+        placement: &placement.id,
+        period,
+        pseudonyms: &Pseudonyms::new(&store.identity().hash_key),
+        catalogs: PastCatalogs::of(store),
+        named: BTreeSet::new(),
+        names: BTreeMap::new(),
+        fold: Fold::new(FairnessReport::new(catalog.reward_currency), favourable),
+    };
+    for (log, end) in Store::log_ends(store).await?.into_iter().filter(|(log, _)| log.placement == number) {
+        reading.log((log, end), &mut progress).await?;
+    }
+    Ok(reading.fold.finish())
+}
+
+fn check((placement, period): (&str, Period)) -> Result<()> {
+    let violations: Vec<Violation> = validate::placement_id(placement).into_iter().chain(backwards(period)).collect();
+    if violations.is_empty() { Ok(()) } else { Err(ServiceError::Invalid { violations }) }
 }
 
 fn backwards(Period { starts_at, ends_at }: Period) -> Option<Violation> {
@@ -84,7 +113,7 @@ fn backwards(Period { starts_at, ends_at }: Period) -> Option<Violation> {
 }
 
 impl<Source: LogSource + ?Sized> Reading<'_, Source> {
-    async fn log(&mut self, log: LogId, end: u64) -> Result<()> {
+    async fn log(&mut self, (log, end): (LogId, u64), progress: &mut impl FnMut(u64)) -> Result<()> {
         self.fold.begin_log();
         let mut offset = 0;
         while offset < end {
@@ -92,6 +121,7 @@ impl<Source: LogSource + ?Sized> Reading<'_, Source> {
             let first = offset;
             offset += records.len() as u64;
             self.batch(log, first, &records).await?;
+            progress(records.len() as u64);
             // A long log leaves room for others between its batches.
             tokio::task::yield_now().await;
         }
