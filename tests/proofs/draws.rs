@@ -522,7 +522,7 @@ fn golden_decisions_keep_their_bits() {
             }
         }
     }
-    assert_eq!(ENGINE_VERSION, 8);
-    let pinned = "0d824dcc75fce2be99f859e708ad81dde466943e5f7fde61b8c59ae6dacc1262";
+    assert_eq!(ENGINE_VERSION, 9);
+    let pinned = "eff6cc69ffb5a66a557c47651c98c02e0f818c2bfee512dd48259f5e6595b2eb";
     assert_eq!(data_encoding::HEXLOWER.encode(&hash.finalize()), pinned);
 }
