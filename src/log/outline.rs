@@ -42,8 +42,8 @@ pub struct DecisionOutline {
     pub schema: u64,
     /// The offers that were drawn, by slot; none where it repeats another decision, which they belong to.
     pub offers: Vec<Arc<str>>,
-    /// What the lead was drawn from: offers and the probabilities that acted. None where it repeats another decision.
-    pub lead: Vec<(Arc<str>, f64)>,
+    /// What the lead was drawn from; nothing where it repeats another decision.
+    pub lead: Lead,
     /// Whether slots count as shown before any report.
     pub shown_assumed: bool,
     /// The measurement group.
@@ -54,13 +54,36 @@ pub struct DecisionOutline {
     pub cohorts: Vec<Cohort>,
 }
 
+/// What the lead of a decision was drawn from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lead {
+    /// The eligible offers.
+    pub offers: Arc<[Arc<str>]>,
+    /// The probability of each that acted.
+    pub probabilities: Vec<f64>,
+}
+
 impl LogOutline {
     /// Reads a record of any version so far.
     ///
     /// # Errors
     /// As [`LogRecord::decode`], of what is looked at.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        if let Ok(Some(outline)) = read_record(bytes) {
+        let mut known = Arc::default();
+        Self::decode_next(bytes, &mut known)
+    }
+
+    /// Reads records that stand one after the other. Decisions that chose among the same offers share the list of them.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_all(records: &[impl AsRef<[u8]>]) -> Result<Vec<Self>, DecodeError> {
+        let mut known = Arc::default();
+        records.iter().map(|bytes| Self::decode_next(bytes.as_ref(), &mut known)).collect()
+    }
+
+    fn decode_next(bytes: &[u8], known: &mut Arc<[Arc<str>]>) -> Result<Self, DecodeError> {
+        if let Ok(Some(outline)) = read_record(bytes, known) {
             return Ok(Self::Decision(outline));
         }
         // It is of another kind, or what is wrong with it is told by reading all of it.
@@ -71,8 +94,9 @@ impl LogOutline {
     }
 }
 
-/// A `LogRecord`; `None` where it is no decision, or of a version that is not known.
-fn read_record(bytes: &[u8]) -> Result<Option<DecisionOutline>, ReadError> {
+/// A `LogRecord`; `None` where it is no decision, or of a version that is not known. `known` are the offers of the decision
+/// that was read before, and then those of this one.
+fn read_record(bytes: &[u8], known: &mut Arc<[Arc<str>]>) -> Result<Option<DecisionOutline>, ReadError> {
     let (mut version, mut decision) = (0, None);
     read_fields(bytes, |field| {
         match field.tag {
@@ -83,16 +107,16 @@ fn read_record(bytes: &[u8]) -> Result<Option<DecisionOutline>, ReadError> {
         Ok(())
     })?;
     let decision = decision.filter(|_| (1..=u64::from(RECORD_VERSION)).contains(&version));
-    decision.map_or(Ok(None), read_decision)
+    decision.map_or(Ok(None), |bytes| read_decision(bytes, known))
 }
 
 /// A `DecisionRecord`; `None` where a slot has no offer.
-fn read_decision(bytes: &[u8]) -> Result<Option<DecisionOutline>, ReadError> {
+fn read_decision(bytes: &[u8], known: &mut Arc<[Arc<str>]>) -> Result<Option<DecisionOutline>, ReadError> {
     let (mut catalog_revision, mut decided_at_ms, mut schema) = (0, 0, 0);
     let (mut shown_assumed, mut repeats) = (false, false);
     let (mut attribute_codes, mut offer_ids, mut drawn) = (Vec::new(), Vec::with_capacity(32), Vec::new());
     let (mut group, mut bands, mut cohorts) = (0, Vec::new(), Vec::new());
-    let mut lead_probabilities = Vec::new();
+    let mut probabilities = Vec::new();
     read_fields(bytes, |field| {
         match field.tag {
             3 => catalog_revision = field.number()?,
@@ -107,7 +131,7 @@ fn read_decision(bytes: &[u8]) -> Result<Option<DecisionOutline>, ReadError> {
                 Ok(())
             })?,
             // The probabilities of a lead are those of all arms, since nothing is drawn above it.
-            16 if drawn.is_empty() => drawn.push(read_drawn(field.bytes()?, Some(&mut lead_probabilities))?),
+            16 if drawn.is_empty() => drawn.push(read_drawn(field.bytes()?, Some(&mut probabilities))?),
             16 => drawn.push(read_drawn(field.bytes()?, None)?),
             23 => shown_assumed = field.truth()?,
             30 => repeats = !field.bytes()?.is_empty(),
@@ -117,13 +141,16 @@ fn read_decision(bytes: &[u8]) -> Result<Option<DecisionOutline>, ReadError> {
         }
         Ok(())
     })?;
-    let offer = |&arm: &usize| offer_ids.get(arm).map(|&offer_id| offer_id.into());
+    if !known.iter().map(|offer_id| &**offer_id).eq(offer_ids.iter().copied()) {
+        *known = offer_ids.into_iter().map(Arc::from).collect();
+    }
+    let offer = |&arm: &usize| known.get(arm).cloned();
     let own = if repeats { &[] } else { &drawn[..] };
     let offers: Option<Vec<Arc<str>>> = own.iter().map(offer).collect();
-    let lead = if repeats || lead_probabilities.len() != offer_ids.len() {
-        Vec::new()
+    let lead = if repeats || probabilities.len() != known.len() {
+        Lead::default()
     } else {
-        offer_ids.iter().map(|&offer_id| offer_id.into()).zip(lead_probabilities).collect()
+        Lead { offers: known.clone(), probabilities }
     };
     let decided_at = Instant::from_ms(decided_at_ms);
     let group = i32::try_from(group).ok().and_then(|group| proto::Group::try_from(group).ok());

@@ -119,8 +119,7 @@ async fn audit_partition(
         }
         if let Some((placement, _)) = &model {
             let folded = records.len().min(committed.offset.saturating_sub(offset) as usize);
-            let outlines =
-                records[..folded].iter().map(|bytes| LogOutline::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
+            let outlines = LogOutline::decode_all(&records[..folded])?;
             Lessons::of(store, placement, (log, offset), &outlines).await?.fold(&mut recomputed);
         }
         for bytes in &records {

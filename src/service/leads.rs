@@ -6,7 +6,7 @@
 
 use crate::{
     engine::{catalog::Placement, fairness::entropy, group::Group},
-    log::outline::{DecisionOutline, LogOutline},
+    log::outline::{Lead, LogOutline},
     meters,
 };
 use metrics::{Counter, Histogram};
@@ -35,23 +35,53 @@ impl LeadMeters {
     /// Counts the decisions among records that were just learned from. Nothing is drawn for the holdout, nor where a
     /// lease is repeated.
     pub fn observe(&self, records: &[LogOutline]) {
-        let decisions = records.iter().filter_map(|record| match record {
-            LogOutline::Decision(decision) => Some(decision),
-            LogOutline::Ledger(_) => None,
-        });
-        decisions.filter(|decision| decision.group != Group::Holdout).for_each(|decision| self.count(decision));
+        let mut tally = Tally::default();
+        for record in records {
+            let LogOutline::Decision(decision) = record else { continue };
+            let (Some(drawn), Group::Decisioning | Group::Uniform) = (decision.offers.first(), decision.group) else {
+                continue;
+            };
+            if decision.group == Group::Decisioning {
+                self.entropy.record(entropy(decision.lead.probabilities.iter().copied()));
+            }
+            if !Arc::ptr_eq(&tally.offers, &decision.lead.offers) {
+                self.add(&tally);
+                tally = Tally::among(&decision.lead.offers);
+            }
+            tally.count(&decision.lead, drawn);
+        }
+        self.add(&tally);
     }
 
-    fn count(&self, decision: &DecisionOutline) {
-        let Some(lead) = decision.offers.first() else { return };
-        if decision.group == Group::Decisioning {
-            self.entropy.record(entropy(decision.lead.iter().map(|(_, probability)| *probability)));
-        }
-        for (offer_id, probability) in &decision.lead {
+    fn add(&self, tally: &Tally) {
+        for (offer_id, (times, probability)) in tally.offers.iter().zip(&tally.leads) {
             let Some((drawn, expected)) = self.offers.get(offer_id) else { continue };
             // Roundings to millionths go either way, and are lost in what chance does to the count.
             expected.increment((probability * 1e6).round() as u64);
-            drawn.increment(u64::from(offer_id == lead));
+            drawn.increment(*times);
+        }
+    }
+}
+
+/// Leads drawn from the same offers.
+#[derive(Default)]
+struct Tally {
+    offers: Arc<[Arc<str>]>,
+    /// Of each offer: how often it was drawn, and how often it was expected to be.
+    leads: Vec<(u64, f64)>,
+}
+
+impl Tally {
+    fn among(offers: &Arc<[Arc<str>]>) -> Self {
+        Self { offers: offers.clone(), leads: vec![(0, 0.0); offers.len()] }
+    }
+
+    fn count(&mut self, lead: &Lead, drawn: &Arc<str>) {
+        for ((times, expected), (offer_id, probability)) in
+            self.leads.iter_mut().zip(lead.offers.iter().zip(&lead.probabilities))
+        {
+            *times += u64::from(offer_id == drawn);
+            *expected += probability;
         }
     }
 }

@@ -215,7 +215,7 @@ impl Lecture<'_> {
             let reason = format!("{log:?} ends at {from_offset}, before the end that the store tells");
             return Err(ServiceError::Inconsistent { reason });
         }
-        Ok(records.iter().map(|bytes| LogOutline::decode(bytes)).collect::<Result<Vec<_>, _>>()?)
+        Ok(LogOutline::decode_all(&records)?)
     }
 
     /// Folds one batch; returns the offers whose statistics changed.

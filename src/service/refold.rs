@@ -71,7 +71,7 @@ impl Partition {
         let mut state = before.cloned().unwrap_or_default();
         while state.offset < offset {
             let records = source.read_before(self.log, state.offset, offset).await?;
-            let outlines = records.iter().map(|bytes| LogOutline::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
+            let outlines = LogOutline::decode_all(&records)?;
             let lessons = Lessons::of(source, placement, (self.log, state.offset), &outlines).await?;
             lessons.fold(&mut state.statistics);
             state.offset += records.len() as u64;
