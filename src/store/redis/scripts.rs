@@ -40,6 +40,9 @@ scripts! {
     APPEND_CATALOG "append_catalog.lua"
 }
 
+/// The name of a command and the digits of a count have no more bytes.
+const NAME_AND_COUNT: usize = 32;
+
 /// One thing to ask of a server. All keys of it are in one slot.
 pub(super) enum Call {
     /// A script with its keys and arguments.
@@ -94,9 +97,11 @@ impl Call {
 }
 
 fn evaluate(command: &str, script: &str, keys: &[Vec<u8>], arguments: &[Vec<u8>]) -> Cmd {
-    let mut command = redis::cmd(command);
-    command.arg(script).arg(keys.len()).arg(keys).arg(arguments);
-    command
+    // Many appends are a long command, which would be copied again and again while it grew.
+    let bytes: usize = keys.iter().chain(arguments).map(Vec::len).sum();
+    let mut evaluation = Cmd::with_capacity(keys.len() + arguments.len() + 3, bytes + script.len() + NAME_AND_COUNT);
+    evaluation.arg(command).arg(script).arg(keys.len()).arg(keys).arg(arguments);
+    evaluation
 }
 
 /// Calls as one pipeline, by hash.

@@ -19,7 +19,8 @@ if count < 1 or #ARGV ~= 7 * count then
 end
 redis.call('XLEN', log)
 redis.call('ZSCORE', open, ARGV[1])
-local offsets, salts = {}, {}
+-- What an owner's list begins with, `false` where there is none.
+local offsets, salts, oldest = {}, {}, {}
 for i = 1, count do
   local key, argument = 4 * i - 1, 7 * i - 6
   if #ARGV[argument] ~= 20 or not tonumber(ARGV[argument + 3]) then
@@ -29,8 +30,14 @@ for i = 1, count do
   if (#salt ~= 0 and #salt ~= 16) or not (made_at and salted and salted > 0) then
     return redis.error_reply('ERR a salt needs 16 bytes, its time and its lifetime')
   end
-  redis.call('HLEN', KEYS[key + 1])
-  redis.call('LLEN', KEYS[key + 2])
+  -- Most have the salts of one before them.
+  if KEYS[key + 1] ~= KEYS[key - 3] then
+    redis.call('HLEN', KEYS[key + 1])
+  end
+  local owned = KEYS[key + 2]
+  if oldest[owned] == nil then
+    oldest[owned] = redis.call('LINDEX', owned, 0)
+  end
   if salt ~= '' and (tonumber(redis.call('GET', KEYS[key + 3]) or '-inf') or made_at) >= made_at then
     salt = ''
   end
@@ -46,7 +53,7 @@ for i = 1, count do
 end
 
 -- By id: the same decision may be given twice.
-local written = {}
+local written, closing, lifetimes = {}, {}, {}
 for i = 1, count do
   local key, argument, salt = 4 * i - 1, 7 * i - 6, salts[i]
   local id, closes_at = ARGV[argument], ARGV[argument + 3]
@@ -55,20 +62,30 @@ for i = 1, count do
     local entry = redis.call('XADD', log, '0-*', 'r', ARGV[argument + 1])
     local offset = tonumber(string.sub(entry, 3)) - 1
     redis.call('SET', KEYS[key], struct.pack(HEAD, 1, offset, 0, 0, tonumber(closes_at)) .. ARGV[argument + 2])
-    redis.call('ZADD', open, closes_at, id)
+    closing[#closing + 1] = closes_at
+    closing[#closing + 1] = id
     if salt ~= '' then
       local owned, made_at, salted = KEYS[key + 2], tonumber(ARGV[argument + 5]), tonumber(ARGV[argument + 6])
+      local kept = KEYS[key + 1]
       -- The list of an owner who comes back again and again would grow for ever.
-      local oldest = redis.call('LINDEX', owned, 0)
-      if oldest and struct.unpack('>I6', oldest, 6) + salted < made_at then
+      if oldest[owned] and struct.unpack('>I6', oldest[owned], 6) + salted < made_at then
         redis.call('LPOP', owned)
+        oldest[owned] = redis.call('LINDEX', owned, 0)
       end
-      redis.call('HSET', KEYS[key + 1], id, salt)
-      redis.call('PEXPIRE', KEYS[key + 1], salted)
+      redis.call('HSET', kept, id, salt)
+      -- Time stands still in a script.
+      if lifetimes[kept] ~= salted then
+        redis.call('PEXPIRE', kept, salted)
+        lifetimes[kept] = salted
+      end
       redis.call('RPUSH', owned, id)
       redis.call('PEXPIRE', owned, salted)
+      oldest[owned] = oldest[owned] or id
     end
     offsets[i], written[id] = offset, offset
   end
+end
+if #closing > 0 then
+  redis.call('ZADD', open, unpack(closing))
 end
 return offsets
