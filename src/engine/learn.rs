@@ -100,9 +100,10 @@ impl PartitionStatistics {
         changed
     }
 
-    /// Counts what a band found in a decision that the policy made.
+    /// Counts what a band found in a decision that the policy made, unless it was given up there: what no band can hold
+    /// tells nothing about how it should act.
     pub fn observe_band(&mut self, found: &BandTotals, cohorts: &[Cohort]) {
-        if found.before.is_finite() && found.after.is_finite() {
+        if found.before.is_finite() && found.is_kept() {
             self.bands.entry(found.id.clone()).or_default().observe(found, cohorts);
         }
     }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     engine::{
-        bounds::{BandTotals, parity::Cohort},
+        bounds::{BandInForce, BandTotals, parity::Cohort},
         group::Group,
         instant::Instant,
         ledger::LedgerState,
@@ -172,16 +172,19 @@ fn read_decision(bytes: &[u8], known: &mut Arc<[Arc<str>]>) -> Result<Option<Dec
 /// What a `BandRecord` says that its arms came to.
 fn read_band(bytes: &[u8]) -> Result<BandTotals, ReadError> {
     let (mut id, mut before, mut after) = ("", 0.0, 0.0);
+    let mut in_force = BandInForce::FREE;
     read_fields(bytes, |field| {
         match field.tag {
             1 => id = field.text()?,
+            3 => in_force.rate = field.double()?,
+            4 => in_force.delta = field.double()?,
             5 => before = field.double()?,
             6 => after = field.double()?,
             _ => {}
         }
         Ok(())
     })?;
-    Ok(BandTotals { id: id.into(), before, after })
+    Ok(BandTotals { id: id.into(), before, after, in_force })
 }
 
 /// A `CohortRecord`.

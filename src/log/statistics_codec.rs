@@ -25,6 +25,7 @@ pub fn encode_shared(statistics: &PartitionStatistics) -> Vec<u8> {
         value_key: cohort.value_key,
         bins: found.bins.clone(),
         after: found.after,
+        decisions: found.seen,
     };
     let band = |(id, band): (&Arc<str>, &BandStatistics)| {
         let cohorts = band.cohorts.iter().map(cohort).collect();
@@ -78,7 +79,7 @@ pub fn decode(stored: &StoredStatistics, features: usize) -> Result<PartitionSta
 fn decode_band((id, row): (String, proto::BandStatisticsRow)) -> Result<(Arc<str>, BandStatistics), DecodeError> {
     let cohort = |row: proto::CohortStatisticsRow| {
         let cohort = Cohort { attribute: row.attribute.into(), value_key: row.value_key };
-        (cohort, CohortStatistics { bins: row.bins, after: row.after })
+        (cohort, CohortStatistics { bins: row.bins, after: row.after, seen: row.decisions })
     };
     let cohorts = row.cohorts.into_iter().map(cohort).collect();
     let band = BandStatistics { weight: row.weight, before: row.before, cohorts };

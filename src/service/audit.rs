@@ -206,6 +206,10 @@ fn compare(recomputed: &PartitionStatistics, committed: &PartitionStatistics, di
     if recomputed.latest_decided_at != committed.latest_decided_at {
         differences.push("the latest decision time of the statistics is not the log's".to_owned());
     }
+    let bands = recomputed.bands.keys().chain(committed.bands.keys().filter(|id| !recomputed.bands.contains_key(*id)));
+    for band in bands.filter(|band| recomputed.bands.get(*band) != committed.bands.get(*band)) {
+        differences.push(format!("statistics of band {band} are not those of the log"));
+    }
     let offers = recomputed.arms.keys().chain(committed.arms.keys().filter(|id| !recomputed.arms.contains_key(*id)));
     for offer_id in offers {
         let bits = |statistics: &PartitionStatistics| statistics.arms.get(offer_id).map(statistics_codec::encode_arm);

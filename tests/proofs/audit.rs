@@ -128,7 +128,7 @@ struct Tampering {
     found: &'static str,
 }
 
-const TAMPERINGS: [Tampering; 6] = [
+const TAMPERINGS: [Tampering; 7] = [
     Tampering {
         what: "one flipped bit of an arm's statistics",
         with: |path, _| {
@@ -150,6 +150,19 @@ const TAMPERINGS: [Tampering; 6] = [
         // The row is one varint field: the first byte names it, the second is its lowest.
         with: |path, _| tamper(path, "statistics", "shared", "true", |bytes| bytes[1] ^= 1),
         found: "the latest decision time of the statistics is not the log's",
+    },
+    Tampering {
+        what: "statistics of a band that nobody declared",
+        with: |path, _| {
+            tamper(path, "statistics", "shared", "true", |bytes| {
+                // An entry of the map in field 2: its key in field 1, and in field 2 a row with a weight of 1.
+                bytes.extend([0x12, 21, 0x0a, 8]);
+                bytes.extend(b"invented");
+                bytes.extend([0x12, 9, 0x09]);
+                bytes.extend(1.0_f64.to_le_bytes());
+            });
+        },
+        found: "statistics of band invented are not those of the log",
     },
     Tampering {
         what: "a ledger that forgot an outcome",

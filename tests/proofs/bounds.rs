@@ -21,12 +21,17 @@ fn case(rng: &mut ChaCha8Rng, spread: f64, slack: f64) -> Case {
         let sum: f64 = shares.iter().sum();
         shares.into_iter().map(|share| share / sum).collect::<Vec<f64>>()
     };
-    let (policy, inside) = (share(spread, rng), share(4.0, rng));
+    let (policy, mut inside) = (share(spread, rng), share(4.0, rng));
+    // Some arms may not be drawn at all.
+    let never: Vec<bool> = (0..arms).map(|arm| arm > 0 && rng.random_bool(0.1)).collect();
+    inside.iter_mut().zip(&never).for_each(|(q, never)| *q = if *never { 0.0 } else { *q });
+    let left: f64 = inside.iter().sum();
+    inside.iter_mut().for_each(|q| *q /= left);
     let away = |rng: &mut ChaCha8Rng| slack + if rng.random_bool(0.3) { 0.0 } else { 0.3 * rng.random::<f64>() };
     let floor = |&q: &f64, rng: &mut ChaCha8Rng| if rng.random_bool(0.5) { (q - away(rng)).max(0.0) } else { 0.0 };
     let cap = |&q: &f64, rng: &mut ChaCha8Rng| if rng.random_bool(0.3) { (q + away(rng)).min(1.0) } else { 1.0 };
     let floors = inside.iter().map(|q| floor(q, rng)).collect();
-    let caps = inside.iter().map(|q| cap(q, rng)).collect();
+    let caps = inside.iter().zip(&never).map(|(q, never)| if *never { 0.0 } else { cap(q, rng) }).collect();
     let sets = rng.random_range(0..=6_usize);
     let members: Vec<u64> = (0..arms).map(|_| rng.random::<u64>() & ((1 << sets) - 1)).collect();
     let mut polytope = Polytope { floors, caps, members, totals: vec![(0.0, 1.0); sets] };
@@ -62,8 +67,13 @@ fn reference(policy: &[f64], polytope: &Polytope) -> Vec<f64> {
     rows.extend(polytope.totals.iter().enumerate().map(|(set, &(min, max))| {
         ((0..arms).filter(|&arm| polytope.members[arm] >> set & 1 == 1).collect(), min, max)
     }));
-    rows.retain(|(members, min, max)| !members.is_empty() && (*min > 0.0 || *max < 1.0 || members.len() == arms));
-    let mut q: Vec<f64> = policy.iter().map(|p| p.max(PROBABILITY_MIN)).collect();
+    // What may not be drawn is nought from the start, where logarithms end.
+    let may = |arm: &usize| polytope.caps[*arm] > 0.0;
+    rows.iter_mut().for_each(|(members, ..)| members.retain(may));
+    rows.retain(|(members, ..)| !members.is_empty());
+    let all = (0..arms).filter(may).count();
+    rows.retain(|(members, min, max)| *min > 0.0 || *max < 1.0 || members.len() == all);
+    let mut q: Vec<f64> = (0..arms).map(|arm| if may(&arm) { policy[arm].max(PROBABILITY_MIN) } else { 0.0 }).collect();
     let mut multipliers = vec![0.0_f64; rows.len()];
     for _ in 0..100_000 {
         let mut moved = 0.0_f64;

@@ -8,7 +8,7 @@ use crate::{
     scene::{self, NOW},
 };
 use offer_ranker::engine::{
-    bounds::{BandTotals, parity::Cohort},
+    bounds::{BandEffect, BandTotals, parity::Cohort},
     catalog::Placement,
     context::AttributeValue,
     decide::{Decision, decide},
@@ -97,8 +97,8 @@ fn run(bands: &str, decisions: u64, mut inspect: impl FnMut(&Placement, &Decisio
         statistics.fold(&placement, &change);
         for effect in &decision.bands {
             let cohort = Cohort { attribute: "gender".into(), value_key: cohort as u64 };
-            let (before, after) = (effect.before, effect.after);
-            statistics.observe_band(&BandTotals { id: effect.id.clone(), before, after }, &[cohort]);
+            let BandEffect { id, before, after, in_force, .. } = effect.clone();
+            statistics.observe_band(&BandTotals { id, before, after, in_force }, &[cohort]);
         }
         if number >= decisions / 2 {
             let lead = &decision.slots[0];

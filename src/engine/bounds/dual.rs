@@ -235,7 +235,9 @@ impl Dual<'_> {
             for &Arm { p, floor, cap, .. } in arms {
                 let probability = p * factor;
                 // The integral of the probability over the exponent.
-                value += if probability <= floor && floor > 0.0 {
+                value += if cap <= 0.0 {
+                    0.0
+                } else if probability <= floor && floor > 0.0 {
                     floor + floor * (exponent - libm::log(floor / p))
                 } else if probability >= cap {
                     cap + cap * (exponent - libm::log(cap / p))
@@ -258,6 +260,9 @@ impl Dual<'_> {
     /// A step of Newton's method on the step's rows, held back by `caution`; `false` where it does not get nearer.
     fn advance(&self, point: &mut Point, step: &mut Step, caution: f64, bold: bool) -> bool {
         self.turn(point, step, caution);
+        if point.residual_of(&step.rows) == 0.0 {
+            return false;
+        }
         self.bend(point, step);
         let mut value = None;
         let mut length = 1.0;

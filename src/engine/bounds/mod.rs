@@ -8,7 +8,7 @@ mod dual;
 pub mod parity;
 pub mod projection;
 
-use projection::{Infeasible, Near, Polytope, Projected};
+use projection::{CONTRADICTION_MIN, Infeasible, Near, Polytope, Projected};
 use std::{borrow::Cow, sync::Arc};
 
 /// Most totals of one placement.
@@ -84,6 +84,8 @@ pub struct BandTotals {
     pub before: f64,
     /// Under all bounds, from 0 to 1.
     pub after: f64,
+    /// The band as it acted.
+    pub in_force: BandInForce,
 }
 
 /// The arms of one slot and what binds them.
@@ -217,6 +219,16 @@ impl SlotBounds<'_> {
             relaxed.sets |= 1 << set;
             polytope.totals[set] = (0.0, 1.0);
         }
+    }
+}
+
+impl BandTotals {
+    /// Whether the band was kept, and not given up for a bound that contradicts it.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        let (min, max) = self.in_force.ends();
+        // What contradicts itself by less than this was not given up.
+        min - CONTRADICTION_MIN <= self.after && self.after <= max + CONTRADICTION_MIN
     }
 }
 

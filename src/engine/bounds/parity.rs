@@ -15,6 +15,9 @@ const WEIGHT_MAX: f64 = 16_384.0;
 pub const BINS: usize = 64;
 /// Decisions that a rate, or a cohort's average, needs to say anything.
 const WEIGHT_MIN: f64 = 100.0;
+/// The part of what is remembered that a cohort needs to count: as many decisions of all that can be. Halving everything
+/// changes it for nobody, so that none comes and goes with that.
+const SHARE_MIN: f64 = WEIGHT_MIN / WEIGHT_MAX;
 /// The part of the largest gap that cohorts may be expected to be apart. The rest is for what bins and other bounds blur,
 /// and for turning back in: where cohorts were that far apart it shrinks, until at the largest gap there is none left.
 const GAP_SHARE: f64 = 0.9;
@@ -48,6 +51,8 @@ pub struct CohortStatistics {
     pub bins: Vec<f64>,
     /// Their totals after it.
     pub after: f64,
+    /// Decisions ever; these count in full.
+    pub seen: u64,
 }
 
 impl BandStatistics {
@@ -64,6 +69,7 @@ impl BandStatistics {
             let found = self.cohorts.entry(cohort.clone()).or_default();
             found.bins[((before * BINS as f64) as usize).min(BINS - 1)] += 1.0;
             found.after += after;
+            found.seen += 1;
         }
     }
 
@@ -116,7 +122,7 @@ impl Band {
 
 impl Default for CohortStatistics {
     fn default() -> Self {
-        Self { bins: vec![0.0; BINS], after: 0.0 }
+        Self { bins: vec![0.0; BINS], after: 0.0, seen: 0 }
     }
 }
 
@@ -145,14 +151,20 @@ fn pooled(found: &[&BandStatistics]) -> BTreeMap<Cohort, CohortStatistics> {
         let sums = pooled.entry(cohort.clone()).or_default();
         sums.bins.iter_mut().zip(&found.bins).for_each(|(sum, count)| *sum += count);
         sums.after += found.after;
+        sums.seen += found.seen;
     }
     pooled
 }
 
 /// The largest distance between the averages of two cohorts of one attribute that were seen often enough.
 fn largest_gap(cohorts: &BTreeMap<Cohort, CohortStatistics>, average: impl Fn(&CohortStatistics) -> f64) -> f64 {
+    let mut remembered: BTreeMap<&str, f64> = BTreeMap::new();
+    cohorts.iter().for_each(|(cohort, found)| *remembered.entry(&cohort.attribute).or_default() += found.weight());
+    let counts = |cohort: &Cohort, found: &CohortStatistics| {
+        found.seen as f64 >= WEIGHT_MIN && found.weight() >= SHARE_MIN * remembered[&*cohort.attribute]
+    };
     let mut ends: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
-    for (cohort, found) in cohorts.iter().filter(|(_, found)| found.weight() >= WEIGHT_MIN) {
+    for (cohort, found) in cohorts.iter().filter(|(cohort, found)| counts(cohort, found)) {
         let average = average(found);
         let (low, high) = ends.entry(&cohort.attribute).or_insert((average, average));
         (*low, *high) = (low.min(average), high.max(average));
@@ -169,7 +181,7 @@ mod tests {
     }
 
     fn found(before: f64, after: f64) -> BandTotals {
-        BandTotals { id: "benefit".into(), before, after }
+        BandTotals { id: "benefit".into(), before, after, in_force: BandInForce::FREE }
     }
 
     /// What was seen where the band made all alike.
@@ -235,6 +247,25 @@ mod tests {
     fn cohorts_hardly_seen_narrow_nothing() {
         let apart = [partition((0..1000).map(|n| if n % 11 == 0 { (0.1, 1) } else { (0.9, 2) }))];
         assert_eq!(band(None, Some(0.1)).in_force(&apart).delta, 0.2);
+    }
+
+    #[test]
+    fn a_small_cohort_that_counts_goes_on_counting_when_weights_are_halved() {
+        let mut statistics = BandStatistics::default();
+        let mut deltas = Vec::new();
+        for n in 0..60_000_u64 {
+            // One in 110 is of the second cohort and far from the others.
+            let value_key = u64::from(n % 110 == 0);
+            let before = if value_key == 1 { 0.9 } else { 0.1 };
+            statistics.observe(&found(before, 0.5), &[Cohort { attribute: "gender".into(), value_key }]);
+            if n % 500 == 0 && n >= 20_000 {
+                let bands = BTreeMap::from([("benefit".into(), statistics.clone())]);
+                deltas.push(
+                    band(Some(0.5), Some(0.1)).in_force(&[PartitionStatistics { bands, ..Default::default() }]).delta,
+                );
+            }
+        }
+        assert!(deltas.iter().all(|&delta| delta == deltas[0] && delta < 0.05), "{deltas:?}");
     }
 
     #[test]
