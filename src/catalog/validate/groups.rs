@@ -140,3 +140,16 @@ fn values(path: &Path, declared: &[String], findings: &mut Findings) -> Vec<Arc<
     values.sort();
     values
 }
+
+#[cfg(test)]
+mod tests {
+    use super::salt;
+
+    #[test]
+    fn every_placement_and_every_salt_of_its_own_deals_units_anew() {
+        assert_ne!(salt("paywall", ""), salt("checkout", ""));
+        assert_ne!(salt("paywall", ""), salt("paywall", "autumn"));
+        assert_ne!(salt("paywall", "s"), salt("paywalls", ""));
+        assert_eq!(salt("paywall", "autumn"), salt("paywall", "autumn"));
+    }
+}
