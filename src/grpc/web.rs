@@ -4,7 +4,7 @@
 //! untouched. CORS is a promise that browsers keep, so an origin that is not listed is also refused here.
 //!
 //! Invariant: what is not native gRPC reaches those two services alone, only from an allowed origin, and is marked as
-//! [`FromPage`]: who serves it explains nothing.
+//! `FromPage`: who serves it explains nothing.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use std::{

@@ -1,7 +1,7 @@
 //! Probabilities of being highest for usual arms: by the trapezoidal rule on evenly spaced scores.
 //!
 //! For densities that are smooth and fall off on both sides nothing converges faster: halving the step squares the error
-//! (Trefethen and Weideman, 2014), so that some sixteen scores are enough for arms that are about equally wide. Every
+//! (Trefethen and Weideman, 2014), so that some twenty scores are enough for arms that are about equally wide. Every
 //! other score by itself is the rule with twice the step: how far the two halves are apart says how good the whole is.
 //! Arms of very different widths, or with heavy tails, would need too many scores, and are told apart by that.
 
