@@ -40,10 +40,9 @@ impl<B: Beliefs> Contest<'_, B> {
             if !remaining.contains(&true) {
                 break;
             }
-            let (policy_pmf, bounded, effects) = self.probabilities(slot, &mut compared, &remaining, group);
+            let (candidates, effects) = self.probabilities(slot, &mut compared, &remaining, group);
             bands.extend(effects);
-            let candidates = Candidates::of(&compared.scores, &remaining);
-            let draw = candidates.draw(&policy_pmf, bounded, slate::uniform(seed, slot));
+            let draw = candidates.draw(&compared.scores, slate::uniform(seed, slot));
             let drawn = draw.arms[draw.drawn].arm;
             draws.push(draw);
             self.take_out(drawn, &mut remaining);
@@ -64,36 +63,35 @@ impl<B: Beliefs> Contest<'_, B> {
             return Vec::new();
         }
         let slot = 1 + above.len() as u32;
-        let (_, bounded, _) = self.probabilities(slot, &mut compared, &remaining, group);
+        let (Candidates { indices, bounded, .. }, _) = self.probabilities(slot, &mut compared, &remaining, group);
         let mut probabilities = vec![0.0; self.arms.len()];
-        let candidates = Candidates::of(&compared.scores, &remaining);
-        candidates.indices.iter().zip(bounded.pmf).for_each(|(&arm, probability)| probabilities[arm] = probability);
+        indices.into_iter().zip(bounded.pmf).for_each(|(arm, probability)| probabilities[arm] = probability);
         probabilities
     }
 
-    /// What a slot draws from: the policy's PMF over all arms, and over those that remain what bounds make of it.
+    /// What a slot draws from, and what bands came to.
     fn probabilities<'b>(
         &'b self,
         slot: u32,
         compared: &mut Compared<'b>,
         remaining: &[bool],
         group: Group,
-    ) -> (Vec<f64>, Bounded, Vec<BandEffect>) {
+    ) -> (Candidates, Vec<BandEffect>) {
         if let Some(scores) = self.scores_below_lead(slot) {
             *compared = self.compare_all(scores, group, remaining);
         }
         let Compared { scores, grid } = compared;
         let choice = Choice { placement_arms: self.eligible, scores, remaining };
-        let policy_pmf = policy::pmf(self.selection(group), &choice, grid);
-        let candidates = Candidates::of(scores, remaining);
+        let of_all = policy::pmf(self.selection(group), &choice, grid);
+        let mut indices = Vec::with_capacity(remaining.len());
+        indices.extend((0..remaining.len()).filter(|&arm| remaining[arm]));
+        let policy_pmf: Vec<f64> = indices.iter().map(|&arm| of_all[arm]).collect();
         let (bounded, effects) = match group {
             // Exempt from bounds, so that it shows what no policy and no promise had a part in.
-            Group::Holdout => {
-                (Bounded { pmf: candidates.entries(&policy_pmf), relaxed: Relaxed::default() }, Vec::new())
-            }
-            Group::Decisioning | Group::Uniform => self.bound(&candidates, slot, &policy_pmf),
+            Group::Holdout => (Bounded { pmf: policy_pmf.clone(), relaxed: Relaxed::default() }, Vec::new()),
+            Group::Decisioning | Group::Uniform => self.bound(&indices, slot, &policy_pmf),
         };
-        (policy_pmf, bounded, effects)
+        (Candidates { indices, policy_pmf, bounded }, effects)
     }
 
     /// Takes out an arm that was drawn, and whatever it keeps out.
@@ -128,20 +126,20 @@ impl<B: Beliefs> Contest<'_, B> {
     }
 
     /// Applies the placement's bounds to what remains; bands act on the lead.
-    fn bound(&self, candidates: &Candidates<'_>, slot: u32, policy_pmf: &[f64]) -> (Bounded, Vec<BandEffect>) {
+    fn bound(&self, remaining: &[usize], slot: u32, policy_pmf: &[f64]) -> (Bounded, Vec<BandEffect>) {
         let bounds = &self.placement.bounds;
-        let arms = || candidates.indices.iter().map(|&arm| &self.arms[arm]);
+        let arms = || remaining.iter().map(|&arm| &self.arms[arm]);
         let polytope = Polytope {
             floors: arms().map(|arm| arm.floor).collect(),
             caps: arms().map(|arm| arm.cap).collect(),
             members: arms().map(|arm| arm.sets).collect(),
             totals: bounds.totals_in(slot),
         };
-        let (policy, slot_bounds) = (candidates.entries(policy_pmf), SlotBounds { polytope, bounds });
+        let slot_bounds = SlotBounds { polytope, bounds };
         if slot == 1 && !bounds.bands.is_empty() {
-            slot_bounds.keep_with_bands(&policy, |band| self.beliefs.band(band))
+            slot_bounds.keep_with_bands(policy_pmf, |band| self.beliefs.band(band))
         } else {
-            (slot_bounds.keep(&policy), Vec::new())
+            (slot_bounds.keep(policy_pmf), Vec::new())
         }
     }
 
@@ -175,33 +173,26 @@ struct Compared<'a> {
 }
 
 /// What one slot draws from.
-struct Candidates<'a> {
-    /// Of all arms of the decision.
-    scores: &'a [ScoreDistribution],
-    /// The arms that remain.
+struct Candidates {
+    /// The arms of the decision that remain.
     indices: Vec<usize>,
+    /// The policy's probability of each.
+    policy_pmf: Vec<f64>,
+    /// What bounds make of it.
+    bounded: Bounded,
 }
 
-impl<'a> Candidates<'a> {
-    fn of(scores: &'a [ScoreDistribution], remaining: &[bool]) -> Self {
-        let mut indices = Vec::with_capacity(remaining.len());
-        indices.extend((0..remaining.len()).filter(|&arm| remaining[arm]));
-        Self { scores, indices }
-    }
-
-    /// The entries of those that remain.
-    fn entries(&self, pmf: &[f64]) -> Vec<f64> {
-        self.indices.iter().map(|&arm| pmf[arm]).collect()
-    }
-
-    fn draw(&self, policy_pmf: &[f64], Bounded { pmf, relaxed }: Bounded, uniform: f64) -> SlotDraw {
-        let slot_arm = |(&arm, &probability): (&usize, &f64)| SlotArm {
+impl Candidates {
+    /// Draws; `scores` are of all arms of the decision.
+    fn draw(self, scores: &[ScoreDistribution], uniform: f64) -> SlotDraw {
+        let Self { indices, policy_pmf, bounded: Bounded { pmf, relaxed } } = self;
+        let slot_arm = |((arm, policy_probability), &probability): ((usize, f64), &f64)| SlotArm {
             arm,
-            score: self.scores[arm],
-            policy_probability: policy_pmf[arm],
+            score: scores[arm],
+            policy_probability,
             probability,
         };
-        let arms = self.indices.iter().zip(&pmf).map(slot_arm).collect();
+        let arms = indices.into_iter().zip(policy_pmf).zip(&pmf).map(slot_arm).collect();
         SlotDraw { arms, drawn: slate::draw(&pmf, uniform), uniform, relaxed }
     }
 }

@@ -9,16 +9,6 @@ pub fn attention(position: usize) -> f64 {
     1.0 / libm::log2(1.0 + position as f64)
 }
 
-/// Attention that each kind gets, summed over the positions of its items.
-#[must_use]
-pub fn exposure<K: Ord + Clone>(items: &[K]) -> BTreeMap<K, f64> {
-    let mut exposure = BTreeMap::new();
-    for (item, position) in items.iter().zip(1..) {
-        *exposure.entry(item.clone()).or_insert(0.0) += attention(position);
-    }
-    exposure
-}
-
 /// The share of each kind among items.
 #[must_use]
 pub fn shares<K: Ord>(items: impl IntoIterator<Item = K>) -> BTreeMap<K, f64> {
@@ -39,29 +29,13 @@ pub fn skew<K: Ord>(shares: &BTreeMap<K, f64>, kind: &K, wanted: &BTreeMap<K, f6
     Some(libm::log(shares.get(kind).copied().unwrap_or(0.0) / wanted))
 }
 
-/// Normalised discounted cumulative KL divergence of an order from wanted shares, from 0 (Geyik et al., 2019): of each
-/// beginning of the order, the divergence of its shares from those wanted, weighted by attention. `None` for no items.
-#[must_use]
-pub fn ndkl<K: Ord>(items: &[K], wanted: &BTreeMap<K, f64>) -> Option<f64> {
-    let (mut sum, mut norm) = (0.0, 0.0);
-    for length in 1..=items.len() {
-        let divergence = |(kind, &wanted): (&K, &f64)| {
-            let share = items[..length].iter().filter(|item| *item == kind).count() as f64 / length as f64;
-            if share > 0.0 { share * libm::log(share / wanted) } else { 0.0 }
-        };
-        sum += attention(length) * wanted.iter().map(divergence).sum::<f64>();
-        norm += attention(length);
-    }
-    (norm > 0.0).then(|| sum / norm)
-}
-
-/// Many slates in sums: their attention, skew and NDKL, whatever shares are wanted in the end.
+/// Slates in sums: their attention, skew and NDKL, whatever shares are wanted in the end.
 #[derive(Clone, Debug)]
 pub struct Slates<K> {
     count: u64,
     /// By slot, from the first: items of each kind.
     slots: Vec<BTreeMap<K, u64>>,
-    /// By kind: what its shares s of the beginnings of slates sum up to, s ln s and s, each weighted as in [`ndkl`].
+    /// By kind: what its shares s of the beginnings of slates sum up to, s ln s and s, each weighted by its attention.
     divergences: BTreeMap<K, (f64, f64)>,
 }
 
@@ -105,20 +79,29 @@ impl<K: Ord + Clone> Slates<K> {
         counts.into_iter().map(|(kind, count)| (kind, count as f64 / all as f64)).collect()
     }
 
+    /// Attention that each kind gets, summed over the positions of its items.
+    #[must_use]
+    pub fn exposure(&self) -> BTreeMap<K, f64> {
+        let mut exposure: BTreeMap<K, f64> = BTreeMap::new();
+        for (slot, kinds) in (1..).zip(&self.slots) {
+            for (kind, &count) in kinds {
+                *exposure.entry(kind.clone()).or_default() += attention(slot) * count as f64;
+            }
+        }
+        exposure
+    }
+
     /// The share of each kind in all attention.
     #[must_use]
     pub fn attention(&self) -> BTreeMap<K, f64> {
-        let mut given: BTreeMap<K, f64> = BTreeMap::new();
-        for (slot, kinds) in (1..).zip(&self.slots) {
-            for (kind, &count) in kinds {
-                *given.entry(kind.clone()).or_default() += attention(slot) * count as f64;
-            }
-        }
+        let given = self.exposure();
         let all: f64 = given.values().sum();
         given.into_iter().map(|(kind, attention)| (kind, attention / all)).collect()
     }
 
-    /// The average of the slates' [`ndkl`]; `None` without any.
+    /// The normalised discounted cumulative KL divergence of slates from wanted shares, from 0, on average (Geyik et al.,
+    /// 2019): of each beginning of a slate, the divergence of its shares from those wanted, weighted by attention. `None`
+    /// without any slate.
     #[must_use]
     pub fn ndkl(&self, wanted: &BTreeMap<K, f64>) -> Option<f64> {
         let of_kind = |(kind, &wanted): (&K, &f64)| {
@@ -165,32 +148,51 @@ pub fn newcombe(one: (f64, f64), other: (f64, f64), z: f64) -> (f64, f64) {
 mod tests {
     use super::*;
 
+    fn slates(slates: &[&[&'static str]]) -> Slates<&'static str> {
+        let mut sums = Slates::default();
+        slates.iter().for_each(|slate| sums.add(slate));
+        sums
+    }
+
+    /// Of one order, by its definition.
+    fn ndkl(items: &[&str], wanted: &BTreeMap<&str, f64>) -> f64 {
+        let (mut sum, mut norm) = (0.0, 0.0);
+        for length in 1..=items.len() {
+            let divergence = |(kind, &wanted): (&&str, &f64)| {
+                let share = items[..length].iter().filter(|item| *item == kind).count() as f64 / length as f64;
+                if share > 0.0 { share * libm::log(share / wanted) } else { 0.0 }
+            };
+            sum += attention(length) * wanted.iter().map(divergence).sum::<f64>();
+            norm += attention(length);
+        }
+        sum / norm
+    }
+
     #[test]
     fn shares_as_wanted_have_no_skew() {
         let wanted = BTreeMap::from([("a", 0.5), ("b", 0.5)]);
         assert_eq!(skew(&shares(["a", "b", "a", "b"]), &"a", &wanted), Some(0.0));
         assert_eq!(skew(&shares(["b", "b"]), &"a", &wanted), Some(f64::NEG_INFINITY));
         assert_eq!(skew(&shares(["a"]), &"c", &wanted), None);
-        assert_eq!(ndkl::<&str>(&[], &wanted), None);
+        assert_eq!(slates(&[&[]]).ndkl(&wanted), None);
         // Worked out by hand: divergences ln 2 and 0, weights 1 and 1 / log2(3).
         let expected = libm::log(2.0) / (1.0 + 1.0 / libm::log2(3.0));
-        assert!((ndkl(&["a", "b"], &wanted).unwrap() - expected).abs() < 1e-15);
+        assert!((slates(&[&["a", "b"]]).ndkl(&wanted).unwrap() - expected).abs() < 1e-15);
     }
 
     #[test]
     fn many_slates_come_to_the_average_of_each() {
-        let slates = [&["a", "b", "c"][..], &["b", "a"], &["c"], &["a", "c"]];
-        let mut sums = Slates::default();
-        slates.iter().for_each(|slate| sums.add(slate));
+        let shown = [&["a", "b", "c"][..], &["b", "a"], &["c"], &["a", "c"]];
+        let sums = slates(&shown);
         let wanted = BTreeMap::from([("a", 0.5), ("b", 0.3), ("d", 0.2)]);
-        let expected = slates.iter().filter_map(|slate| ndkl(slate, &wanted)).sum::<f64>() / 4.0;
+        let expected = shown.iter().map(|slate| ndkl(slate, &wanted)).sum::<f64>() / 4.0;
         // A dozen additions of numbers below 2.
         assert!((sums.ndkl(&wanted).unwrap() - expected).abs() < 1e-14);
         assert_eq!((sums.longest(), sums.shares(1)), (3, shares(["a", "b", "c", "a"])));
-        assert_eq!(sums.shares(3), shares(slates.iter().flat_map(|slate| slate.iter().copied())));
+        assert_eq!(sums.shares(3), shares(shown.iter().flat_map(|slate| slate.iter().copied())));
         let mut given: BTreeMap<&str, f64> = BTreeMap::new();
-        for (kind, attention) in slates.iter().flat_map(|slate| exposure(slate)) {
-            *given.entry(kind).or_default() += attention;
+        for (kind, position) in shown.iter().flat_map(|slate| slate.iter().zip(1..)) {
+            *given.entry(kind).or_default() += attention(position);
         }
         let all: f64 = given.values().sum();
         for (kind, share) in sums.attention() {
@@ -210,7 +212,7 @@ mod tests {
     #[test]
     fn exposure_is_the_attention_of_all_positions_of_a_kind() {
         let expected = BTreeMap::from([("a", 1.0 + 0.5), ("b", attention(2))]);
-        assert_eq!(exposure(&["a", "b", "a"]), expected);
+        assert_eq!(slates(&[&["a", "b", "a"]]).exposure(), expected);
     }
 
     #[test]

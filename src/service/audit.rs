@@ -19,7 +19,10 @@ use crate::{
     },
     store::{LogId, Store, StoredDecision, StoredStatistics},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Records read at a time.
 const BATCH: usize = 1000;
@@ -206,17 +209,24 @@ fn compare(recomputed: &PartitionStatistics, committed: &PartitionStatistics, di
     if recomputed.latest_decided_at != committed.latest_decided_at {
         differences.push("the latest decision time of the statistics is not the log's".to_owned());
     }
-    let bands = recomputed.bands.keys().chain(committed.bands.keys().filter(|id| !recomputed.bands.contains_key(*id)));
-    for band in bands.filter(|band| recomputed.bands.get(*band) != committed.bands.get(*band)) {
+    for band in differing(&recomputed.bands, &committed.bands, |one, other| one == other) {
         differences.push(format!("statistics of band {band} are not those of the log"));
     }
-    let offers = recomputed.arms.keys().chain(committed.arms.keys().filter(|id| !recomputed.arms.contains_key(*id)));
-    for offer_id in offers {
-        let bits = |statistics: &PartitionStatistics| statistics.arms.get(offer_id).map(statistics_codec::encode_arm);
-        if bits(recomputed) != bits(committed) {
-            differences.push(format!("statistics of {offer_id} are not those of the log"));
-        }
+    let same_bits = |one: &_, other: &_| statistics_codec::encode_arm(one) == statistics_codec::encode_arm(other);
+    for offer_id in differing(&recomputed.arms, &committed.arms, same_bits) {
+        differences.push(format!("statistics of {offer_id} are not those of the log"));
     }
+}
+
+/// The ids that one of two maps lacks or that do not lead to the same: those of the first map, then those that only the
+/// second has.
+fn differing<'a, V>(
+    one: &'a BTreeMap<Arc<str>, V>,
+    other: &'a BTreeMap<Arc<str>, V>,
+    same: impl Fn(&V, &V) -> bool,
+) -> impl Iterator<Item = &'a Arc<str>> {
+    let changed = one.iter().filter(move |(id, value)| !other.get(*id).is_some_and(|found| same(value, found)));
+    changed.map(|(id, _)| id).chain(other.keys().filter(|id| !one.contains_key(*id)))
 }
 
 async fn compare_ledgers(

@@ -6,7 +6,7 @@ use super::{
     probabilities,
     reranking::{Due, det_const_sort, det_greedy, floor_redistribute, infeasible, mixture, ndcg, top_two},
 };
-use offer_ranker::engine::fairness::{exposure, ndkl, shares, skew};
+use offer_ranker::engine::fairness::{Slates, shares, skew};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -74,6 +74,8 @@ impl Items {
             let (measure, length) = key.split_once('@').unwrap_or((key, ""));
             let length = length.parse().unwrap_or(expected_order.len()).min(expected_order.len());
             let shown: Vec<&str> = expected_order[..length].iter().map(|&rank| groups[rank]).collect();
+            let mut slate = Slates::default();
+            slate.add(&shown);
             let skews = || desired.keys().map(|group| skew(&shares(shown.clone()), group, &desired));
             match measure {
                 "groups" => checks.require(&what, value.as_array().expect("groups").iter().map(name).eq(shown)),
@@ -82,12 +84,12 @@ impl Items {
                 }),
                 "min_skew" => close(&what, skews().flatten().reduce(f64::min), value, checks),
                 "max_skew" => close(&what, skews().flatten().reduce(f64::max), value, checks),
-                "ndkl" => close(&what, ndkl(&shown, &desired), value, checks),
+                "ndkl" => close(&what, slate.ndkl(&desired), value, checks),
                 "infeasible_index" => close(&what, Some(infeasible(&shown, &desired).0 as f64), value, checks),
                 "infeasible_count" => close(&what, Some(infeasible(&shown, &desired).1 as f64), value, checks),
                 "ndcg" => close(&what, Some(ndcg(&expected_order[..length], &self.scores)), value, checks),
                 "exposure_dcg" => object(value).iter().for_each(|(group, value)| {
-                    let exposure = exposure(&shown).get(group.as_str()).copied().unwrap_or(0.0);
+                    let exposure = slate.exposure().get(group.as_str()).copied().unwrap_or(0.0);
                     close(&what, Some(exposure), value, checks);
                 }),
                 _ => checks.unknown(&what),

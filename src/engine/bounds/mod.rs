@@ -146,7 +146,7 @@ impl SlotBounds<'_> {
     /// The nearest distribution that keeps all bounds but the bands, as far as that can be.
     #[must_use]
     pub fn keep(&self, policy: &[f64]) -> Bounded {
-        self.project(Cow::Borrowed(&self.polytope), policy, None).0
+        self.project(policy, None).0
     }
 
     /// The same with bands, for the lead slot, and what they came to.
@@ -156,7 +156,7 @@ impl SlotBounds<'_> {
         policy: &[f64],
         in_force: impl Fn(usize) -> BandInForce,
     ) -> (Bounded, Vec<BandEffect>) {
-        let (mut bounded, near) = self.project(Cow::Borrowed(&self.polytope), policy, None);
+        let (mut bounded, near) = self.project(policy, None);
         let totals = self.bounds.totals.len();
         let is_feasible = |&band: &usize| {
             let members = &self.polytope.members;
@@ -173,7 +173,7 @@ impl SlotBounds<'_> {
             for BandEffect { index, in_force, .. } in &effects {
                 self.polytope.totals[totals + index] = in_force.ends();
             }
-            bounded = self.project(Cow::Borrowed(&self.polytope), policy, near).0;
+            bounded = self.project(policy, near).0;
             for effect in &mut effects {
                 effect.after = self.polytope.total_of(totals + effect.index, &bounded.pmf);
             }
@@ -182,13 +182,8 @@ impl SlotBounds<'_> {
     }
 
     /// From where another projection of the same policy came to, or from the start.
-    fn project(
-        &self,
-        mut polytope: Cow<'_, Polytope>,
-        policy: &[f64],
-        mut near: Option<Box<Near>>,
-    ) -> (Bounded, Option<Box<Near>>) {
-        let mut relaxed = Relaxed::default();
+    fn project(&self, policy: &[f64], mut near: Option<Box<Near>>) -> (Bounded, Option<Box<Near>>) {
+        let (mut polytope, mut relaxed) = (Cow::Borrowed(&self.polytope), Relaxed::default());
         loop {
             let is_near = near.is_some();
             match polytope.project_from(policy, near.take()) {

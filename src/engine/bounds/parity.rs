@@ -105,7 +105,7 @@ impl Band {
             None if weight < WEIGHT_MIN => return BandInForce::FREE,
             None => before / weight,
         };
-        let delta = self.max_gap.map_or(self.delta, |max_gap| self.narrowed(rate, max_gap, &pooled(&found)));
+        let delta = self.max_gap.map_or(self.delta, |max_gap| self.narrowed(rate, max_gap, &counting(&found)));
         BandInForce { rate, delta }
     }
 
@@ -145,26 +145,27 @@ impl CohortStatistics {
     }
 }
 
-fn pooled(found: &[&BandStatistics]) -> BTreeMap<Cohort, CohortStatistics> {
+/// The cohorts that were seen often enough to count, in all partitions together.
+fn counting(found: &[&BandStatistics]) -> BTreeMap<Cohort, CohortStatistics> {
     let mut pooled: BTreeMap<Cohort, CohortStatistics> = BTreeMap::new();
+    let mut remembered: BTreeMap<Arc<str>, f64> = BTreeMap::new();
     for (cohort, found) in found.iter().flat_map(|statistics| &statistics.cohorts) {
         let sums = pooled.entry(cohort.clone()).or_default();
         sums.bins.iter_mut().zip(&found.bins).for_each(|(sum, count)| *sum += count);
         sums.after += found.after;
         sums.seen += found.seen;
+        *remembered.entry(cohort.attribute.clone()).or_default() += found.weight();
     }
+    pooled.retain(|cohort, found| {
+        found.seen as f64 >= WEIGHT_MIN && found.weight() >= SHARE_MIN * remembered[&cohort.attribute]
+    });
     pooled
 }
 
-/// The largest distance between the averages of two cohorts of one attribute that were seen often enough.
+/// The largest distance between the averages of two cohorts of one attribute.
 fn largest_gap(cohorts: &BTreeMap<Cohort, CohortStatistics>, average: impl Fn(&CohortStatistics) -> f64) -> f64 {
-    let mut remembered: BTreeMap<&str, f64> = BTreeMap::new();
-    cohorts.iter().for_each(|(cohort, found)| *remembered.entry(&cohort.attribute).or_default() += found.weight());
-    let counts = |cohort: &Cohort, found: &CohortStatistics| {
-        found.seen as f64 >= WEIGHT_MIN && found.weight() >= SHARE_MIN * remembered[&*cohort.attribute]
-    };
     let mut ends: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
-    for (cohort, found) in cohorts.iter().filter(|(cohort, found)| counts(cohort, found)) {
+    for (cohort, found) in cohorts {
         let average = average(found);
         let (low, high) = ends.entry(&cohort.attribute).or_insert((average, average));
         (*low, *high) = (low.min(average), high.max(average));
