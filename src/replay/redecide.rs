@@ -17,6 +17,7 @@ use crate::{
         user::UserState,
     },
     log::{identity::Identity, record::DecisionRecord},
+    replay::slates::untold::Untold,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -83,16 +84,21 @@ impl<'a> Told<'a> {
         told
     }
 
-    /// The decision before its draws, whatever was drawn. `None` where that cannot be told: another version of the engine
-    /// made it, for nobody who is known any more, or slots have scores of their own, which are told of what was drawn above.
-    #[must_use]
-    pub fn odds<'b>(&'b self, logged: Logged<'b>) -> Option<Odds<'b, Self>> {
+    /// The decision before its draws, whatever was drawn.
+    ///
+    /// # Errors
+    /// Where that cannot be told: another version of the engine made it, or slots have scores of their own, which are told
+    /// of what was drawn above.
+    pub fn odds<'b>(&'b self, logged: Logged<'b>, identity: &'b Identity) -> Result<Odds<'b, Self>, Untold> {
         let Logged { record, catalog, placement } = logged;
-        if record.engine_version != ENGINE_VERSION || placement.slot_feature_count() > 0 {
-            return None;
+        if record.engine_version != ENGINE_VERSION {
+            return Err(Untold::OtherEngine { version: record.engine_version });
         }
-        let (request, user) = asked(record, record.identity.as_ref()?);
-        Some(Odds::of((catalog, placement, self), &request, &user, record.decided_at))
+        if placement.slot_feature_count() > 0 {
+            return Err(Untold::ScoresOfSlots);
+        }
+        let (request, user) = asked(record, identity);
+        Ok(Odds::of((catalog, placement, self), &request, &user, record.decided_at))
     }
 
     /// The score of one of the placement's arms in a slot from 1, if the record tells it: that slot of a repeat tells one

@@ -7,7 +7,7 @@
 use super::{
     models::{Example, Kind, ModelError, cross_fit},
     row::{Outcome, Prediction, Row},
-    slates::Slate,
+    slates::drawn::DrawnSlate,
 };
 use crate::{
     engine::{
@@ -34,7 +34,7 @@ pub struct Drawn {
     /// What the candidate knew: the decision's attributes, encoded by its schema.
     pub features: Vec<f64>,
     /// The whole slate, where that is asked for.
-    pub slate: Option<Slate>,
+    pub slate: Option<Box<DrawnSlate>>,
 }
 
 impl Drawn {
@@ -46,7 +46,7 @@ impl Drawn {
 }
 
 impl Arms {
-    fn number(&mut self, offer_id: &Arc<str>) -> usize {
+    pub(super) fn number(&mut self, offer_id: &Arc<str>) -> usize {
         let next = self.0.len();
         *self.0.entry(offer_id.clone()).or_insert(next)
     }

@@ -25,7 +25,7 @@ use crate::{
     log::record::{DecisionRecord, LogRecord},
     replay::{
         redecide::{Curves, Logged, Told},
-        slates::drawn::slate,
+        slates::{drawn::slate, untold::Untold},
         support::groups::{Divided, Division},
         target::{Arms, Drawn, odds, row},
     },
@@ -214,8 +214,12 @@ impl<Source: LogSource + ?Sized> Evaluation<'_, Source> {
                 let logged = Logged { record, catalog, placement };
                 (logged, Told::of(logged, &mut self.curves))
             });
-            let logging = told.as_ref().and_then(|(logged, told)| told.odds(*logged));
-            drawn.slate = Some(slate((record, identity), earned, logging.as_ref(), &candidate));
+            let logging = match &told {
+                Some((logged, told)) => told.odds(*logged, identity),
+                None => Err(Untold::NoCatalog),
+            };
+            let logging = logging.as_ref().map_err(|untold| *untold);
+            drawn.slate = Some(Box::new(slate((record, identity), earned, logging, &candidate, &mut self.arms)));
         }
         Ok(Ok(drawn))
     }

@@ -1,7 +1,7 @@
 //! A log that the service made with everything on is evaluated without bias: what users do is known here.
 //!
 //! Bounds, groups, leases, three slots, contexts, learning all the while. Users convert on the lead with a probability that
-//! depends on it and on them, and on what stands below it with one of its own. What a candidate's lead, or its whole slate,
+//! depends on it and on them, and on what stands below it with one of its own, or one that the lead has a say in. What a candidate's lead, or its whole slate,
 //! would have earned is then a mean over the very users that came, which the estimates have to meet within their standard
 //! error. The holdout's users are among those: which ones is a hash, and moves that mean by a thirtieth of that error.
 
@@ -14,6 +14,7 @@ use offer_ranker::{
     proto::{Outcome, RankRequest},
     replay::{
         models::Kind,
+        slates::{Slate, Weights, cascade_dr, modelled, untold::Untold},
         target::{Drawn, fit},
     },
     service::evaluate::{Belief, Candidate, Evaluated, RewardBy, Slots, evaluate},
@@ -73,8 +74,11 @@ fn rate(offer: &str, segment: &str) -> f64 {
     }
 }
 
-/// How often an offer is taken that stands below the lead.
-fn rate_below(offer: &str) -> f64 {
+/// How often an offer is taken that stands below a lead.
+type RateBelow = fn(offer: &str, lead: &str) -> f64;
+
+/// Whatever leads: slots add up.
+fn added(offer: &str, _lead: &str) -> f64 {
     match offer {
         "annual" => 0.2,
         "monthly" => 0.5,
@@ -83,8 +87,17 @@ fn rate_below(offer: &str) -> f64 {
     }
 }
 
+/// Who was shown the annual offer first takes the monthly one the more often, and no trial.
+fn interacting(offer: &str, lead: &str) -> f64 {
+    match (offer, lead) {
+        ("monthly", "annual") => 0.9,
+        ("trial", "annual") => 0.0,
+        _ => added(offer, lead),
+    }
+}
+
 /// A server whose users have come and gone, and the segment of every one of them.
-async fn lived() -> (TestServer, Vec<&'static str>) {
+async fn lived(below: RateBelow) -> (TestServer, Vec<&'static str>) {
     let server = TestServer::start_with(catalog_of(&with_policy(LOGGING))).await;
     let mut rng = ChaCha8Rng::seed_from_u64(6);
     let mut segments = Vec::new();
@@ -103,7 +116,7 @@ async fn lived() -> (TestServer, Vec<&'static str>) {
         let mut outcomes = Vec::new();
         for (slot, offer) in answer.offers.iter().enumerate() {
             let id = &offer.offer_id;
-            let probability = if slot == 0 { rate(id, segment) } else { rate_below(id) };
+            let probability = if slot == 0 { rate(id, segment) } else { below(id, &answer.offers[0].offer_id) };
             if rng.random_bool(probability) {
                 outcomes.push(Outcome {
                     outcome_id: format!("o{slot}"),
@@ -128,16 +141,44 @@ async fn lived() -> (TestServer, Vec<&'static str>) {
     (server, segments)
 }
 
-/// What slates earn from a slot on, of offers in this order of which each place has a share of the draws.
-fn value_from(slot: usize, left: &[&str], share: fn(usize, usize) -> f64, segment: &str) -> f64 {
-    let of_offer = |(place, offer): (usize, &&str)| {
-        let own = if slot == 0 { rate(offer, segment) } else { rate_below(offer) };
-        let rest: Vec<&str> = left.iter().copied().filter(|other| other != offer).collect();
-        let below = if slot == 2 || *offer == "none" { 0.0 } else { value_from(slot + 1, &rest, share, segment) };
-        share(place, left.len()) * (own + below)
-    };
-    left.iter().enumerate().map(of_offer).sum()
+/// Candidates whose probabilities depend on places in an order alone.
+struct Ordered<'a> {
+    offers: [&'a str; 4],
+    /// Of a place among so many that are left.
+    share: fn(usize, usize) -> f64,
 }
+
+impl Ordered<'_> {
+    /// What the lead earns.
+    fn lead(&self, segment: &str) -> f64 {
+        let of_offer = |(place, offer): (usize, &&str)| (self.share)(place, 4) * rate(offer, segment);
+        self.offers.iter().enumerate().map(of_offer).sum()
+    }
+
+    /// What slates earn below these offers, and on top of them.
+    fn slate(&self, above: &[&str], segment: &str, below: RateBelow) -> f64 {
+        if above.len() == 3 || above.contains(&"none") {
+            return 0.0;
+        }
+        let left: Vec<&str> = self.offers.iter().copied().filter(|offer| !above.contains(offer)).collect();
+        let of_offer = |(place, offer): (usize, &&str)| {
+            let own = above.first().map_or_else(|| rate(offer, segment), |lead| below(offer, lead));
+            let rest = self.slate(&[above, &[*offer]].concat(), segment, below);
+            (self.share)(place, left.len()) * (own + rest)
+        };
+        left.iter().enumerate().map(of_offer).sum()
+    }
+}
+
+const UNIFORM: &str = "{ uniform: {} }";
+const EVENLY: Ordered<'_> =
+    Ordered { offers: ["none", "annual", "monthly", "trial"], share: |_, left| 1.0 / left as f64 };
+/// Above floors of .1 for the others.
+const FIXED: &str = "{ fixed: { order: [monthly, annual, trial, none] } }";
+const MONTHLY_FIRST: Ordered<'_> = Ordered {
+    offers: ["monthly", "annual", "trial", "none"],
+    share: |place, left| if place == 0 { 1.0 - 0.1 * (left - 1) as f64 } else { 0.1 },
+};
 
 async fn rows(server: &TestServer, policy: &str, belief: Belief) -> (Vec<Drawn>, Evaluated) {
     let loaded = catalog::check("candidate.yaml", &with_policy(policy)).unwrap_or_else(|problems| panic!("{problems}"));
@@ -182,36 +223,55 @@ fn assert_unbiased(rows: &[Drawn], truth: f64, what: &str) {
     assert!(rows.iter().all(|drawn| drawn.row.unsupported == 0.0 && drawn.row.weight_max <= 10.0 + 1e-9), "{what}");
 }
 
-/// Estimates of a candidate's whole slate by weights that assume ever more, all of which holds here.
-fn assert_slates_unbiased(rows: &[Drawn], truth: f64, what: &str) {
-    let slates = || rows.iter().map(|drawn| drawn.slate.as_ref().unwrap());
-    let weighted = |weights: &Option<Vec<f64>>, rewards: &[f64]| -> f64 {
-        weights.as_ref().unwrap().iter().zip(rewards).map(|(weight, reward)| weight * reward).sum()
+/// What slates contribute, modelled.
+fn slates(rows: &[Drawn]) -> Vec<Slate> {
+    let mut modelled = rows.to_vec();
+    modelled::fit(Kind::Ridge(10.0), &mut modelled).unwrap();
+    modelled.into_iter().map(|drawn| drawn.slate.unwrap().slate).collect()
+}
+
+/// The standard error of an estimate of a candidate's whole slate, whose mean has to be the truth.
+fn error_of_weights(slates: &[Slate], weights: Weights, truth: f64, what: &str) -> f64 {
+    let weighted = |slate: &Slate| -> f64 {
+        weights.of(slate).unwrap().iter().zip(&slate.rewards).map(|(weight, reward)| weight * reward).sum()
     };
-    let standard: Vec<f64> = slates().map(|slate| slate.joint * slate.rewards.iter().sum::<f64>()).collect();
-    let interaction: Vec<f64> = slates().map(|slate| weighted(&slate.cascade, &slate.rewards)).collect();
-    let independent: Vec<f64> = slates().map(|slate| weighted(&slate.marginal, &slate.rewards)).collect();
-    for (values, name) in [(&standard, "standard"), (&interaction, "interaction"), (&independent, "independent")] {
-        assert_estimates(values, truth, &format!("{what}, {name}"));
-    }
-    // Whole slates are harder to match than slots.
-    let errors = [&standard, &interaction, &independent].map(|values| mean(values).1);
-    assert!(errors[0] > errors[1] && errors[1] > errors[2], "{what}: {errors:?}");
+    let values: Vec<f64> = slates.iter().map(weighted).collect();
+    assert_estimates(&values, truth, &format!("{what}, {weights:?}"));
+    mean(&values).1
+}
+
+fn error_of_cascade_dr(slates: &[Slate], truth: f64, what: &str) -> f64 {
+    let values: Vec<f64> = slates.iter().map(|slate| cascade_dr(slate).unwrap()).collect();
+    assert_estimates(&values, truth, &format!("{what}, cascade-DR"));
+    mean(&values).1
+}
+
+/// Estimates of a candidate's whole slate by weights that assume ever more, where slots add up.
+fn assert_slates_unbiased(rows: &[Drawn], truth: f64, what: &str) {
+    let slates = slates(rows);
+    let [standard, interaction, independent, pseudo_inverse] =
+        [Weights::Standard, Weights::Interaction, Weights::Independent, Weights::PseudoInverse]
+            .map(|weights| error_of_weights(&slates, weights, truth, what));
+    let cascade = error_of_cascade_dr(&slates, truth, what);
+    // Whole slates are harder to match than slots, and a model of what is left to chance helps.
+    let errors = [standard, interaction, independent, pseudo_inverse, cascade];
+    assert!(standard > interaction && interaction > independent && standard > pseudo_inverse, "{what}: {errors:?}");
+    assert!(interaction > cascade, "{what}: {errors:?}");
     for slot in 0..3 {
-        let of_slot: Vec<f64> = slates().map(|slate| slate.marginal.as_ref().unwrap()[slot]).collect();
+        let of_slot: Vec<f64> = slates.iter().map(|slate| slate.marginal.as_ref().unwrap()[slot]).collect();
         assert_estimates(&of_slot, 1.0, &format!("{what}: weights of slot {slot}"));
     }
+    let weights: Vec<f64> = slates.iter().map(|slate| slate.pseudo_inverse.unwrap()).collect();
+    assert_estimates(&weights, 1.0, &format!("{what}: weights of the pseudo-inverse"));
 }
 
 #[tokio::test]
 async fn a_log_with_bounds_groups_leases_and_three_slots_is_evaluated_without_bias() {
-    let (server, segments) = lived().await;
+    let (server, segments) = lived(added).await;
     let over_users =
         |value: &dyn Fn(&str) -> f64| segments.iter().map(|s| value(s)).sum::<f64>() / segments.len() as f64;
 
-    let offers = ["none", "annual", "monthly", "trial"];
-    let uniform = over_users(&|segment| offers.iter().map(|offer| rate(offer, segment)).sum::<f64>() / 4.0);
-    let (drawn, evaluated) = rows(&server, "{ uniform: {} }", Belief::Prior).await;
+    let (drawn, evaluated) = rows(&server, UNIFORM, Belief::Prior).await;
     let left_out: u64 = evaluated.left_out.values().sum();
     assert!(left_out > 300 && evaluated.decisions == evaluated.rows + left_out, "{evaluated:?}");
     assert_eq!((drawn.len() as u64, evaluated.slots_max), (evaluated.rows, 3));
@@ -219,31 +279,41 @@ async fn a_log_with_bounds_groups_leases_and_three_slots_is_evaluated_without_bi
     let [division] = &evaluated.divisions[..] else { panic!("{:?}", evaluated.divisions) };
     assert_eq!(division.iter().map(|(units, _)| units).sum::<u64>(), USERS as u64);
     assert_eq!(division[2].0, USERS as u64 - evaluated.rows);
-    assert_unbiased(&drawn, uniform, "uniform");
-    let slates = over_users(&|segment| value_from(0, &offers, |_, left| 1.0 / left as f64, segment));
-    assert_slates_unbiased(&drawn, slates, "uniform");
+    let values = |candidate: &Ordered<'_>| {
+        (over_users(&|segment| candidate.lead(segment)), over_users(&|segment| candidate.slate(&[], segment, added)))
+    };
+    let (lead, whole) = values(&EVENLY);
+    assert_unbiased(&drawn, lead, "uniform");
+    assert_slates_unbiased(&drawn, whole, "uniform");
 
-    // Above floors of .1 for the others.
-    let ordered = ["monthly", "annual", "trial", "none"];
-    let share = |place: usize, left: usize| if place == 0 { 1.0 - 0.1 * (left - 1) as f64 } else { 0.1 };
-    let fixed = over_users(&|segment| {
-        let of_offer = |(place, offer): (usize, &&str)| share(place, 4) * rate(offer, segment);
-        ordered.iter().enumerate().map(of_offer).sum()
-    });
-    let order = "{ fixed: { order: [monthly, annual, trial, none] } }";
-    let (drawn, _) = rows(&server, order, Belief::Prior).await;
-    assert_unbiased(&drawn, fixed, "monthly first");
-    assert_slates_unbiased(&drawn, over_users(&|segment| value_from(0, &ordered, share, segment)), "monthly first");
+    let (drawn, _) = rows(&server, FIXED, Belief::Prior).await;
+    let (lead, whole) = values(&MONTHLY_FIRST);
+    assert_unbiased(&drawn, lead, "monthly first");
+    assert_slates_unbiased(&drawn, whole, "monthly first");
+}
+
+#[tokio::test]
+async fn slates_whose_lead_has_a_say_in_what_is_taken_below_are_evaluated_without_bias() {
+    let (server, segments) = lived(interacting).await;
+    for (policy, candidate, what) in [(UNIFORM, &EVENLY, "uniform"), (FIXED, &MONTHLY_FIRST, "monthly first")] {
+        let whole = segments.iter().map(|segment| candidate.slate(&[], segment, interacting)).sum::<f64>();
+        let truth = whole / segments.len() as f64;
+        let (drawn, _) = rows(&server, policy, Belief::Prior).await;
+        let slates = slates(&drawn);
+        let plain = error_of_weights(&slates, Weights::Interaction, truth, what);
+        let corrected = error_of_cascade_dr(&slates, truth, what);
+        assert!(corrected < plain, "{what}: {corrected}, {plain}");
+    }
 }
 
 #[tokio::test]
 async fn the_policy_that_made_a_log_has_weights_of_one_on_it() {
-    let (server, _) = lived().await;
+    let (server, _) = lived(added).await;
     let (drawn, _) = rows(&server, LOGGING, Belief::Log).await;
     // To the last bit: the same engine on the same statistics, in the lead and in slates.
-    let ones = |weights: &Option<Vec<f64>>| weights.as_ref().unwrap().iter().all(|weight| *weight == 1.0);
+    let ones = |weights: &Result<Vec<f64>, Untold>| weights.as_ref().unwrap().iter().all(|weight| *weight == 1.0);
     let alike = |drawn: &&Drawn| {
-        let slate = drawn.slate.as_ref().unwrap();
+        let slate = &drawn.slate.as_ref().unwrap().slate;
         drawn.row.weight() == 1.0 && drawn.logged == drawn.target && ones(&slate.cascade) && ones(&slate.marginal)
     };
     // The uniform group, a tenth of the users, was decided by another policy.
@@ -257,37 +327,63 @@ async fn the_policy_that_made_a_log_has_weights_of_one_on_it() {
 
 #[tokio::test]
 async fn the_command_answers_or_refuses_and_says_what_it_estimates() {
-    let (server, _) = lived().await;
+    let (server, _) = lived(added).await;
     let folder = tempfile::tempdir().unwrap();
     let archive = folder.path().join("export");
     crate::log::export_some(&server, &archive, None, Format::Parquet).await;
-    let run = |policy: &str, slots: &str| {
+    let run = |policy: &str, slots: &str, model: &str| {
         let candidate = folder.path().join("candidate.yaml");
         fs::write(&candidate, with_policy(policy)).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_offer-ranker"));
-        command.args(["replay", "evaluate", "--json", "-", "--slots", slots, "--log"]).arg(&archive);
+        command.args(["replay", "evaluate", "--json", "-", "--slots", slots, "--model", model, "--log"]).arg(&archive);
         command.arg("--catalog").arg(&candidate);
         command.output().unwrap()
     };
-    let report = |slots: &str| -> serde_json::Value {
-        let answered = run("{ uniform: {} }", slots);
+    let report = |slots: &str, model: &str| -> serde_json::Value {
+        let answered = run("{ uniform: {} }", slots, model);
         assert!(answered.status.success(), "{}", String::from_utf8_lossy(&answered.stderr));
         serde_json::from_slice(&answered.stdout).unwrap()
     };
-    let lead = report("lead");
+    let lead = report("lead", "ridge");
     assert!(lead["estimand"].as_str().unwrap().contains("the logging policy's rest"), "{lead:#}");
     for estimator in ["ips", "dm", "dr"] {
         assert!(lead["estimators"][estimator]["value"].is_f64(), "{estimator}: {lead:#}");
     }
-    let slates = report("all");
+    let slates = report("all", "ridge");
     assert!(slates["estimand"].as_str().unwrap().contains("all slots together"), "{slates:#}");
-    for estimator in ["sips", "snrips", "iips"] {
+    for estimator in ["sips", "snrips", "iips", "pi", "cascade_dr"] {
         assert!(slates["estimators"][estimator]["interval"].is_array(), "{estimator}: {slates:#}");
     }
-    // Pairs of slots are not summed up.
-    assert!(slates["estimators"]["pi"]["value"].is_null(), "{slates:#}");
+    assert!(slates.get("left_out").is_none(), "{slates:#}");
+    let without = report("all", "none");
+    assert!(without["estimators"]["cascade_dr"]["value"].is_null(), "{without:#}");
+    let left_out = without["left_out"].as_object().unwrap();
+    assert_eq!(left_out.keys().collect::<Vec<_>>(), ["cascade_dr"]);
+    assert!(left_out["cascade_dr"]["help"].as_str().unwrap().contains("--model"), "{without:#}");
 
-    let refused = run("{ nonsense: {} }", "lead");
+    let refused = run("{ uniform: {} }", "all", "logistic");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("use ridge"));
+    let refused = run("{ nonsense: {} }", "lead", "ridge");
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("nonsense"));
+}
+
+#[tokio::test]
+async fn slots_with_scores_of_their_own_leave_marginal_weights_out_with_a_reason() {
+    let contextual = with_policy(LOGGING).replace("    slots: 3", "    slots: 3\n    learning: { slots: ALL }");
+    let server = TestServer::start_with(catalog_of(&contextual)).await;
+    for user in 0..20 {
+        let attributes = attributes([("segment", text("new"))]);
+        server.rank(RankRequest { attributes, ..request("paywall", &format!("user-{user}")) }).await;
+    }
+    server.clock.advance_s(DAY_S);
+    server.refresh().await;
+    let (drawn, _) = rows(&server, UNIFORM, Belief::Prior).await;
+    assert!(!drawn.is_empty());
+    for slate in drawn.iter().map(|drawn| &drawn.slate.as_ref().unwrap().slate) {
+        assert_eq!(slate.marginal, Err(Untold::ScoresOfSlots));
+        assert_eq!(slate.pseudo_inverse, Err(Untold::ScoresOfSlots));
+        assert!(slate.cascade.is_ok());
+    }
 }

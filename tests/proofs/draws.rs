@@ -44,9 +44,9 @@ const FIXED: &str = "fixed: { order: [monthly, none, trial] }";
 const OFFERS: [(&str, u32); 6] =
     [("annual", 89_900), ("family", 19_900), ("monthly", 11_900), ("none", 0), ("student", 5_900), ("trial", 100)];
 
-const FLOORS: &str = "{ floor: 0.03, floors: { none: 0.08 } }";
+pub(crate) const FLOORS: &str = "{ floor: 0.03, floors: { none: 0.08 } }";
 /// Every kind of bound: floors, a cap, sets that overlap, in the lead and in each slot, and a band.
-const EVERY_BOUND: &str = "
+pub(crate) const EVERY_BOUND: &str = "
       floor: 0.02
       floors: { none: 0.08 }
       caps: { trial: 0.4 }
@@ -109,7 +109,7 @@ fn scene(policy: &str, seed: u64) -> (PlacementSnapshot, RankRequest) {
     scene_with_bounds(policy, FLOORS, seed)
 }
 
-fn scene_with_bounds(policy: &str, bounds: &str, seed: u64) -> (PlacementSnapshot, RankRequest) {
+pub(crate) fn scene_with_bounds(policy: &str, bounds: &str, seed: u64) -> (PlacementSnapshot, RankRequest) {
     let (catalog, placement) = scene::placement(&catalog_with_bounds(policy, &[0, 1, 2, 3, 4, 5], bounds));
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let learned = scene::learned(&placement, 30, &mut rng);

@@ -24,3 +24,4 @@ mod mushroom;
 mod rules;
 mod scale;
 mod scene;
+mod slates;

@@ -12,3 +12,4 @@ mod models;
 mod obd;
 mod others;
 mod scene;
+mod slates;

@@ -17,7 +17,7 @@ use crate::{
         estimators::Grids,
         evaluation::Range,
         models::ModelError,
-        slates,
+        slates::{self, modelled},
         support::arms::Pmfs,
         target::{self, Drawn},
     },
@@ -62,7 +62,8 @@ pub(super) struct Args {
     /// Which slots' reward is estimated: the lead's, or that of all slots together
     #[arg(long, default_value = "lead")]
     slots: Slots,
-    /// What rewards of the lead are modelled by, for estimators that correct a model
+    /// What rewards are modelled by, for estimators that correct a model. Rows are kept in memory for it: some 300 bytes, 8
+    /// for each feature and 16 for each offer of each; of whole slates 400 more, and 16 for each slot and offer
     #[arg(long, default_value = "ridge")]
     model: Model,
     /// What intervals leave outside
@@ -126,6 +127,10 @@ pub(super) async fn run(args: Args, out: &mut impl Write) -> Result<ExitCode, Ev
     if !(args.alpha > 0.0 && args.alpha < 1.0) {
         return Err(EvaluateError::Alpha { alpha: args.alpha });
     }
+    let kind = args.model.kind();
+    if let (Slots::All, Some(kind)) = (args.slots, kind) {
+        modelled::accepts(kind)?;
+    }
     let loaded = catalog::load(&args.catalog).map_err(EvaluateError::Catalog)?.catalog;
     let placement = placement_of(&loaded, args.placement.as_deref())?;
     let Args { belief, reward, slots, .. } = args;
@@ -134,21 +139,23 @@ pub(super) async fn run(args: Args, out: &mut impl Write) -> Result<ExitCode, Ev
     let records: u64 = source.log_ends().await?.into_iter().map(|(_, end)| end).sum();
     // Once for what was earned, once for what was drawn.
     let bar = progress::bar(2 * records, "{bar:40} {human_pos}/{human_len} records, {eta} left");
-    // What a slate earned is modelled by nothing.
-    let kind = args.model.kind().filter(|_| slots == Slots::Lead);
-    let mut assessment = Assessment::new(plan(&candidate, kind.is_some(), args.alpha));
-    let (mut modelled, mut slates) = (Vec::new(), Vec::new());
+    let mut assessment = Assessment::new(plan(&candidate, kind.is_some() && slots == Slots::Lead, args.alpha));
+    let (mut kept, mut slates) = (Vec::new(), Vec::new());
     let take = |drawn: Drawn| match kind {
-        Some(_) => modelled.push(drawn),
+        Some(_) => kept.push(drawn),
         None => {
             observe(&mut assessment, &drawn);
-            slates.extend(drawn.slate);
+            slates.extend(drawn.slate.map(|drawn| drawn.slate));
         }
     };
     let mut evaluated = evaluate(&*source, &candidate, take, |records| bar.inc(records)).await?;
-    if let Some(kind) = kind.filter(|_| !modelled.is_empty()) {
-        target::fit(kind, &mut modelled)?;
-        modelled.iter().for_each(|drawn| observe(&mut assessment, drawn));
+    if let Some(kind) = kind.filter(|_| !kept.is_empty()) {
+        match slots {
+            Slots::Lead => target::fit(kind, &mut kept)?,
+            Slots::All => modelled::fit(kind, &mut kept)?,
+        }
+        kept.iter().for_each(|drawn| observe(&mut assessment, drawn));
+        slates.extend(kept.into_iter().filter_map(|drawn| drawn.slate).map(|drawn| drawn.slate));
     }
     bar.finish_and_clear();
     assessment.divide(std::mem::take(&mut evaluated.divisions));

@@ -5,7 +5,7 @@ use crate::{
     replay::{
         gate::{Finding, Verdict},
         report::{EstimatorReport, Report},
-        slates::report::SlateReport,
+        slates::report::{LeftOut, SlateReport},
     },
 };
 use std::io::{self, Write};
@@ -55,6 +55,9 @@ pub(super) fn print_slates(report: &SlateReport, out: &mut impl Write) -> io::Re
         table.add_row([(*name).to_owned(), weights.n.to_string(), mean, short(Some(weights.ess_kish)), share]);
     }
     writeln!(out, "{table}\n")?;
+    for (name, LeftOut { slates, why, help }) in &report.left_out {
+        writeln!(out, "left out {name}, for {slates} slates: {why}\n    would help: {help}\n")?;
+    }
     let Some(estimators) = &report.estimators else { return Ok(()) };
     let mut table = plain_table(&["estimator", "value", "interval", "standard error"], &[1, 2, 3]);
     for (name, EstimatorReport { value, interval, standard_error, .. }) in estimators {

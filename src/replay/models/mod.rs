@@ -45,6 +45,11 @@ pub enum ModelError {
         /// How many folds were asked for.
         folds: u64,
     },
+    /// A logistic regression was asked for what slates earn.
+    #[error(
+        "a logistic model is of rewards from 0 to 1, which what the rest of a slate earns is not; use ridge or arm_mean"
+    )]
+    NoSlates,
     /// A logistic regression was asked for rewards that are no shares.
     #[error("reward {reward} of row {row}: a logistic model needs rewards from 0 to 1; use ridge")]
     NoShare {
@@ -58,12 +63,12 @@ pub enum ModelError {
 /// Models for every fold, each fitted on all others.
 #[derive(Clone, Debug)]
 pub struct CrossFitted {
-    folds: Vec<Fold>,
+    folds: Vec<Model>,
 }
 
-/// A model that one fold's rows are asked of.
+/// A model of every arm's reward.
 #[derive(Clone, Debug)]
-struct Fold {
+pub(super) struct Model {
     /// The mean reward of what it was fitted on.
     mean: f64,
     scaling: Scaling,
@@ -90,15 +95,24 @@ pub fn cross_fit(kind: Kind, examples: &[Example<'_>], arms: usize, folds: u64) 
     {
         return Err(ModelError::NoShare { row, reward: examples[row].reward });
     }
+    let clusters: Vec<u64> = examples.iter().map(|example| example.cluster).collect();
     let fit = |fold: u64| {
-        let others: Vec<Example<'_>> =
-            examples.iter().copied().filter(|example| fold_of(example.cluster, folds) != fold).collect();
-        if others.is_empty() {
-            return Err(ModelError::OneFold { rows: examples.len(), folds });
-        }
-        Ok(Fold::fit(kind, &others, arms))
+        let others: Vec<Example<'_>> = others(&clusters, fold, folds)?.into_iter().map(|row| examples[row]).collect();
+        Ok(Model::fit(kind, &others, arms))
     };
     Ok(CrossFitted { folds: (0..folds).map(fit).collect::<Result<_, _>>()? })
+}
+
+/// The rows, by their clusters, that a fold's model is fitted on.
+///
+/// # Errors
+/// Where there are none.
+pub(super) fn others(clusters: &[u64], fold: u64, folds: u64) -> Result<Vec<usize>, ModelError> {
+    let others: Vec<usize> = (0..clusters.len()).filter(|&row| fold_of(clusters[row], folds) != fold).collect();
+    if others.is_empty() {
+        return Err(ModelError::OneFold { rows: clusters.len(), folds });
+    }
+    Ok(others)
 }
 
 impl CrossFitted {
@@ -111,15 +125,16 @@ impl CrossFitted {
 }
 
 /// The fold of a cluster, by the finaliser of Steele, Lea and Flood's SplitMix (2014): neighbours are strewn.
-fn fold_of(cluster: u64, folds: u64) -> u64 {
+pub(super) fn fold_of(cluster: u64, folds: u64) -> u64 {
     let mut bits = cluster.wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     (bits ^ (bits >> 31)) % folds.max(1)
 }
 
-impl Fold {
-    fn fit(kind: Kind, examples: &[Example<'_>], arms: usize) -> Self {
+impl Model {
+    /// Fits one on at least one row.
+    pub(super) fn fit(kind: Kind, examples: &[Example<'_>], arms: usize) -> Self {
         let mean = examples.iter().map(|example| example.reward).sum::<f64>() / examples.len() as f64;
         let scaling = Scaling::of(examples);
         let fit = |arm| {
@@ -135,7 +150,8 @@ impl Fold {
         Self { mean, scaling, arms }
     }
 
-    fn predict(&self, features: &[f64], arm: usize) -> f64 {
+    /// The expected reward of an arm with these features.
+    pub(super) fn predict(&self, features: &[f64], arm: usize) -> f64 {
         match self.arms.get(arm) {
             None => self.mean,
             Some(Arm::Mean(mean)) => *mean,

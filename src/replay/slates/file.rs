@@ -1,6 +1,6 @@
 //! Slates from a JSON file that somebody else wrote.
 
-use super::{Slate, SlotPrediction, product_weight};
+use super::{Slate, SlotPrediction, product_weight, untold::Untold};
 use crate::replay::files::mistakes::{Mistakes, Place};
 use serde::Deserialize;
 
@@ -92,13 +92,14 @@ impl Check<'_> {
             (Some(next), Some(estimates)) => self.model(&round.slate, next, estimates),
             _ => None,
         };
+        let untold = |keys| Untold::NotInFile { keys };
         Slate {
             cluster: self.index as u64,
             joint: joint.and_then(|joint| joint.first().copied()).unwrap_or(0.0),
-            cascade,
-            marginal,
-            pseudo_inverse: own.or(round.pi_weight),
-            model,
+            cascade: cascade.ok_or(untold("pscore_cascade and eval_pscore_cascade")),
+            marginal: marginal.ok_or(untold("pscore_item_position and eval_pscore_item_position")),
+            pseudo_inverse: own.or(round.pi_weight).ok_or(untold("pi_weight")),
+            model: model.ok_or(untold("eval_next_dist and q_hat")),
             rewards: round.reward,
         }
     }

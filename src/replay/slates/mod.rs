@@ -8,14 +8,19 @@
 //! - Independent: that of the item in its slot alone, where rewards do not depend on each other (Li and others, 2018).
 //! - Pseudo-inverse: one weight for the sum, where slots add up (Swaminathan and others, 2017).
 //!
-//! Self-normalised, each slot's weights are divided by their mean. Cascade-DR corrects a model of each slot's rewards by
-//! what the slots up to it earned (Kiyohara and others, 2022).
+//! Self-normalised, each slot's weights are divided by their mean. Cascade-DR corrects a model of what slates earn from
+//! each slot on by what the slots up to it earned (Kiyohara and others, 2022).
 
 pub mod drawn;
 pub mod file;
+pub mod modelled;
+pub mod possible;
+pub mod pseudo_inverse;
 pub mod report;
+pub mod untold;
 
 use crate::engine::math::double_double::Dd;
+use untold::Untold;
 
 /// A slate that was shown, and what the target policy says of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,22 +31,22 @@ pub struct Slate {
     pub rewards: Vec<f64>,
     /// How much likelier the target shows this slate.
     pub joint: f64,
-    /// How much likelier it shows the slots from the first to each one; `None`: not told.
-    pub cascade: Option<Vec<f64>>,
-    /// How much likelier it shows each item in its slot, whatever is in the others; `None`: not told.
-    pub marginal: Option<Vec<f64>>,
-    /// The pseudo-inverse's weight, which may be negative; `None`: not told.
-    pub pseudo_inverse: Option<f64>,
-    /// A reward model's word on each slot; `None`: there is none.
-    pub model: Option<Vec<SlotPrediction>>,
+    /// How much likelier it shows the slots from the first to each one.
+    pub cascade: Result<Vec<f64>, Untold>,
+    /// How much likelier it shows each item in its slot, whatever is in the others.
+    pub marginal: Result<Vec<f64>, Untold>,
+    /// The pseudo-inverse's weight, which may be negative.
+    pub pseudo_inverse: Result<f64, Untold>,
+    /// A reward model's word on each slot.
+    pub model: Result<Vec<SlotPrediction>, Untold>,
 }
 
-/// A reward model's word on a slot.
+/// A reward model's word on what the target earns from a slot on, below what was shown above it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SlotPrediction {
-    /// The expected reward of what was shown.
+    /// Expected where the slot shows what it showed.
     pub logged: f64,
-    /// The expected reward under the target's choice for the slot, given the slots above.
+    /// Expected under the target's choice for the slot.
     pub target: f64,
 }
 
@@ -62,14 +67,16 @@ impl Weights {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Standard, Self::Independent, Self::Interaction, Self::PseudoInverse];
 
-    /// The weight of each slot; `None` where the slate does not tell.
-    #[must_use]
-    pub fn of(self, slate: &Slate) -> Option<Vec<f64>> {
+    /// The weight of each slot.
+    ///
+    /// # Errors
+    /// Why the slate does not tell them.
+    pub fn of(self, slate: &Slate) -> Result<Vec<f64>, Untold> {
         match self {
-            Self::Standard => Some(vec![slate.joint; slate.rewards.len()]),
+            Self::Standard => Ok(vec![slate.joint; slate.rewards.len()]),
             Self::Independent => slate.marginal.clone(),
             Self::Interaction => slate.cascade.clone(),
-            Self::PseudoInverse => Some(vec![slate.pseudo_inverse?; slate.rewards.len()]),
+            Self::PseudoInverse => Ok(vec![slate.pseudo_inverse?; slate.rewards.len()]),
         }
     }
 
@@ -91,15 +98,20 @@ pub fn product_weight(marginal: &[f64]) -> f64 {
     1.0 - marginal.len() as f64 + marginal.iter().sum::<f64>()
 }
 
-/// What a slate contributes to cascade-DR; `None` without a model or the slots' weights.
-#[must_use]
-pub fn cascade_dr(slate: &Slate) -> Option<f64> {
-    let (cascade, model) = (slate.cascade.as_ref()?, slate.model.as_ref()?);
+/// What a slate contributes to cascade-DR.
+///
+/// # Errors
+/// Why the slate does not tell: there is no model, or no weights of slots.
+pub fn cascade_dr(slate: &Slate) -> Result<f64, Untold> {
+    let (cascade, model) = match (&slate.cascade, &slate.model) {
+        (Ok(cascade), Ok(model)) => (cascade, model),
+        (Err(untold), _) | (_, Err(untold)) => return Err(*untold),
+    };
     let mut above = 1.0;
     let mut sum = Dd::ZERO;
     for ((&weight, prediction), reward) in cascade.iter().zip(model).zip(&slate.rewards) {
         sum = sum + Dd::product(weight, reward - prediction.logged) + Dd::product(above, prediction.target);
         above = weight;
     }
-    Some(sum.to_f64())
+    Ok(sum.to_f64())
 }

@@ -1,6 +1,6 @@
 //! What comes of slates: every estimator, what its weights look like, and the verdict.
 
-use super::{Slate, Weights, cascade_dr};
+use super::{Slate, Weights, cascade_dr, untold::Untold};
 use crate::{
     engine::math::double_double::Dd,
     replay::{
@@ -25,10 +25,24 @@ pub struct SlateReport {
     pub warning: Option<&'static str>,
     /// By name; `None` where the gate refused.
     pub estimators: Option<BTreeMap<&'static str, EstimatorReport>>,
+    /// Estimators that are null because slates do not tell what they need, and why.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<&'static str, LeftOut>,
     /// By the plain estimator's name.
     pub diagnostics: BTreeMap<&'static str, WeightDiagnostics>,
     /// What the gate said: it refuses where no estimator's weights can carry a number.
     pub verdict: Verdict,
+}
+
+/// Why an estimator is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// How many slates do not tell what it needs: one is enough.
+    pub slates: usize,
+    /// Why the first of them does not.
+    pub why: String,
+    /// What would help.
+    pub help: &'static str,
 }
 
 /// What an estimator's weights look like, each slate's averaged over its slots.
@@ -44,6 +58,9 @@ pub struct WeightDiagnostics {
     pub share_of_max_w: Option<f64>,
 }
 
+/// The mean of the pseudo-inverse's weights, which must be 1 but for chance.
+const PI_MEAN_WEIGHT: &str = "pi_mean_weight";
+
 /// Evaluates slates. `reward` is the range of one slot's reward; `log` is what was said of the log that they are from,
 /// whatever is estimated from it.
 #[must_use]
@@ -54,13 +71,19 @@ pub fn report(slates: &[Slate], reward: Option<Range>, alpha: f64, (log, forced)
     let slot = Range::of_rewards(reward, seen);
     let whole = Range { min: slots * slot.min, max: slots * slot.max };
     let mut estimators = BTreeMap::new();
-    let mut diagnostics = BTreeMap::new();
+    let (mut diagnostics, mut left_out) = (BTreeMap::new(), BTreeMap::new());
     for weights in Weights::ALL {
-        let terms: Option<Vec<Vec<f64>>> = slates.iter().map(|slate| weights.of(slate)).collect();
         let [plain, normalised] = weights.names();
-        let Some(terms) = terms else {
-            estimators.extend([(plain, undefined()), (normalised, undefined())]);
-            continue;
+        let terms = match all(slates, |slate| weights.of(slate)) {
+            Ok(terms) => terms,
+            Err(reason) => {
+                let mean_weight = (weights == Weights::PseudoInverse).then_some(PI_MEAN_WEIGHT);
+                for name in weights.names().into_iter().chain(mean_weight) {
+                    estimators.insert(name, undefined());
+                    left_out.insert(name, reason.clone());
+                }
+                continue;
+            }
         };
         let weighted = Weighted { slates, terms: &terms, whole };
         diagnostics.insert(plain, weighted.diagnostics());
@@ -71,17 +94,36 @@ pub fn report(slates: &[Slate], reward: Option<Range>, alpha: f64, (log, forced)
         estimators.insert(normalised, EstimatorReport { value: ratio, interval, ..undefined() });
         if weights == Weights::PseudoInverse {
             let mean_weights: Vec<f64> = weighted.mean_weights().collect();
-            estimators.insert("pi_mean_weight", mean(slates, &mean_weights, None, alpha));
+            estimators.insert(PI_MEAN_WEIGHT, mean(slates, &mean_weights, None, alpha));
         }
     }
-    let cascade: Option<Vec<f64>> = slates.iter().map(cascade_dr).collect();
-    let of_cascade = |terms: Vec<f64>| mean(slates, &terms, None, alpha);
-    estimators.insert("cascade_dr", cascade.map_or_else(undefined, of_cascade));
-    estimators.entry("pi_mean_weight").or_insert_with(undefined);
+    let cascade = match all(slates, cascade_dr) {
+        Ok(terms) => mean(slates, &terms, None, alpha),
+        Err(reason) => {
+            left_out.insert("cascade_dr", reason);
+            undefined()
+        }
+    };
+    estimators.insert("cascade_dr", cascade);
     let verdict = judge(&diagnostics, log);
     let shown = !verdict.refused || forced;
     let warning = (forced && verdict.refused).then_some(FORCED);
-    SlateReport { warning, estimators: shown.then_some(estimators), diagnostics, verdict }
+    SlateReport { warning, estimators: shown.then_some(estimators), left_out, diagnostics, verdict }
+}
+
+/// What every slate tells; where one does not, why.
+fn all<T>(slates: &[Slate], of: impl Fn(&Slate) -> Result<T, Untold>) -> Result<Vec<T>, LeftOut> {
+    let (mut told, mut untold) = (Vec::with_capacity(slates.len()), Vec::new());
+    for slate in slates {
+        match of(slate) {
+            Ok(what) => told.push(what),
+            Err(why) => untold.push(why),
+        }
+    }
+    match untold.first() {
+        None => Ok(told),
+        Some(why) => Err(LeftOut { slates: untold.len(), why: why.to_string(), help: why.help() }),
+    }
 }
 
 struct Weighted<'a> {
