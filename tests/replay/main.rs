@@ -4,6 +4,7 @@
 
 mod clusters;
 mod command;
+mod dsjson;
 mod estimates;
 mod files;
 mod foreign;

@@ -1,10 +1,11 @@
 //! Vowpal Wabbit's decision-service log (dsjson): one JSON object a line, each a choice with its probabilities and cost.
 //!
-//! Read of a line: `a`, the actions by number from 1, chosen first; `p`, their probabilities; `_label_cost`, of which the
+//! Read of a line: `EventId`, which no other choice may have; `a`, the actions by number from 1, chosen first; `p`, their probabilities; `_label_cost`, of which the
 //! reward is the negative; `Timestamp`; `c`, the context, whose `_multi` are the actions: each is named by its `i.id`,
 //! its `_tag`, or its number, and those that follow another of the same name by that, `#` and their number. What else is in
 //! `c` becomes attributes such as `Geo.country`; what begins with an underscore does not. Lines without a context, such as
-//! rewards that came late, are no choices and are passed over.
+//! rewards that came late, are no choices and are passed over, and so are choices that were never put into effect
+//! (`_skipLearn`).
 
 use super::{Choice, Result, instant, quoted};
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     io::{BufRead as _, BufReader},
     sync::Arc,
 };
@@ -28,6 +29,8 @@ const ROUNDING: f64 = 1e-4;
 /// A line, as far as it is read.
 #[derive(Deserialize)]
 struct Line {
+    #[serde(rename = "EventId")]
+    event: Option<String>,
     #[serde(rename = "_label_cost")]
     cost: Option<f64>,
     #[serde(rename = "_label_probability")]
@@ -41,6 +44,9 @@ struct Line {
     pdrop: Option<f64>,
     #[serde(rename = "_outcomes")]
     outcomes: Option<Value>,
+    /// Whether the choice was deferred and never put into effect.
+    #[serde(rename = "_skipLearn", default)]
+    skipped: bool,
 }
 
 /// Calls `take` with every choice, in the order of the file.
@@ -50,6 +56,8 @@ struct Line {
 pub fn read(source: Source, mut take: impl FnMut(Choice)) -> Result<()> {
     let mut mistakes = Mistakes::default();
     let Source { name, content } = source;
+    // Where events are told first.
+    let mut events = BTreeMap::new();
     for (line, text) in (1..).zip(BufReader::new(content).lines()) {
         let place = Place { line, column: 0 };
         let text = match text {
@@ -60,8 +68,18 @@ pub fn read(source: Source, mut take: impl FnMut(Choice)) -> Result<()> {
                 break;
             }
         };
-        let read = serde_json::from_str(&text).map_err(|error| format!("is no JSON object of a choice: {error}"));
-        match read.and_then(choice) {
+        let read = match serde_json::from_str(&text) {
+            Ok(read) => read,
+            Err(error) => {
+                let words = error.to_string();
+                // The line of the text, which is one, is not that of the file.
+                let words = words.split(" at line ").next().unwrap_or_default();
+                let place = Place { line, column: error.column() };
+                mistakes.add(&name, place, format_args!("is no JSON object of a choice: {words}"));
+                continue;
+            }
+        };
+        match choice(read, line, &mut events) {
             Ok(Some(choice)) => take(choice),
             Ok(None) => {}
             Err(words) => mistakes.add(&name, place, words),
@@ -71,13 +89,26 @@ pub fn read(source: Source, mut take: impl FnMut(Choice)) -> Result<()> {
 }
 
 /// The choice of a line; `None` where it is none.
-fn choice(line: Line) -> std::result::Result<Option<Choice>, String> {
-    let Some(context) = line.c else { return Ok(None) };
-    if line.outcomes.is_some() {
+fn choice(line: Line, number: u64, events: &mut BTreeMap<String, u64>) -> std::result::Result<Option<Choice>, String> {
+    let Some(context) = line.c.filter(|_| !line.skipped) else { return Ok(None) };
+    if let Some(event) = line.event {
+        match events.entry(event) {
+            Entry::Vacant(first) => _ = first.insert(number),
+            Entry::Occupied(first) => {
+                let (event, first) = (quoted(first.key().as_bytes()), first.get());
+                return Err(format!(
+                    "has the EventId {event} of line {first}, must have its own: it would count twice"
+                ));
+            }
+        }
+    }
+    if line.outcomes.is_some() || context.contains_key("_slots") {
         return Err("is of several slots, and only choices of one are read".to_owned());
     }
     if line.pdrop.is_some_and(|dropped| dropped != 0.0) {
-        return Err("tells that lines like it were left out (pdrop), which is not made up for".to_owned());
+        return Err(
+            "tells that lines like it were left out (pdrop), which is not made up for: only 0 is read".to_owned()
+        );
     }
     let actions = actions(&context)?;
     let (ranked, probabilities) = (line.a.unwrap_or_default(), line.p.unwrap_or_default());
@@ -85,7 +116,7 @@ fn choice(line: Line) -> std::result::Result<Option<Choice>, String> {
     let action = ranked[0] - 1;
     let propensity = pmf[action];
     if propensity <= 0.0 {
-        return Err(format!("chose action {} with probability {propensity}", action + 1));
+        return Err(format!("chose action {} with probability {propensity}, must be above 0", action + 1));
     }
     match line.label_probability {
         Some(label) if (label - propensity).abs() > ROUNDING => {
@@ -93,14 +124,11 @@ fn choice(line: Line) -> std::result::Result<Option<Choice>, String> {
         }
         _ => {}
     }
-    if line.cost.is_some_and(|cost| !cost.is_finite()) {
-        return Err("has a _label_cost that is not finite".to_owned());
-    }
     let at = match &line.timestamp {
         None => None,
         Some(text) => {
             let at = instant(text.as_bytes());
-            Some(at.ok_or_else(|| format!("has the Timestamp {}, which is none", quoted(text.as_bytes())))?)
+            Some(at.ok_or_else(|| format!("has the Timestamp {}, must be as in RFC 3339", quoted(text.as_bytes())))?)
         }
     };
     let mut attributes = Vec::new();
@@ -149,14 +177,17 @@ fn by_action(ranked: &[usize], probabilities: &[f64], count: usize) -> std::resu
         return Err(format!("has {count} actions, and a list of actions (a) that does not name each of them once"));
     }
     if probabilities.len() != count {
-        return Err(format!("has {count} actions and {} probabilities (p)", probabilities.len()));
+        return Err(format!(
+            "has {count} actions and {} probabilities (p), must have one for each",
+            probabilities.len()
+        ));
     }
-    if !probabilities.iter().all(|p| (0.0..=1.0).contains(p)) {
-        return Err("has probabilities (p) that are not from 0 to 1".to_owned());
+    if let Some(p) = probabilities.iter().find(|p| !(0.0..=1.0).contains(*p)) {
+        return Err(format!("has the probability {p} (p), must be from 0 to 1"));
     }
     let sum: f64 = probabilities.iter().sum();
     if (sum - 1.0).abs() > ROUNDING {
-        return Err(format!("has probabilities (p) that sum to {sum}"));
+        return Err(format!("has probabilities (p) that sum to {sum}, must sum to 1 within {ROUNDING}"));
     }
     let mut pmf = vec![0.0; count];
     ranked.iter().zip(probabilities).for_each(|(action, &p)| pmf[action - 1] = p);
