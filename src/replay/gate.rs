@@ -5,10 +5,7 @@
 
 use super::{
     intervals::cressie_read,
-    support::{
-        Support,
-        groups::{self, Division},
-    },
+    support::{Support, groups::Division},
 };
 use crate::engine::math::{double_double::Dd, normal, student_t};
 use serde::Serialize;
@@ -67,7 +64,7 @@ pub struct Case<'a> {
     pub weight_max: f64,
     /// The shape of the weights' tail; `None`: there are too few to tell.
     pub tail_shape: Option<f64>,
-    /// Units by measurement group, for each division of them that was declared.
+    /// Units by measurement group, for each division of them that was declared, and under each policy alone.
     pub divisions: &'a [Division],
     /// Whether the range of rewards was declared, or is a matter of course.
     pub reward_declared: bool,
@@ -238,18 +235,18 @@ impl Case<'_> {
     }
 
     fn groups(&self) -> Option<Finding> {
-        let tested = self.divisions.iter().filter_map(|division| Some((division, chi_square(division)?)));
-        let distance = |(_, (_, distance)): &(&Division, (f64, f64))| *distance;
-        let worst = tested.max_by(|a, b| distance(a).total_cmp(&distance(b)))?;
-        let (division, (statistic, distance)) = worst;
-        (distance > -normal::quantile(ALARM / self.divisions.len() as f64)).then(|| {
+        let tests: usize = self.divisions.iter().map(|division| division.units.len()).sum();
+        let compared = self.divisions.iter().filter_map(|division| Some((division, division.chance()?)));
+        let (Division { of, units }, chance) = compared.min_by(|(_, a), (_, b)| a.total_cmp(b))?;
+        (chance < ALARM / (2.0 * tests as f64)).then(|| {
             let help = "units were lost or gained between assignment and log, and those that are left may not be alike";
             let units: Vec<String> =
-                division.iter().map(|(counted, share)| format!("{counted} for {}", percent(*share))).collect();
+                units.iter().map(|(counted, share)| format!("{counted} for {}", percent(*share))).collect();
             let found = format!(
-                "units are not in their groups' declared shares: {}; chi-square {statistic:.1}, {} degrees of freedom",
+                "the units {of} are not in their groups' declared shares, but for chance (at most one honest log in \
+                 {:.0}): {}",
+                1.0 / ALARM,
                 units.join(", "),
-                division.len() - 1,
             );
             finding("sample_ratio", help, found)
         })
@@ -313,14 +310,6 @@ impl Case<'_> {
         (!self.reward_declared)
             .then(|| finding("reward_range", help, "the range of rewards is taken from the sample".to_owned()))
     }
-}
-
-/// The chi-square of a division of units, and how many standard errors that is above what chance makes of it, as normal as
-/// Wilson and Hilferty (1931) make it; `None` where there is nothing to compare.
-fn chi_square(division: &Division) -> Option<(f64, f64)> {
-    let (statistic, degrees) = groups::chi_square(division)?;
-    let spread = 2.0 / (9.0 * degrees);
-    Some((statistic, (libm::cbrt(statistic / degrees) - 1.0 + spread) / libm::sqrt(spread)))
 }
 
 /// The finding that an estimator of slates has weights that cannot carry a number.

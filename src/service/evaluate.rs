@@ -89,7 +89,8 @@ pub struct Evaluated {
     pub left_out: BTreeMap<&'static str, u64>,
     /// The most slots that one of the rows' decisions filled.
     pub slots_max: usize,
-    /// Units by the group that they were in, for each division of units that catalogs declared.
+    /// Units by the group that they were in, for each division of units that catalogs declared: in the whole log, and where
+    /// it has several, under each revision of the catalog alone.
     #[serde(skip)]
     pub divisions: Vec<Division>,
 }
@@ -104,6 +105,8 @@ struct Evaluation<'a, Source: ?Sized> {
     arms: Arms,
     curves: Curves,
     divided: Divided,
+    /// The same by revision.
+    by_revision: BTreeMap<u64, Divided>,
     evaluated: Evaluated,
 }
 
@@ -128,13 +131,14 @@ pub async fn evaluate<Source: LogSource + ?Sized>(
         arms: Arms::default(),
         curves: Curves::default(),
         divided: Divided::default(),
+        by_revision: BTreeMap::new(),
         evaluated: Evaluated::default(),
     };
     for (log, end) in logs {
         let earned = earned((source, &mut evaluation.catalogs), candidate, (log, end), &mut progress).await?;
         evaluation.rows((log, end), &earned, (&mut take, &mut progress)).await?;
     }
-    Ok(Evaluated { divisions: evaluation.divided.divisions(), ..evaluation.evaluated })
+    Ok(Evaluated { divisions: evaluation.divisions(), ..evaluation.evaluated })
 }
 
 /// The logs of a placement, with their ends.
@@ -186,7 +190,10 @@ impl<Source: LogSource + ?Sized> Evaluation<'_, Source> {
         let catalog = self.catalogs.at(record.catalog_revision).await?;
         let logged = catalog.as_ref().and_then(|catalog| Some((catalog, catalog.placements.get(&record.placement)?)));
         if let (Some(identity), Some((_, placement))) = (&record.identity, logged) {
-            self.divided.count(&placement.groups, &identity.unit_key, record.group);
+            let of_revision = self.by_revision.entry(record.catalog_revision).or_default();
+            for divided in [&mut self.divided, of_revision] {
+                divided.count(&placement.groups, &identity.unit_key, record.group);
+            }
         }
         if record.decision.root.is_some() {
             return Ok(Err("stands for an earlier decision, because its lease stood"));
@@ -222,6 +229,13 @@ impl<Source: LogSource + ?Sized> Evaluation<'_, Source> {
             drawn.slate = Some(Box::new(slate((record, identity), earned, logging, &candidate, &mut self.arms)));
         }
         Ok(Ok(drawn))
+    }
+
+    fn divisions(&self) -> Vec<Division> {
+        let several = self.by_revision.iter().filter(|_| self.by_revision.len() > 1);
+        let of_revision = several.map(|(revision, divided)| (format!("under revision {revision}"), divided));
+        let all = std::iter::once(("of the log".to_owned(), &self.divided)).chain(of_revision);
+        all.flat_map(|(of, divided)| divided.divisions(&of).collect::<Vec<_>>()).collect()
     }
 
     /// Makes the candidate as it stood at a version of what served, if that can be told.

@@ -15,6 +15,7 @@ use offer_ranker::{
     replay::{
         models::Kind,
         slates::{Slate, Weights, cascade_dr, modelled, untold::Untold},
+        support::groups::Division,
         target::{Drawn, fit},
     },
     service::evaluate::{Belief, Candidate, Evaluated, RewardBy, Slots, evaluate},
@@ -277,8 +278,8 @@ async fn a_log_with_bounds_groups_leases_and_three_slots_is_evaluated_without_bi
     assert_eq!((drawn.len() as u64, evaluated.slots_max), (evaluated.rows, 3));
     // Decisioning, uniform and holdout: everybody once, whoever came again.
     let [division] = &evaluated.divisions[..] else { panic!("{:?}", evaluated.divisions) };
-    assert_eq!(division.iter().map(|(units, _)| units).sum::<u64>(), USERS as u64);
-    assert_eq!(division[2].0, USERS as u64 - evaluated.rows);
+    assert_eq!(division.units.iter().map(|(units, _)| units).sum::<u64>(), USERS as u64);
+    assert_eq!(division.units[2].0, USERS as u64 - evaluated.rows);
     let values = |candidate: &Ordered<'_>| {
         (over_users(&|segment| candidate.lead(segment)), over_users(&|segment| candidate.slate(&[], segment, added)))
     };
@@ -386,4 +387,32 @@ async fn slots_with_scores_of_their_own_leave_marginal_weights_out_with_a_reason
         assert_eq!(slate.pseudo_inverse, Err(Untold::ScoresOfSlots));
         assert!(slate.cascade.is_ok());
     }
+}
+
+#[tokio::test]
+async fn units_are_compared_with_their_shares_under_each_revision_as_well() {
+    let server = TestServer::start_with(catalog_of(&with_policy(LOGGING))).await;
+    let rank = async |user: usize| {
+        server
+            .rank(RankRequest {
+                attributes: attributes([("segment", text("old"))]),
+                ..request("paywall", &format!("user-{user}"))
+            })
+            .await
+    };
+    for user in 0..30 {
+        rank(user).await;
+    }
+    server.apply(catalog_of(&with_policy(UNIFORM))).await;
+    // Ten come again, and twenty are new.
+    for user in 20..50 {
+        rank(user).await;
+    }
+    server.clock.advance_s(DAY_S);
+    server.refresh().await;
+    let (_, evaluated) = rows(&server, UNIFORM, Belief::Prior).await;
+    let counted = |division: &Division| division.units.iter().map(|(units, _)| units).sum::<u64>();
+    let divisions: Vec<(&str, u64)> =
+        evaluated.divisions.iter().map(|division| (&*division.of, counted(division))).collect();
+    assert_eq!(divisions, [("of the log", 50), ("under revision 1", 30), ("under revision 2", 30)]);
 }

@@ -7,10 +7,13 @@ use offer_ranker::{
         group::{Group, Groups},
     },
     replay::{
-        assessment::Assessment,
+        assessment::{Assessment, Plan},
         report::Report,
         row::Outcome,
-        support::{arms::Pmfs, groups::Divided},
+        support::{
+            arms::Pmfs,
+            groups::{Divided, Division},
+        },
     },
 };
 use rand::{RngExt as _, seq::SliceRandom as _};
@@ -161,17 +164,85 @@ fn what_the_gate_refuses_has_no_number_unless_forced() {
     assert!(forced.verdict.refused && forced.warning.is_some() && forced.estimators.is_some());
 }
 
+/// The report on a healthy log whose units fell into groups like this.
+fn divided(divisions: &[(&str, [u64; 2])]) -> Report {
+    let mut assessment = Assessment::new(plan());
+    Log::healthy(10).rows.iter().for_each(|row| assessment.observe(row, &Pmfs::default()));
+    let division = |&(of, [first, second]): &(&str, [u64; 2])| Division {
+        of: of.to_owned(),
+        units: vec![(first, 0.9), (second, 0.1)],
+    };
+    assessment.divide(divisions.iter().map(division).collect());
+    assessment.report(0.0, true)
+}
+
 #[test]
 fn groups_out_of_their_shares_are_refused() {
-    let judge = |second: u64| {
-        let mut assessment = Assessment::new(plan());
-        Log::healthy(10).rows.iter().for_each(|row| assessment.observe(row, &Pmfs::default()));
-        assessment.divide(vec![vec![(2_000 - second, 0.9), (second, 0.1)]]);
-        reasons(&assessment.report(0.0, true))
-    };
+    let judge = |second: u64| reasons(&divided(&[("of the log", [2_000 - second, second])]));
     // 200 of 2,000 are expected, with a standard deviation of 13.
     assert_eq!([200, 230].map(|second| judge(second).len()), [0, 0]);
     assert_eq!([130, 270].map(judge), [["sample_ratio"], ["sample_ratio"]]);
+    // Of a few units one may be in a small group; chance does that once in ten times.
+    assert_eq!(reasons(&divided(&[("of the log", [0, 1])])), [""; 0]);
+}
+
+#[test]
+fn groups_out_of_their_shares_under_one_policy_are_refused_by_its_name() {
+    // Half of a small group is lost under one revision, which the log as a whole does not show: 1,000 less 50, with a
+    // standard deviation of 30.
+    let healthy = divided(&[
+        ("of the log", [9_000, 1_000]),
+        ("under revision 1", [8_100, 900]),
+        ("under revision 2", [900, 100]),
+    ]);
+    assert_eq!(reasons(&healthy), [""; 0]);
+    let lost =
+        divided(&[("of the log", [9_000, 950]), ("under revision 1", [8_100, 900]), ("under revision 2", [900, 50])]);
+    assert_eq!(reasons(&lost), ["sample_ratio"]);
+    assert!(lost.verdict.reasons[0].found.contains("under revision 2"), "{:?}", lost.verdict);
+}
+
+fn warnings(log: &Log) -> Vec<&'static str> {
+    log.report().verdict.warnings.iter().map(|finding| finding.check).collect()
+}
+
+#[test]
+fn rewards_that_drift_from_the_first_days_to_the_last_are_warned_of() {
+    let mut log = Log::new(&LOGGING, &TARGET, 20_000, 13);
+    log.rows.iter_mut().enumerate().for_each(|(index, row)| row.day = Some(index as u32 / 2_000));
+    assert_eq!(warnings(&log), [""; 0]);
+    // A fifth of the rewards of the second half is gone: .044 of .22 a row, and the difference's standard error is .006.
+    let rewarded = log.rows[10_000..].iter_mut().filter(|row| row.outcome == Outcome::Reward(1.0));
+    rewarded.step_by(5).for_each(|row| row.outcome = Outcome::Reward(0.0));
+    assert_eq!(warnings(&log), ["drift"]);
+    passes(&log);
+    // Without days nothing can be said of them.
+    log.rows.iter_mut().for_each(|row| row.day = None);
+    assert_eq!(warnings(&log), [""; 0]);
+}
+
+#[test]
+fn few_rewarded_rows_are_warned_of() {
+    let mut log = Log::healthy(14);
+    assert_eq!(warnings(&log), [""; 0]);
+    let rewarded = log.rows.iter_mut().filter(|row| row.outcome == Outcome::Reward(1.0));
+    rewarded.skip(5).for_each(|row| row.outcome = Outcome::Reward(0.0));
+    assert_eq!(warnings(&log), ["few_rewards"]);
+}
+
+#[test]
+fn a_range_of_rewards_that_is_not_declared_is_warned_of() {
+    let warnings = |factor: f64| -> Vec<&str> {
+        let mut assessment = Assessment::new(Plan { reward: None, ..plan() });
+        for row in &mut Log::healthy(15).rows {
+            row.outcome = Outcome::Reward(factor * row.reward().unwrap());
+            assessment.observe(row, &Pmfs::default());
+        }
+        assessment.report(0.0, true).verdict.warnings.iter().map(|finding| finding.check).collect()
+    };
+    // From 0 to 1 is a matter of course.
+    assert_eq!(warnings(1.0), [""; 0]);
+    assert_eq!(warnings(9.0), ["reward_range"]);
 }
 
 #[test]
@@ -185,11 +256,12 @@ fn a_unit_counts_once_in_its_group_however_often_it_came() {
         let group = if unit < 1_000 { Group::Uniform } else { Group::Decisioning };
         (0..if unit < 1_000 { 10 } else { 1 }).for_each(|_| divided.count(&groups, &unit_key, group));
     }
-    assert_eq!(divided.divisions(), [[(1_000, 0.5), (1_000, 0.5)]]);
+    let division = Division { of: "of the log".to_owned(), units: vec![(1_000, 0.5), (1_000, 0.5)] };
+    assert_eq!(divided.divisions("of the log").collect::<Vec<_>>(), [division]);
     // Nobody is divided where there is one group.
     let mut divided = Divided::default();
     divided.count(&Groups { uniform: 0.0, ..groups }, &[0; 16], Group::Decisioning);
-    assert!(divided.divisions().is_empty());
+    assert_eq!(divided.divisions("of the log").count(), 0);
 }
 
 #[test]

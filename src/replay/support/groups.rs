@@ -5,12 +5,21 @@
 
 use crate::engine::{
     group::{Group, Groups},
-    math::incomplete_gamma,
+    math::{beta, incomplete_gamma},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Units of one division into groups: how many there are of each, and the share that each should have.
-pub type Division = Vec<(u64, f64)>;
+/// How many units there are of each group, and the share that each should have.
+pub type Counts = Vec<(u64, f64)>;
+
+/// Units of one division into groups.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Division {
+    /// Of which decisions: "of the log", "under revision 3".
+    pub of: String,
+    /// By group.
+    pub units: Counts,
+}
 
 /// Most units that are counted under one division, and about twice as many as are left when there are more.
 const UNITS_MAX: usize = 1 << 18;
@@ -38,11 +47,12 @@ impl Divided {
         }
     }
 
-    /// Every division; groups without a share are not among its groups.
-    #[must_use]
-    pub fn divisions(&self) -> Vec<Division> {
-        let division = |by_group: Vec<(Group, u64, f64)>| by_group.into_iter().map(|(_, units, share)| (units, share));
-        self.by_group().into_iter().map(|by_group| division(by_group).collect()).collect()
+    /// Every division of these decisions; groups without a share are not among its groups.
+    pub fn divisions(&self, of: &str) -> impl Iterator<Item = Division> {
+        let counts = |by_group: Vec<(Group, u64, f64)>| by_group.into_iter().map(|(_, units, share)| (units, share));
+        self.by_group()
+            .into_iter()
+            .map(move |by_group| Division { of: of.to_owned(), units: counts(by_group).collect() })
     }
 
     /// The same with the groups: units and declared share of each.
@@ -57,6 +67,31 @@ impl Divided {
             declared.map(|(group, share)| (group, counted(group), share)).collect()
         };
         self.0.iter().map(division).collect()
+    }
+}
+
+impl Division {
+    /// How probable it is, by the binomial distribution, that chance alone leaves as few units in a group as there are, or
+    /// as many: the smallest such probability of any group. Exact for any number of units. `None` where there is nothing to
+    /// compare.
+    #[must_use]
+    pub fn chance(&self) -> Option<f64> {
+        let all: u64 = self.units.iter().map(|(counted, _)| counted).sum();
+        let tails = self.units.iter().map(|&(counted, share)| binomial_tail(counted, all, share));
+        (all > 0 && self.units.len() > 1).then(|| tails.fold(1.0, f64::min))
+    }
+}
+
+/// The probability of as few or as many of `all`, whichever is less than expected, where each is counted with a
+/// probability of `share`: a tail of a Beta distribution (Clopper and Pearson, 1934).
+fn binomial_tail(counted: u64, all: u64, share: f64) -> f64 {
+    let (successes, failures) = (counted as f64, (all - counted) as f64);
+    if successes < share * all as f64 {
+        beta::tails(successes + 1.0, failures, share, 1.0 - share).upper
+    } else if counted == 0 {
+        1.0
+    } else {
+        beta::tails(successes, failures + 1.0, share, 1.0 - share).lower
     }
 }
 
@@ -77,7 +112,7 @@ impl Units {
 /// Pearson's chi-square of a division of units, and its degrees of freedom; `None` of fewer than two groups, and without
 /// units.
 #[must_use]
-pub fn chi_square(division: &Division) -> Option<(f64, f64)> {
+pub fn chi_square(division: &Counts) -> Option<(f64, f64)> {
     let degrees = division.len().checked_sub(1).filter(|degrees| *degrees > 0)? as f64;
     let units: f64 = division.iter().map(|(counted, _)| *counted as f64).sum();
     let term = |(counted, share): &(u64, f64)| {
@@ -90,7 +125,7 @@ pub fn chi_square(division: &Division) -> Option<(f64, f64)> {
 /// How probable it is that chance alone makes units differ from their shares by as much (Pearson, 1900); `None` where there
 /// is nothing to compare.
 #[must_use]
-pub fn p_value(division: &Division) -> Option<f64> {
+pub fn p_value(division: &Counts) -> Option<f64> {
     let (statistic, degrees) = chi_square(division)?;
     Some(incomplete_gamma::tails(degrees / 2.0, statistic / 2.0).upper)
 }
@@ -113,6 +148,22 @@ mod tests {
         assert!(kept <= 1_000.0 && units.zeros > 3, "{kept}");
         // A binomial share of some 600: a standard deviation of 0.018, of keys that are fixed.
         assert!((holdout / kept - 0.25).abs() < 0.06, "{holdout} of {kept}");
+    }
+
+    #[test]
+    fn tails_are_sums_of_binomial_probabilities() {
+        let (all, share) = (12, 0.3_f64);
+        let choose = |k: u64| (0..k).fold(1.0, |product, i| product * (all - i) as f64 / (i + 1) as f64);
+        let probability = |k: u64| choose(k) * share.powi(k as i32) * (1.0 - share).powi((all - k) as i32);
+        for counted in 0..=all {
+            // 3.6 are expected.
+            let summed: f64 =
+                if counted < 4 { (0..=counted).map(probability).sum() } else { (counted..=all).map(probability).sum() };
+            let tail = binomial_tail(counted, all, share);
+            // Thirteen terms.
+            assert!((tail - summed).abs() < 1e-13, "{counted}: {tail}, {summed}");
+        }
+        assert_eq!(binomial_tail(0, 5, 0.0), 1.0);
     }
 
     #[test]
