@@ -48,6 +48,12 @@ fn rounds_and_probabilities_are_read_side_by_side() {
 }
 
 #[test]
+fn arms_are_told_by_the_names_of_their_columns_wherever_those_stand() {
+    let target = "a1,t,a0,position\n0.75,0,0.25,0\n0.0,1,1.0,0\n";
+    assert_eq!(read(sources(ROUNDS, target, None)).unwrap(), read(sources(ROUNDS, TARGET, None)).unwrap());
+}
+
+#[test]
 fn a_table_without_rounds_holds_for_all_of_them_position_by_position() {
     let rounds = "reward,pscore,t,action,position\n1,0.5,7,0,1\n0,0.5,8,1,0\n";
     let target = "position,action,pi_e\n0,0,0.3\n0,1,0.7\n1,0,0.9\n1,1,0.1\n";
@@ -101,6 +107,28 @@ fn every_mistake_is_told_with_its_line_and_column() {
     ] {
         assert!(told.contains(says), "{says}\n{told}");
     }
+}
+
+#[test]
+fn mistakes_far_down_are_told_with_their_own_lines() {
+    // Half a megabyte, which is several times what is read at a time, with lines that end within a field.
+    let round = |t: usize| match t {
+        20_000 => "20000,0,0,1,0,\"\"\n".to_owned(),
+        _ if t % 1_000 == 7 => format!("{t},0,0,1,0.5,\"two\nlines\"\n"),
+        _ => format!("{t},0,0,1,0.5,\"\"\n"),
+    };
+    let rounds: String = (0..25_000).map(round).collect();
+    let target: String =
+        (0..25_000).map(|t| format!("{t},0,{},0.0\n", if t == 24_000 { "x" } else { "1.0" })).collect();
+    let told = told(sources(
+        format!("t,action,position,reward,pscore,noise\n{rounds}"),
+        format!("t,position,a0,a1\n{target}"),
+        None,
+    ));
+    // The header and the rounds before it, 20 of which have one line more.
+    assert!(told.contains("rounds.csv:20022:13: pscore: is \"0\""), "{told}");
+    assert!(told.contains("pi_e.csv:24002:9: a0: is \"x\""), "{told}");
+    assert!(told.starts_with("2 mistakes"), "{told}");
 }
 
 #[test]

@@ -36,8 +36,10 @@ pub(super) struct PerRound {
     position: Option<usize>,
     /// Of arm 0; the others follow.
     arms: Vec<usize>,
-    meaning: Meaning,
+    /// Whether the columns of arms follow each other, as they mostly do; else numbers are put in the order of the arms.
+    side_by_side: bool,
     values: Vec<f64>,
+    meaning: Meaning,
     ended: bool,
 }
 
@@ -50,8 +52,9 @@ impl Grid {
                 table.require("a0", mistakes)?;
             }
             let position = table.column("position");
+            let side_by_side = arms.windows(2).all(|pair| pair[1] == pair[0] + 1);
             let values = Vec::with_capacity(arms.len());
-            let per_round = PerRound { table, round, position, arms, meaning, values, ended: false };
+            let per_round = PerRound { table, round, position, arms, side_by_side, values, meaning, ended: false };
             return Some(Self::PerRound(Box::new(per_round)));
         }
         context_free(table, meaning, mistakes)
@@ -131,24 +134,40 @@ impl PerRound {
         let same_round = agrees(self.round, (!t.is_nan()).then_some(t), mistakes);
         let position = position.map(|position| position as f64);
         let same_position = self.position.is_none_or(|column| agrees(column, position, mistakes));
-        self.values.clear();
-        for &column in &self.arms {
-            self.values.extend(self.meaning.read(table, column, mistakes));
+        let numbers = table.numbers();
+        let values = match self.arms[..] {
+            [first, .., last] if self.side_by_side => &numbers[first..=last],
+            _ => {
+                self.values.clear();
+                self.values.extend(self.arms.iter().map(|&column| numbers[column]));
+                &self.values[..]
+            }
+        };
+        let fine = values.iter().fold(true, |fine, &value| fine & self.meaning.accepts(value));
+        if !fine {
+            for &column in &self.arms {
+                self.meaning.read(table, column, mistakes);
+            }
         }
-        let whole = same_round && same_position && self.values.len() == self.arms.len();
-        (whole && self.meaning.sums_up(&self.values, &table.name, table.line(), mistakes)).then_some(&self.values)
+        let whole = same_round && same_position && fine;
+        (whole && self.meaning.sums_up(values, &table.name, table.line(), mistakes)).then_some(values)
     }
 }
 
 impl Meaning {
-    fn read(self, table: &Table, column: usize, mistakes: &mut Mistakes) -> Option<f64> {
+    fn accepts(self, value: f64) -> bool {
         match self {
-            Self::Probabilities => {
-                let accepts = |value: f64| (0.0..=1.0 + ROUNDING).contains(&value);
-                table.checked(column, "a probability from 0 to 1", accepts, mistakes)
-            }
-            Self::Rewards => table.checked(column, "a finite number", f64::is_finite, mistakes),
+            Self::Probabilities => (0.0..=1.0 + ROUNDING).contains(&value),
+            Self::Rewards => value.is_finite(),
         }
+    }
+
+    fn read(self, table: &Table, column: usize, mistakes: &mut Mistakes) -> Option<f64> {
+        let must = match self {
+            Self::Probabilities => "a probability from 0 to 1",
+            Self::Rewards => "a finite number",
+        };
+        table.checked(column, must, |value| self.accepts(value), mistakes)
     }
 
     fn sums_up(self, values: &[f64], name: &str, line: u64, mistakes: &mut Mistakes) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! Everything is read once, side by side, and nothing is kept of a row.
 
+mod blocks;
 mod grid;
 pub mod mistakes;
 mod records;

@@ -3,19 +3,16 @@
 //!
 //! Fields are separated by commas and may be quoted, as RFC 4180 has it; empty lines are no records.
 
+use super::blocks::Blocks;
 use std::{
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead},
     ops::Range,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
 };
 
-/// Records that are handed over together: few enough to stay in the processor's cache.
-const BATCH: usize = 128;
 /// Batches that may wait.
 const WAITING: usize = 2;
-/// Read from the file at a time.
-const BUFFER: usize = 1 << 16;
 
 /// Records in the order of the text, one of them at hand.
 pub(super) struct Records {
@@ -25,12 +22,15 @@ pub(super) struct Records {
     next: usize,
 }
 
-/// Records in a row; the last batch of a text is empty.
+/// The records of a block; the last batch of a text has none.
 #[derive(Default)]
 struct Batch {
     text: Vec<u8>,
     records: Vec<Record>,
-    fields: Vec<Field>,
+    /// Where each field ends in the text; the next one of its record begins after the comma there.
+    ends: Vec<usize>,
+    /// What each field is as a number; NaN: none.
+    numbers: Vec<f64>,
 }
 
 /// A record's place in its batch.
@@ -42,20 +42,12 @@ struct Record {
     fields: Range<usize>,
 }
 
-/// A field's place in the text of its batch, and what it is as a number.
-struct Field {
-    start: usize,
-    end: usize,
-    /// NaN: none.
-    number: f64,
-}
-
 impl Records {
     /// Begins to read; no record is at hand before [`Self::next`].
-    pub(super) fn of(content: impl Read + Send + 'static) -> Self {
+    pub(super) fn of(content: impl BufRead + Send + 'static) -> Self {
         let (sender, batches) = sync_channel(WAITING);
         // It ends with the text, or at the next batch when nobody wants any more.
-        thread::spawn(move || read(BufReader::with_capacity(BUFFER, content), &sender));
+        thread::spawn(move || read(Blocks::of(content), &sender));
         Self { batches, batch: Batch::default(), next: 0 }
     }
 
@@ -86,187 +78,213 @@ impl Records {
 
     /// A field without the blanks around it; empty where there is none.
     pub(super) fn text(&self, index: usize) -> &[u8] {
-        self.field(index).map_or(&[], |field| self.batch.text[field.start..field.end].trim_ascii())
+        self.place(index).map_or(&[], |place| self.batch.text[place].trim_ascii())
     }
 
-    /// A field as a number; `None` where it is none.
-    pub(super) fn number(&self, index: usize) -> Option<f64> {
-        self.field(index).map(|field| field.number).filter(|number| !number.is_nan())
+    /// Every field as a number; NaN where it is none.
+    pub(super) fn numbers(&self) -> &[f64] {
+        self.at_hand().map_or(&[], |record| &self.batch.numbers[record.fields.clone()])
     }
 
     /// How many characters of the record stand before a field, quotation marks not counted.
     pub(super) fn before(&self, index: usize) -> usize {
-        self.at_hand().zip(self.field(index)).map_or(0, |(record, field)| field.start - record.start)
+        self.at_hand().zip(self.place(index)).map_or(0, |(record, place)| place.start - record.start)
     }
 
     fn at_hand(&self) -> Option<&Record> {
         self.batch.records.get(self.next.checked_sub(1)?)
     }
 
-    fn field(&self, index: usize) -> Option<&Field> {
-        self.batch.fields[self.at_hand()?.fields.clone()].get(index)
+    /// Where a field is in the text.
+    fn place(&self, index: usize) -> Option<Range<usize>> {
+        let record = self.at_hand()?;
+        let ends = &self.batch.ends[record.fields.clone()];
+        let start = if index == 0 { record.start } else { ends.get(index - 1)? + 1 };
+        Some(start..*ends.get(index)?)
     }
 }
 
 /// Sends everything, and an empty batch or an error at the end.
-fn read(mut lines: impl BufRead, batches: &SyncSender<io::Result<Batch>>) {
+fn read(blocks: Blocks<impl BufRead>, batches: &SyncSender<io::Result<Batch>>) {
     let mut line = 1;
-    let mut batch = Batch::default();
-    loop {
-        let filled = (0..BATCH).try_for_each(|_| batch.take(&mut lines, &mut line));
-        let ended = filled.is_err() || batch.records.is_empty();
-        let next = batch.like();
-        if batches.send(filled.map(|()| batch)).is_err() || ended {
+    let read = blocks.map(|block| block.and_then(|text| Batch::of(text, &mut line)));
+    // Of empty lines there are no records.
+    let read = read.filter(|batch| batch.as_ref().map_or(true, |batch| !batch.records.is_empty()));
+    for batch in read.chain([Ok(Batch::default())]) {
+        let failed = batch.is_err();
+        if batches.send(batch).is_err() || failed {
             return;
         }
-        batch = next;
     }
 }
 
 impl Batch {
-    /// An empty one with room for as much.
-    fn like(&self) -> Self {
-        Self {
-            text: Vec::with_capacity(self.text.len()),
-            records: Vec::with_capacity(self.records.len()),
-            fields: Vec::with_capacity(self.fields.len()),
-        }
-    }
-
-    /// Takes the next record, if there is one; `line` is the number of the line that comes next.
-    fn take(&mut self, lines: &mut impl BufRead, line: &mut u64) -> io::Result<()> {
-        let start = self.text.len();
-        let mut first = *line;
-        while self.text.len() == start {
-            first = *line;
-            if lines.read_until(b'\n', &mut self.text)? == 0 {
-                return Ok(());
-            }
-            *line += 1;
-            self.end_line(start);
-        }
-        let field = self.fields.len();
-        if memchr::memchr(b'"', &self.text[start..]).is_some() {
-            self.take_quoted(lines, line, start)?;
+    /// The records of a block; `line` is the number of the line that comes next.
+    fn of(text: Vec<u8>, line: &mut u64) -> io::Result<Self> {
+        // Enough for fields of 16 characters, as most have that are probabilities.
+        let fields = text.len() / 16;
+        let mut batch =
+            Self { ends: Vec::with_capacity(fields), numbers: Vec::with_capacity(fields), ..Self::default() };
+        if memchr::memchr(b'"', &text).is_some() {
+            batch.take_quoted(&text, line)?;
         } else {
-            self.split(start);
+            batch.take(text, line);
         }
-        self.records.push(Record { line: first, start, fields: field..self.fields.len() });
-        Ok(())
+        Ok(batch)
     }
 
-    /// Takes the end of the line off, LF or CRLF.
-    fn end_line(&mut self, start: usize) {
-        for end in [b'\n', b'\r'] {
-            if self.text[start..].last() == Some(&end) {
-                self.text.pop();
+    /// Takes a text without quotation marks.
+    fn take(&mut self, text: Vec<u8>, line: &mut u64) {
+        let mut at = 0;
+        while at < text.len() {
+            let end = if line_end(&text, at) == 0 { self.take_record(&text, at, *line) } else { at };
+            at = end + line_end(&text, end).max(1);
+            *line += 1;
+        }
+        self.text = text;
+    }
+
+    /// Takes a record, and says where it ends.
+    fn take_record(&mut self, text: &[u8], start: usize, line: u64) -> usize {
+        let (first, mut from) = (self.ends.len(), start);
+        loop {
+            let (number, end) = field(text, from);
+            self.numbers.push(number);
+            self.ends.push(end);
+            if text.get(end) != Some(&b',') {
+                self.records.push(Record { line, start, fields: first..self.ends.len() });
+                return end;
             }
-        }
-    }
-
-    fn split(&mut self, start: usize) {
-        let mut from = start;
-        let text = &self.text;
-        let commas = memchr::memchr_iter(b',', &text[start..]).map(|comma| start + comma);
-        for end in commas.chain([text.len()]) {
-            self.fields.push(Field::of(text, from..end));
             from = end + 1;
         }
     }
 
-    /// The same for a record with quotation marks, in which lines may end.
-    fn take_quoted(&mut self, lines: &mut impl BufRead, line: &mut u64, start: usize) -> io::Result<()> {
-        while is_open(&self.text[start..]) {
-            self.text.push(b'\n');
-            if lines.read_until(b'\n', &mut self.text)? == 0 {
-                break;
+    /// Takes a text with quotation marks, in which lines may end, without them.
+    fn take_quoted(&mut self, quoted: &[u8], line: &mut u64) -> io::Result<()> {
+        let mut reader = tolerant().from_reader(quoted);
+        let mut record = csv::ByteRecord::new();
+        let mut from = 0;
+        while reader.read_byte_record(&mut record)? {
+            let to = reader.position().byte() as usize;
+            let empty = quoted[from..to].iter().take_while(|&&byte| byte == b'\n').count() as u64;
+            // The other half of an empty line's end.
+            if record.len() > 1 || &record[0] != b"\r" {
+                self.take_fields(&record, *line + empty);
             }
-            *line += 1;
-            self.end_line(start);
+            *line += line_feeds(&quoted[from..to]);
+            from = to;
         }
-        let record = self.text.split_off(start);
-        let mut fields = csv::ByteRecord::new();
-        csv::ReaderBuilder::new().has_headers(false).from_reader(&*record).read_byte_record(&mut fields)?;
-        for (index, field) in fields.iter().enumerate() {
-            self.text.extend((index > 0).then_some(b','));
-            let from = self.text.len();
-            self.text.extend_from_slice(field);
-            self.fields.push(Field::of(&self.text, from..self.text.len()));
-        }
+        *line += line_feeds(&quoted[from..]);
         Ok(())
     }
-}
 
-impl Field {
-    fn of(text: &[u8], place: Range<usize>) -> Self {
-        let number = lexical_core::parse(text[place.clone()].trim_ascii()).unwrap_or(f64::NAN);
-        Self { start: place.start, end: place.end, number }
+    fn take_fields(&mut self, record: &csv::ByteRecord, line: u64) {
+        let (first, start) = (self.ends.len(), self.text.len());
+        for (index, field) in record.iter().enumerate() {
+            self.text.extend((index > 0).then_some(b','));
+            self.text.extend_from_slice(field);
+            self.ends.push(self.text.len());
+            self.numbers.push(number(field));
+        }
+        self.records.push(Record { line, start, fields: first..self.ends.len() });
     }
 }
 
-/// Whether a quotation mark that begins a field has no other that ends it; two within it stand for one.
-fn is_open(record: &[u8]) -> bool {
-    let (mut open, mut may_open) = (false, true);
-    for &byte in record {
-        (open, may_open) = match (byte, open) {
-            // Where another one follows at once, it goes on.
-            (b'"', true) => (false, true),
-            (b'"', false) => (may_open, false),
-            (_, true) => (true, false),
-            (_, false) => (false, byte == b','),
-        };
+/// Reads records of any number of fields; a carriage return at their end is of their last field.
+fn tolerant() -> csv::ReaderBuilder {
+    let mut builder = csv::ReaderBuilder::new();
+    builder.has_headers(false).flexible(true).terminator(csv::Terminator::Any(b'\n'));
+    builder
+}
+
+/// The field that begins there, as a number, and where it ends.
+fn field(text: &[u8], from: usize) -> (f64, usize) {
+    // Most are numbers and nothing else, and end where these do.
+    if let Ok((number, length)) = lexical_core::parse_partial(&text[from..]) {
+        let end = from + length;
+        if length > 0 && (text.get(end) == Some(&b',') || line_end(text, end) > 0) {
+            return (number, end);
+        }
     }
-    open
+    let end = memchr::memchr2(b',', b'\n', &text[from..]).map_or(text.len(), |length| from + length);
+    let ends_line = text.get(end) != Some(&b',');
+    let end = if ends_line && text[from..end].ends_with(b"\r") { end - 1 } else { end };
+    (number(&text[from..end]), end)
+}
+
+/// A field as a number; NaN where it is none.
+fn number(field: &[u8]) -> f64 {
+    lexical_core::parse(field.trim_ascii()).unwrap_or(f64::NAN)
+}
+
+/// How long the end of a line is there, LF or CRLF; 0: none.
+fn line_end(text: &[u8], at: usize) -> usize {
+    match text[at..] {
+        [b'\n', ..] | [b'\r'] => 1,
+        [b'\r', b'\n', ..] => 2,
+        _ => 0,
+    }
+}
+
+fn line_feeds(text: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', text).count() as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::io::{BufReader, Read};
 
-    /// Every record with its line and its fields, as text.
-    fn records(text: &str) -> Vec<(u64, Vec<Vec<u8>>)> {
-        let mut records = Records::of(io::Cursor::new(text.as_bytes().to_vec()));
+    type Fields = Vec<(Vec<u8>, u64)>;
+
+    /// Every record with its line and its fields, as text and as the bits of numbers, of a text that is read so many bytes
+    /// at a time.
+    fn records(text: &str, bytes: usize) -> Vec<(u64, Fields)> {
+        let content = io::Cursor::new(text.as_bytes().to_vec());
+        let mut records = Records::of(BufReader::with_capacity(bytes, content));
         let mut all = Vec::new();
         while records.next().unwrap() {
-            all.push((records.line(), (0..records.fields()).map(|index| records.text(index).to_vec()).collect()));
+            let numbers = records.numbers().iter().map(|number| number.to_bits());
+            let texts = (0..records.fields()).map(|index| records.text(index).to_vec());
+            all.push((records.line(), texts.zip(numbers).collect()));
         }
         all
     }
 
     proptest! {
         #[test]
-        fn any_table_is_split_as_the_csv_crate_splits_it(
-            rows in prop::collection::vec((prop::collection::vec("[a1,\"\n]{0,3}", 2..4), 0..3_usize, any::<bool>()), 0..300)
+        fn any_text_is_split_as_the_csv_crate_splits_it_however_much_is_read_at_a_time(
+            text in "[a1.e,\"\r\n -]{0,200}", bytes in 1..60_usize,
         ) {
-            let mut text = String::new();
-            for (fields, empty_lines, carriage_return) in rows {
-                let quoted: Vec<String> = fields
-                    .iter()
-                    .map(|field| match field.contains([',', '"', '\n']) {
-                        true => format!("\"{}\"", field.replace('"', "\"\"")),
-                        false => format!("x{field}"),
-                    })
-                    .collect();
-                let end = if carriage_return { "\r\n" } else { "\n" };
-                text += &quoted.join(",");
-                text += &end.repeat(1 + empty_lines);
-            }
-            let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
-            let expected: Vec<Vec<Vec<u8>>> = reader
+            let mut reader = tolerant().from_reader(text.as_bytes());
+            let expected: Vec<Fields> = reader
                 .byte_records()
-                .map(|record| record.unwrap().iter().map(|field| field.trim_ascii().to_vec()).collect())
+                .map(Result::unwrap)
+                .filter(|record| record.len() > 1 || &record[0] != b"\r")
+                .map(|record| record.iter().map(|field| (field.trim_ascii().to_vec(), number(field).to_bits())).collect())
                 .collect();
-            let found: Vec<Vec<Vec<u8>>> = records(&text).into_iter().map(|(_, fields)| fields).collect();
+            let found: Vec<_> = records(&text, bytes).into_iter().map(|(_, fields)| fields).collect();
             prop_assert_eq!(found, expected);
         }
-    }
 
-    #[test]
-    fn records_know_the_line_that_they_begin_in() {
-        let text = "a,b\n\n\"two\nlines\",1\r\nlast,2";
-        let lines: Vec<u64> = records(text).into_iter().map(|(line, _)| line).collect();
-        assert_eq!(lines, [1, 3, 5]);
+        #[test]
+        fn lines_are_counted_however_much_is_read_at_a_time(
+            empty in prop::collection::vec((0..3_usize, any::<bool>(), any::<bool>()), 1..40), bytes in 1..60_usize,
+        ) {
+            let (mut text, mut expected, mut line) = (String::new(), Vec::new(), 1);
+            for (lines, carriage_return, quoted) in empty {
+                let end = if carriage_return { "\r\n" } else { "\n" };
+                text += &end.repeat(lines);
+                line += lines as u64;
+                expected.push(line);
+                text += if quoted { "\"two\nlines\",1" } else { "one,1" };
+                text += end;
+                line += 1 + u64::from(quoted);
+            }
+            let found: Vec<u64> = records(&text, bytes).into_iter().map(|(line, _)| line).collect();
+            prop_assert_eq!(found, expected);
+        }
     }
 
     #[test]
@@ -277,7 +295,7 @@ mod tests {
                 Err(io::Error::other("unplugged"))
             }
         }
-        let mut records = Records::of(io::Cursor::new(b"1,2\n3").chain(Broken));
+        let mut records = Records::of(BufReader::new(io::Cursor::new(b"1,2\n3").chain(Broken)));
         let failed = loop {
             match records.next() {
                 Ok(more) => assert!(more, "the end was told, and there was none"),
@@ -295,14 +313,15 @@ mod tests {
                 panic!("on purpose, by a test")
             }
         }
-        assert!(Records::of(Panics).next().is_err());
+        assert!(Records::of(BufReader::new(Panics)).next().is_err());
     }
 
     #[test]
     fn fields_that_are_no_numbers_have_none() {
         let mut records = Records::of(io::Cursor::new(b" 0.1 ,1e3,x,,nan,-.5\n".to_vec()));
         assert!(records.next().unwrap());
-        let numbers: Vec<Option<f64>> = (0..6).map(|index| records.number(index)).collect();
+        let numbers: Vec<Option<f64>> =
+            records.numbers().iter().map(|&number| Some(number).filter(|number| !number.is_nan())).collect();
         assert_eq!(numbers, [Some(0.1), Some(1e3), None, None, None, Some(-0.5)]);
     }
 }
