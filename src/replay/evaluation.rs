@@ -5,13 +5,15 @@ use super::{
     moments::{Moments, Part},
     row::Row,
 };
-use crate::engine::math::double_double::Dd;
+use crate::engine::math::double_double::{Dd, Sums};
 use std::collections::HashMap;
 
 /// Sums over rows for some estimators; rows may come in any order.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
     estimators: Vec<Estimator>,
+    /// The same in the order of what is kept of each: those without a model first, to whose sums most rows add nothing.
+    kept: Vec<Estimator>,
     clusters: Option<Clusters>,
     shared: SharedSums,
     own: Vec<OwnSums>,
@@ -45,8 +47,8 @@ pub struct Ranges {
 struct Clusters {
     places: HashMap<u64, usize>,
     shared: Vec<SharedTotals>,
-    /// Weighted parts, one for each estimator.
-    own: Vec<Vec<f64>>,
+    /// Weighted parts, one for each estimator that is kept.
+    own: Vec<Vec<[f64; LANES]>>,
 }
 
 /// What all estimators have in common of a row, or of a cluster's rows.
@@ -60,15 +62,23 @@ struct SharedTotals {
 
 const SHARED: [Part; 5] = [Part::Cluster, Part::Rows, Part::Weight, Part::Baseline, Part::Reward];
 
+/// Places in [`SHARED`].
+const CLUSTER: usize = 0;
+const ROWS: usize = 1;
+
+/// How many estimators are summed side by side.
+const LANES: usize = 4;
+
 #[derive(Clone, Copy, Debug, Default)]
 struct SharedSums {
     products: [[Dd; 5]; 5],
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+/// Sums of some estimators.
+#[derive(Clone, Copy, Debug)]
 struct OwnSums {
-    square: Dd,
-    products: [Dd; 5],
+    square: Sums<LANES>,
+    products: [Sums<LANES>; 5],
 }
 
 impl Evaluation {
@@ -76,11 +86,14 @@ impl Evaluation {
     /// cluster and estimator; without, nothing grows with the rows.
     #[must_use]
     pub fn new(estimators: Vec<Estimator>, clustered: bool) -> Self {
+        let mut kept = estimators.clone();
+        kept.sort_by_key(|estimator| estimator.model);
         Self {
-            own: vec![OwnSums::default(); estimators.len()],
+            own: vec![OwnSums::NOTHING; kept.len().div_ceil(LANES)],
             clusters: clustered.then(Clusters::default),
             shared: SharedSums::default(),
             ranges: Ranges::default(),
+            kept,
             estimators,
         }
     }
@@ -94,15 +107,13 @@ impl Evaluation {
         self.ranges.observe(row, reward);
         let baseline = row.model.map_or(0.0, |model| model.target);
         let shared = SharedTotals { rows: 1.0, weight: row.weight(), baseline, reward };
-        let weighted =
-            |estimator: &Estimator| estimator.contribution(row).map_or(0.0, |Contribution { weighted, .. }| weighted);
+        let weighted = self.kept.chunks(LANES).map(|estimators| weighted(estimators, row));
         match &mut self.clusters {
-            Some(clusters) => clusters.add(row.cluster, &shared, self.estimators.iter().map(weighted)),
+            Some(clusters) => clusters.add(row.cluster, &shared, weighted),
             None => {
-                self.shared.add(&shared);
-                for (own, estimator) in self.own.iter_mut().zip(&self.estimators) {
-                    own.add(&shared, weighted(estimator));
-                }
+                let parts = shared.parts_of_row();
+                self.shared.add(&parts);
+                self.own.iter_mut().zip(weighted).for_each(|(own, weighted)| own.add(&parts, &weighted));
             }
         }
         true
@@ -120,16 +131,32 @@ impl Evaluation {
         let (mut shared, mut own) = (self.shared, self.own.clone());
         if let Some(clusters) = &self.clusters {
             for (totals, weighted) in clusters.shared.iter().zip(&clusters.own) {
-                shared.add(totals);
-                own.iter_mut().zip(weighted).for_each(|(own, &weighted)| own.add(totals, weighted));
+                let parts = totals.parts();
+                shared.add(&parts);
+                own.iter_mut().zip(weighted).for_each(|(own, weighted)| own.add(&parts, weighted));
             }
         }
-        self.estimators.iter().copied().zip(own.iter().map(|own| own.moments(&shared))).collect()
+        // Where every row is a cluster of its own, what is summed of rows is summed of clusters.
+        let first = if self.clusters.is_some() { CLUSTER } else { ROWS };
+        let moments = |estimator: &Estimator| {
+            let place = self.kept.iter().position(|kept| kept == estimator)?;
+            Some((*estimator, own[place / LANES].moments(place % LANES, &shared, first)))
+        };
+        self.estimators.iter().filter_map(moments).collect()
     }
 }
 
+/// The weighted parts of a row; 0 in lanes that are nobody's.
+fn weighted(estimators: &[Estimator], row: &Row) -> [f64; LANES] {
+    let mut parts = [0.0; LANES];
+    for (part, estimator) in parts.iter_mut().zip(estimators) {
+        *part = estimator.contribution(row).map_or(0.0, |Contribution { weighted, .. }| weighted);
+    }
+    parts
+}
+
 impl Clusters {
-    fn add(&mut self, cluster: u64, shared: &SharedTotals, weighted: impl Iterator<Item = f64>) {
+    fn add(&mut self, cluster: u64, shared: &SharedTotals, weighted: impl Iterator<Item = [f64; LANES]>) {
         let place = *self.places.entry(cluster).or_insert_with(|| {
             self.shared.push(SharedTotals::default());
             self.own.push(Vec::new());
@@ -143,7 +170,7 @@ impl Clusters {
         let own = &mut self.own[place];
         for (index, weighted) in weighted.enumerate() {
             match own.get_mut(index) {
-                Some(total) => *total += weighted,
+                Some(totals) => totals.iter_mut().zip(weighted).for_each(|(total, weighted)| *total += weighted),
                 None => own.push(weighted),
             }
         }
@@ -155,38 +182,45 @@ impl SharedTotals {
     const fn parts(&self) -> [f64; 5] {
         [1.0, self.rows, self.weight, self.baseline, self.reward]
     }
+
+    /// Of one row, which is as many rows as clusters: those are not summed again.
+    const fn parts_of_row(&self) -> [f64; 5] {
+        [0.0, self.rows, self.weight, self.baseline, self.reward]
+    }
 }
 
 impl SharedSums {
-    fn add(&mut self, totals: &SharedTotals) {
-        let parts = totals.parts();
-        for (row, sums) in self.products.iter_mut().enumerate() {
-            for (column, sum) in sums.iter_mut().enumerate().take(row + 1).filter(|_| parts[row] != 0.0) {
-                *sum = *sum + Dd::product(parts[row], parts[column]);
+    fn add(&mut self, parts: &[f64; 5]) {
+        for (row, sums) in self.products.iter_mut().enumerate().filter(|(row, _)| parts[*row] != 0.0) {
+            for (sum, &part) in sums.iter_mut().zip(&parts[..=row]).filter(|(_, part)| **part != 0.0) {
+                *sum = *sum + Dd::product(parts[row], part);
             }
         }
     }
 }
 
 impl OwnSums {
-    fn add(&mut self, totals: &SharedTotals, weighted: f64) {
+    const NOTHING: Self = Self { square: Sums::ZERO, products: [Sums::ZERO; 5] };
+
+    fn add(&mut self, parts: &[f64; 5], weighted: &[f64; LANES]) {
         // Most weights of a target that is sure of its arms are nought.
-        if weighted == 0.0 {
+        if weighted.iter().all(|weighted| *weighted == 0.0) {
             return;
         }
-        self.square = self.square + Dd::product(weighted, weighted);
-        for (sum, part) in self.products.iter_mut().zip(totals.parts()).filter(|(_, part)| *part != 0.0) {
-            *sum = *sum + Dd::product(weighted, part);
+        self.square.add_squares(weighted);
+        for (sums, &part) in self.products.iter_mut().zip(parts).filter(|(_, part)| **part != 0.0) {
+            sums.add_products(weighted, part);
         }
     }
 
-    fn moments(&self, shared: &SharedSums) -> Moments {
+    /// Of one estimator, `first` being the first of [`SHARED`] that was summed.
+    fn moments(&self, lane: usize, shared: &SharedSums, first: usize) -> Moments {
         let mut moments = Moments::new();
-        moments.set(Part::Weighted, Part::Weighted, self.square);
+        moments.set(Part::Weighted, Part::Weighted, self.square.get(lane));
         for (row, &left) in SHARED.iter().enumerate() {
-            moments.set(Part::Weighted, left, self.products[row]);
+            moments.set(Part::Weighted, left, self.products[row.max(first)].get(lane));
             for (column, &right) in SHARED.iter().enumerate().take(row + 1) {
-                moments.set(left, right, shared.products[row][column]);
+                moments.set(left, right, shared.products[row.max(first)][column.max(first)]);
             }
         }
         moments
@@ -251,5 +285,39 @@ impl Ranges {
             min: (used - paired) * lowest - used * logged.max + baseline.min,
             max: (used - paired) * highest - used * logged.min + baseline.max,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::{
+        estimators::Grids,
+        row::{Outcome, Prediction},
+    };
+
+    #[test]
+    fn rows_that_are_clusters_of_their_own_have_the_same_moments_as_rows() {
+        let estimators = Grids::default().estimators(true);
+        let [mut rows, mut clusters] = [false, true].map(|clustered| Evaluation::new(estimators.clone(), clustered));
+        for n in 0..500_u32 {
+            let share = f64::from(n % 17) / 17.0;
+            let row = Row {
+                cluster: u64::from(n),
+                day: None,
+                arm: 0,
+                position: 0,
+                propensity: 0.1 + share / 3.0,
+                target: 1.0 - share,
+                unsupported: 0.0,
+                weight_max: 0.0,
+                outcome: Outcome::Reward(f64::from(n % 3)),
+                model: Some(Prediction { logged: share, target: 0.5 - share }),
+            };
+            assert!(rows.observe(&row) && clusters.observe(&row));
+        }
+        assert_eq!(rows.moments(), clusters.moments());
+        let order: Vec<Estimator> = rows.moments().into_iter().map(|(estimator, _)| estimator).collect();
+        assert_eq!(order, estimators);
     }
 }
