@@ -132,6 +132,7 @@ fn evaluated(
 ) -> Evaluated {
     let mut assessment = Assessment::new(Plan {
         grids: Grids::default(),
+        families: Vec::new(),
         model: false,
         clustered: false,
         reward: Some(Range::UNIT),

@@ -8,7 +8,7 @@ use super::{
     gate::{self, Verdict},
     intervals::bootstrap::Bootstrap,
     moments::Moments,
-    report::{Diagnostics, EstimatorReport, FORCED, Report, Settings, ends},
+    report::{self, Diagnostics, EstimatorReport, FORCED, Report, Settings, ends},
     row::Row,
     slope::{self, Candidate},
     support::{Support, arms::Pmfs, groups::Division},
@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 pub struct Plan {
     /// Hyper-parameters that are tried.
     pub grids: Grids,
+    /// The families of estimators that are wanted, of [`Estimator::FAMILIES`]; none: all.
+    pub families: Vec<String>,
     /// Whether rows have a reward model's word.
     pub model: bool,
     /// Whether several rows may be of one cluster.
@@ -35,6 +37,12 @@ pub struct Plan {
     pub seed: u64,
     /// Whether propensities were fitted: then estimators that start from no reward model are left out.
     pub fitted_propensities: bool,
+}
+
+impl Plan {
+    fn wants(&self, estimator: &Estimator) -> bool {
+        self.families.is_empty() || self.families.iter().any(|family| family == estimator.family())
+    }
 }
 
 /// Rows on the way to a report.
@@ -58,6 +66,7 @@ impl Assessment {
         let mut estimators = plan.grids.estimators(plan.model);
         let told = !plan.fitted_propensities;
         estimators.retain(|estimator| estimator.weighting != Weighting::Match && (told || estimator.model));
+        estimators.retain(|estimator| plan.wants(estimator) || report::DIAGNOSED.contains(estimator));
         let bootstrap = || Bootstrap::new(estimators.clone(), plan.replicates, plan.seed);
         Self {
             bootstrap: (plan.replicates > 0).then(bootstrap),
@@ -138,8 +147,10 @@ impl Assessment {
         // The value of nothing is 0 by convention; nothing is known of it, or of what the rest would have earned.
         replay.value = replay.value.or(Some(0.0));
         replay.gain = None;
-        let others = estimates.iter().map(|estimate| (estimate.estimator.to_string(), self.estimator(estimate)));
-        let replay = (!self.plan.fitted_propensities).then(|| (Estimator::REPLAY.to_string(), replay));
+        let others = estimates.iter().filter(|estimate| self.plan.wants(&estimate.estimator));
+        let others = others.map(|estimate| (estimate.estimator.to_string(), self.estimator(estimate)));
+        let told = !self.plan.fitted_propensities && self.plan.wants(&Estimator::REPLAY);
+        let replay = told.then(|| (Estimator::REPLAY.to_string(), replay));
         replay.into_iter().chain(others).collect()
     }
 

@@ -96,6 +96,10 @@ impl Estimator {
     /// Self-normalised doubly robust.
     pub const SNDR: Self = Self { weighting: Weighting::Full, model: true, normalised: true };
 
+    /// Every family that [`Grids::estimators`] gives estimators of.
+    pub const FAMILIES: [&str; 12] =
+        ["replay", "ips", "snips", "dm", "dr", "sndr", "ips_clip", "dr_clip", "switch_dr", "dros", "sg_ips", "sg_dr"];
+
     /// With some weighting, neither normalised nor replay.
     #[must_use]
     pub const fn weighted(weighting: Weighting, model: bool) -> Self {
@@ -202,5 +206,17 @@ impl Grids {
         tuned(&self.optimistic, Weighting::Optimistic, false);
         tuned(&self.sub_gaussian, Weighting::SubGaussian, true);
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn families_are_those_of_the_estimators_there_are() {
+        let families: BTreeSet<&str> = Grids::default().estimators(true).iter().map(Estimator::family).collect();
+        assert_eq!(families, BTreeSet::from(Estimator::FAMILIES));
     }
 }

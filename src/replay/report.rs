@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 /// The outside of intervals among the diagnostics, on both sides together or on the one there is.
 const ALPHA: f64 = 0.05;
 
+/// The estimators that diagnostics tell of, whichever are wanted.
+pub(super) const DIAGNOSED: [Estimator; 3] = [Estimator::IPS, Estimator::SNIPS, Estimator::DR];
+
 /// What stands on top of numbers that the gate refused.
 pub const FORCED: &str = "the log cannot answer; what follows was forced";
 

@@ -55,6 +55,7 @@ fn report(library: &Library, case: &Case) -> (Report, f64) {
     let model = sources.rewards.is_some();
     let plan = Plan {
         grids: grids(case),
+        families: Vec::new(),
         model,
         clustered: false,
         reward: None,

@@ -52,6 +52,44 @@ fn numbers_come_as_json_on_standard_output_or_in_a_file() {
 }
 
 #[test]
+fn chosen_estimators_are_the_same_as_among_all() {
+    let folder = files();
+    let report = |more: &[&str]| -> Value {
+        let (code, out, _) = run(folder.path(), &with(&[&["--rewards", "q_hat.csv", "--json"], more].concat()));
+        assert_eq!(code, 0);
+        serde_json::from_str(&out).unwrap()
+    };
+    let all = report(&[]);
+    for (names, found) in [
+        ("ips,snips,dr", vec!["dr", "ips", "snips"]),
+        ("replay", vec!["replay"]),
+        ("sg_dr", vec!["sg_dr[0.0]", "sg_dr[0.01]", "sg_dr[0.1]", "sg_dr[0.5]", "sg_dr[1.0]"]),
+    ] {
+        let chosen = report(&["--estimators", names]);
+        let estimators = chosen["estimators"].as_object().unwrap();
+        assert_eq!(
+            estimators.keys().map(String::as_str).collect::<std::collections::BTreeSet<_>>(),
+            found.into_iter().collect()
+        );
+        for (name, estimator) in estimators {
+            assert_eq!(estimator, &all["estimators"][name], "{name}");
+        }
+        for part in ["diagnostics", "verdict", "settings"] {
+            assert_eq!(chosen[part], all[part], "{part}");
+        }
+    }
+}
+
+#[test]
+fn estimators_that_are_none_or_lack_their_model_are_refused() {
+    let folder = files();
+    let (code, _, told) = run(folder.path(), &with(&["--estimators", "ips,dr"]));
+    assert!(code == 1 && told.contains("--estimators dr: corrects a reward model; name its estimates"), "{told}");
+    let (code, _, told) = run(folder.path(), &with(&["--estimators", "ipw"]));
+    assert!(code == 2 && told.contains("'ipw'") && told.contains("possible values: replay, ips, snips"), "{told}");
+}
+
+#[test]
 fn people_get_tables() {
     let (code, out, _) = run(files().path(), &with(&["--lambda", "2,0.5"]));
     assert_eq!(code, 0);

@@ -61,6 +61,7 @@ fn report(Rows { mut drawn, weight_max, estimated, .. }: Rows, kind: Option<Kind
     kind.into_iter().for_each(|kind| fit(kind, &mut drawn).unwrap());
     let mut assessment = Assessment::new(Plan {
         grids: Grids::default(),
+        families: Vec::new(),
         model: kind.is_some(),
         clustered: false,
         reward: Some(Range::UNIT),

@@ -89,6 +89,7 @@ impl Log {
 pub(crate) fn plan() -> Plan {
     Plan {
         grids: Grids::default(),
+        families: Vec::new(),
         model: false,
         clustered: false,
         reward: Some(Range { min: 0.0, max: 1.0 }),

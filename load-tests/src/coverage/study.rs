@@ -96,6 +96,7 @@ impl Study {
         let model = log.model(metric);
         let mut assessment = Assessment::new(Plan {
             grids: Grids::of(&[]),
+            families: Vec::new(),
             model: true,
             clustered: false,
             reward: Some(Range { min: 0.0, max }),

@@ -8,7 +8,7 @@ use crate::{
     cli::progress,
     replay::{
         assessment::{Assessment, Plan},
-        estimators::Grids,
+        estimators::{Estimator, Grids},
         evaluation::Range,
         files::{self, Sources, mistakes::Mistakes, table::Source},
         gate::Verdict,
@@ -43,6 +43,9 @@ pub(super) struct Args {
     /// Whole slates with their probabilities under both policies, in one JSON file
     #[arg(long, value_name = "FILE", conflicts_with = "rounds")]
     slates: Option<PathBuf>,
+    /// The estimators to report, without lambda; default: all that the files allow
+    #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "rounds", value_parser = Estimator::FAMILIES)]
+    estimators: Vec<String>,
     /// Hyper-parameters to try instead of the usual grids; sub-Gaussian weights take those up to 1
     #[arg(long, value_name = "VALUE", value_delimiter = ',', value_parser = lambda)]
     lambda: Vec<f64>,
@@ -93,6 +96,9 @@ pub(super) enum EstimateError {
     /// There is nothing to estimate from.
     #[error("name --rounds and --target, or --slates")]
     Nothing,
+    /// An estimator was asked for that corrects a reward model, and there is none.
+    #[error("--estimators {0}: corrects a reward model; name its estimates with --rewards")]
+    NoModel(String),
     /// Something is wrong with the files.
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
@@ -125,6 +131,11 @@ pub(super) fn run(args: Args, out: &mut impl Write) -> Result<ExitCode, Estimate
 }
 
 fn assess(args: &Args, rounds: &Path, target: &Path, reward: Option<Range>) -> Result<Report, EstimateError> {
+    let offered = Grids::default().estimators(args.rewards.is_some());
+    let is_offered = |name: &String| offered.iter().any(|estimator| estimator.family() == name);
+    if let Some(name) = args.estimators.iter().find(|name| !is_offered(name)) {
+        return Err(EstimateError::NoModel(name.clone()));
+    }
     let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let total = [Some(rounds), Some(target), args.rewards.as_deref()].into_iter().flatten().map(bytes).sum();
     let bar = progress::bar(total, "{bar:40} {bytes}/{total_bytes}, {eta} left");
@@ -139,6 +150,7 @@ fn assess(args: &Args, rounds: &Path, target: &Path, reward: Option<Range>) -> R
     };
     let mut assessment = Assessment::new(Plan {
         grids: if args.lambda.is_empty() { Grids::default() } else { Grids::of(&args.lambda) },
+        families: args.estimators.clone(),
         model: args.rewards.is_some(),
         clustered: args.cluster.is_some(),
         reward,

@@ -200,6 +200,7 @@ fn declared(candidate: &Candidate) -> Option<Range> {
 fn plan(candidate: &Candidate, model: bool, alpha: f64) -> Plan {
     Plan {
         grids: Grids::default(),
+        families: Vec::new(),
         model,
         clustered: true,
         reward: declared(candidate),

@@ -185,6 +185,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<ExitCode, Foreign
     }
     let mut assessment = Assessment::new(Plan {
         grids: Grids::default(),
+        families: Vec::new(),
         model: kind.is_some(),
         clustered: choices.iter().any(|choice| choice.user.is_some()),
         reward: args.reward_min.zip(args.reward_max).map(|(min, max)| Range { min, max }),
