@@ -84,21 +84,13 @@ impl<'a> Told<'a> {
         told
     }
 
-    /// The decision before its draws, whatever was drawn.
+    /// The decision before its draws, whatever was drawn, where slots have no scores of their own: those below the lead are
+    /// told of what was not drawn above alone.
     ///
     /// # Errors
-    /// Where that cannot be told: another version of the engine made it, or slots have scores of their own, which are told
-    /// of what was drawn above.
+    /// Where another version of the engine made it.
     pub fn odds<'b>(&'b self, logged: Logged<'b>, identity: &'b Identity) -> Result<Odds<'b, Self>, Untold> {
-        let Logged { record, catalog, placement } = logged;
-        if record.engine_version != ENGINE_VERSION {
-            return Err(Untold::OtherEngine { version: record.engine_version });
-        }
-        if placement.slot_feature_count() > 0 {
-            return Err(Untold::ScoresOfSlots);
-        }
-        let (request, user) = asked(record, identity);
-        Ok(Odds::of((catalog, placement, self), &request, &user, record.decided_at))
+        odds((logged.catalog, logged.placement, self), logged.record, identity)
     }
 
     /// The score of one of the placement's arms in a slot from 1, if the record tells it: that slot of a repeat tells one
@@ -142,6 +134,30 @@ impl Beliefs for Told<'_> {
 #[must_use]
 pub fn by_record(logged: Logged<'_>, curves: &mut Curves) -> Decision {
     again((logged.catalog, logged.placement, &Told::of(logged, curves)), logged.record)
+}
+
+/// A logged decision before its draws, by what was learned before it.
+///
+/// # Errors
+/// Where another version of the engine made it.
+pub fn odds_by_snapshot<'a>(
+    record: &DecisionRecord,
+    identity: &Identity,
+    snapshot: &'a PlacementSnapshot,
+) -> Result<Odds<'a, PlacementSnapshot>, Untold> {
+    odds((&snapshot.catalog, &snapshot.placement, snapshot), record, identity)
+}
+
+fn odds<'a, B: Beliefs>(
+    decided_by: (&Catalog, &'a Placement, &'a B),
+    record: &DecisionRecord,
+    identity: &Identity,
+) -> Result<Odds<'a, B>, Untold> {
+    if record.engine_version != ENGINE_VERSION {
+        return Err(Untold::OtherEngine { version: record.engine_version });
+    }
+    let (request, user) = asked(record, identity);
+    Ok(Odds::of(decided_by, &request, &user, record.decided_at))
 }
 
 /// What comes of a logged decision by what was learned before it.

@@ -13,6 +13,7 @@ use super::{
     log_source::LogSource,
     past_catalogs::PastCatalogs,
     refold::Refold,
+    served::Served,
 };
 use crate::{
     catalog::model_id,
@@ -20,12 +21,19 @@ use crate::{
         catalog::{Catalog, Placement},
         group::Group,
         learn::PartitionStatistics,
+        odds::Odds,
         snapshot::{PlacementSnapshot, PosteriorVersion},
     },
-    log::record::{DecisionRecord, LogRecord},
+    log::{
+        identity::Identity,
+        record::{DecisionRecord, LogRecord},
+    },
     replay::{
-        redecide::{Curves, Logged, Told},
-        slates::{drawn::slate, untold::Untold},
+        redecide::{Curves, Logged, Told, odds_by_snapshot},
+        slates::{
+            drawn::{DrawnSlate, slate},
+            untold::Untold,
+        },
         support::groups::{Divided, Division},
         target::{Arms, Drawn, odds, row},
     },
@@ -100,6 +108,7 @@ struct Evaluation<'a, Source: ?Sized> {
     candidate: &'a Candidate,
     catalogs: PastCatalogs<'a, Source>,
     refold: Refold<'a, Source>,
+    served: Served<'a, Source>,
     /// The candidate where the last decision was made.
     snapshot: Option<PlacementSnapshot>,
     arms: Arms,
@@ -127,6 +136,7 @@ pub async fn evaluate<Source: LogSource + ?Sized>(
         candidate,
         catalogs: PastCatalogs::of(source),
         refold: Refold::of(source, &logs),
+        served: Served::of(source, &logs),
         snapshot: None,
         arms: Arms::default(),
         curves: Curves::default(),
@@ -212,21 +222,19 @@ impl<Source: LogSource + ?Sized> Evaluation<'_, Source> {
         };
         self.candidate_at(&record.version).await?;
         let Some(snapshot) = &self.snapshot else { return Ok(Err("the log does not reach what had been learned")) };
+        let all = logged.filter(|_| self.candidate.slots == Slots::All);
+        let served = match all.filter(|(_, placement)| placement.slot_feature_count() > 0) {
+            Some(made_from) => Some(self.served.at(made_from, record).await?),
+            None => None,
+        };
         let candidate = odds(snapshot, (record, identity), attributes);
         let Some(mut drawn) = row((record, identity), &candidate, earned, &mut self.arms) else {
             return Ok(Err("had nothing to show"));
         };
         if self.candidate.slots == Slots::All {
-            let told = logged.map(|(catalog, placement)| {
-                let logged = Logged { record, catalog, placement };
-                (logged, Told::of(logged, &mut self.curves))
-            });
-            let logging = match &told {
-                Some((logged, told)) => told.odds(*logged, identity),
-                None => Err(Untold::NoCatalog),
-            };
-            let logging = logging.as_ref().map_err(|untold| *untold);
-            drawn.slate = Some(Box::new(slate((record, identity), earned, logging, &candidate, &mut self.arms)));
+            let made_by = MadeBy { logged, served, curves: &mut self.curves };
+            let slate = made_by.slate((record, identity), earned, &candidate, &mut self.arms);
+            drawn.slate = Some(Box::new(slate));
         }
         Ok(Ok(drawn))
     }
@@ -253,6 +261,44 @@ impl<Source: LogSource + ?Sized> Evaluation<'_, Source> {
             };
         }
         Ok(())
+    }
+}
+
+/// What is known of how a decision was made.
+struct MadeBy<'a> {
+    /// The catalog and the placement.
+    logged: Option<(&'a Arc<Catalog>, &'a Arc<Placement>)>,
+    /// Where slots have scores of their own, what had been learned, or why there is no telling.
+    served: Option<std::result::Result<&'a PlacementSnapshot, &'static str>>,
+    curves: &'a mut Curves,
+}
+
+impl MadeBy<'_> {
+    fn slate(
+        self,
+        made_for: (&DecisionRecord, &Identity),
+        earned: &[f64],
+        candidate: &Odds<'_, PlacementSnapshot>,
+        arms: &mut Arms,
+    ) -> DrawnSlate {
+        let (record, identity) = made_for;
+        match self {
+            Self { logged: None, .. } => {
+                let untold = Err::<&Odds<'_, PlacementSnapshot>, _>(Untold::NoCatalog);
+                slate(made_for, earned, untold, candidate, arms)
+            }
+            Self { logged: Some(_), served: Some(served), .. } => {
+                let served = served.map_err(|reason| Untold::ScoresOfSlots { reason });
+                let logging = served.and_then(|served| odds_by_snapshot(record, identity, served));
+                slate(made_for, earned, logging.as_ref().map_err(|untold| *untold), candidate, arms)
+            }
+            Self { logged: Some((catalog, placement)), served: None, curves } => {
+                let logged = Logged { record, catalog, placement };
+                let told = Told::of(logged, curves);
+                let logging = told.odds(logged, identity);
+                slate(made_for, earned, logging.as_ref().map_err(|untold| *untold), candidate, arms)
+            }
+        }
     }
 }
 

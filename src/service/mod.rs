@@ -47,6 +47,7 @@ pub mod rank;
 pub mod refold;
 pub mod refresh;
 mod repeats;
+pub mod served;
 pub mod serving;
 pub mod spooling;
 mod units;

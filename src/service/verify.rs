@@ -4,13 +4,12 @@
 //! posterior version is folded again, and what was asked is scored by that. The second finds what the first cannot: scores
 //! that were not those of the log. Both decide by the engine that serves.
 
-use super::{Result, ServiceError, log_source::LogSource, past_catalogs::PastCatalogs, refold::Refold};
+use super::{Result, ServiceError, log_source::LogSource, past_catalogs::PastCatalogs, served::Served};
 use crate::{
-    catalog::model_id,
     engine::{
         catalog::{Catalog, Placement},
         decide::{Decision, ENGINE_VERSION},
-        snapshot::{PlacementSnapshot, PosteriorVersion},
+        snapshot::PosteriorVersion,
     },
     log::record::{DecisionRecord, LogRecord},
     replay::{
@@ -163,18 +162,18 @@ impl<Source: LogSource + ?Sized> Verification<'_, Source> {
         versions: BTreeMap<Version, Vec<(LogId, u64)>>,
         progress: &mut impl FnMut(u64),
     ) -> Result<()> {
-        let mut refold: Option<(Arc<str>, Refold<'_, Source>)> = None;
-        for (version, places) in versions {
-            let (_, folded) = match refold.take() {
-                Some((model, folded)) if model == version.0 => refold.insert((model, folded)),
-                _ => refold.insert((version.0.clone(), Refold::of(self.source, logs))),
+        let mut served = Served::of(self.source, logs);
+        for places in versions.into_values() {
+            let first = self.decisions_at(&places[..1]).await?;
+            let Some((catalog, placement)) = made_from(&mut self.catalogs, &first[0]).await? else {
+                return Err(missing(places[0].0, places[0].1));
             };
-            match self.snapshot_at(version, places[0], folded).await? {
+            match served.at((&catalog, &placement), &first[0]).await? {
                 Ok(snapshot) => {
                     for together in places.chunks(TOGETHER) {
                         for record in self.decisions_at(together).await? {
                             self.report.from_log += 1;
-                            let again = by_snapshot(&record, &snapshot);
+                            let again = by_snapshot(&record, snapshot);
                             self.compare(&record, "log", &again);
                         }
                     }
@@ -184,28 +183,6 @@ impl<Source: LogSource + ?Sized> Verification<'_, Source> {
             progress(places.len() as u64);
         }
         Ok(())
-    }
-
-    /// What decisions of a version were scored by, of which one stands at `place`; or why there is no telling.
-    async fn snapshot_at(
-        &mut self,
-        (model, _, offsets, revision): Version,
-        place: (LogId, u64),
-        folded: &mut Refold<'_, Source>,
-    ) -> Result<Result<PlacementSnapshot, &'static str>> {
-        let first = self.decisions_at(&[place]).await?;
-        let Some((catalog, placement)) = made_from(&mut self.catalogs, &first[0]).await? else {
-            return Err(missing(place.0, place.1));
-        };
-        if *model_id(&placement, catalog.reward_currency) != *model {
-            return Ok(Err("the model is not the one that this release makes of the catalog"));
-        }
-        let Some(statistics) = folded.at(&placement, &offsets).await? else {
-            return Ok(Err("the log does not reach what was learned"));
-        };
-        let version = PosteriorVersion { model_id: model, offsets };
-        let snapshot = PlacementSnapshot::build((catalog, revision), placement, version, &statistics);
-        Ok(snapshot.map_err(|_| "what the log teaches makes no posterior"))
     }
 
     /// The decisions at these places, which are in order. Those of one log that are near each other are read together.

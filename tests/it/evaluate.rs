@@ -97,6 +97,17 @@ fn interacting(offer: &str, lead: &str) -> f64 {
     }
 }
 
+fn conversion(decision_id: &str, slot: usize, offer_id: &str) -> Outcome {
+    Outcome {
+        outcome_id: format!("o{slot}"),
+        decision_id: decision_id.to_owned(),
+        offer_id: offer_id.to_owned(),
+        metric: "conversion".to_owned(),
+        value: 1.0,
+        ..Default::default()
+    }
+}
+
 /// A server whose users have come and gone, and the segment of every one of them.
 async fn lived(below: RateBelow) -> (TestServer, Vec<&'static str>) {
     let server = TestServer::start_with(catalog_of(&with_policy(LOGGING))).await;
@@ -119,14 +130,7 @@ async fn lived(below: RateBelow) -> (TestServer, Vec<&'static str>) {
             let id = &offer.offer_id;
             let probability = if slot == 0 { rate(id, segment) } else { below(id, &answer.offers[0].offer_id) };
             if rng.random_bool(probability) {
-                outcomes.push(Outcome {
-                    outcome_id: format!("o{slot}"),
-                    decision_id: answer.decision_id.clone(),
-                    offer_id: offer.offer_id.clone(),
-                    metric: "conversion".to_owned(),
-                    value: 1.0,
-                    ..Default::default()
-                });
+                outcomes.push(conversion(&answer.decision_id, slot, id));
             }
         }
         if !outcomes.is_empty() {
@@ -182,7 +186,11 @@ const MONTHLY_FIRST: Ordered<'_> = Ordered {
 };
 
 async fn rows(server: &TestServer, policy: &str, belief: Belief) -> (Vec<Drawn>, Evaluated) {
-    let loaded = catalog::check("candidate.yaml", &with_policy(policy)).unwrap_or_else(|problems| panic!("{problems}"));
+    rows_of(server, &with_policy(policy), belief).await
+}
+
+async fn rows_of(server: &TestServer, candidate: &str, belief: Belief) -> (Vec<Drawn>, Evaluated) {
+    let loaded = catalog::check("candidate.yaml", candidate).unwrap_or_else(|problems| panic!("{problems}"));
     let catalog = Arc::new(loaded.catalog);
     let placement = catalog.placements["paywall"].clone();
     let candidate = Candidate { catalog, placement, belief, reward: RewardBy::Candidate, slots: Slots::All };
@@ -371,22 +379,49 @@ async fn the_command_answers_or_refuses_and_says_what_it_estimates() {
 }
 
 #[tokio::test]
-async fn slots_with_scores_of_their_own_leave_marginal_weights_out_with_a_reason() {
-    let contextual = with_policy(LOGGING).replace("    slots: 3", "    slots: 3\n    learning: { slots: ALL }");
-    let server = TestServer::start_with(catalog_of(&contextual)).await;
-    for user in 0..20 {
+async fn slots_with_scores_of_their_own_are_made_again_by_what_had_been_learned() {
+    let of_all =
+        |policy: &str| with_policy(policy).replace("    slots: 3", "    slots: 3\n    learning: { slots: ALL }");
+    let server = TestServer::start_with(catalog_of(&of_all(LOGGING))).await;
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    for user in 0..600 {
         let attributes = attributes([("segment", text("new"))]);
-        server.rank(RankRequest { attributes, ..request("paywall", &format!("user-{user}")) }).await;
+        let answer = server.rank(RankRequest { attributes, ..request("paywall", &format!("user-{user}")) }).await;
+        let taken = answer.offers.iter().enumerate().filter(|(slot, offer)| {
+            let id = &*offer.offer_id;
+            rng.random_bool(if *slot == 0 { rate(id, "new") } else { added(id, "") })
+        });
+        let outcomes: Vec<_> =
+            taken.map(|(slot, offer)| conversion(&answer.decision_id, slot, &offer.offer_id)).collect();
+        if !outcomes.is_empty() {
+            server.report_all(outcomes).await;
+        }
+        if user % REFRESH_EVERY == 0 {
+            server.refresh().await;
+        }
     }
     server.clock.advance_s(DAY_S);
     server.refresh().await;
-    let (drawn, _) = rows(&server, UNIFORM, Belief::Prior).await;
-    assert!(!drawn.is_empty());
-    for slate in drawn.iter().map(|drawn| &drawn.slate.as_ref().unwrap().slate) {
-        assert_eq!(slate.marginal, Err(Untold::ScoresOfSlots));
-        assert_eq!(slate.pseudo_inverse, Err(Untold::ScoresOfSlots));
-        assert!(slate.cascade.is_ok());
+
+    // What served, beside itself: the same scores in every slot, to the last bit, but for the uniform group.
+    let same = rows_of(&server, &of_all(LOGGING), Belief::Log).await.0;
+    let (decisioning, uniform): (Vec<_>, Vec<_>) = same.iter().partition(|drawn| drawn.logged != [0.25; 4]);
+    assert!(decisioning.len() > 400 && uniform.len() > 30);
+    for slate in decisioning.iter().map(|drawn| &drawn.slate.as_ref().unwrap().slate) {
+        assert_eq!(slate.marginal, Ok(vec![1.0; 3]));
+        // By sums of some hundred items.
+        assert!((slate.pseudo_inverse.unwrap() - 1.0).abs() < 1e-9, "{slate:?}");
     }
+    // And another policy's weights average to 1.
+    let other = rows_of(&server, &of_all(UNIFORM), Belief::Prior).await.0;
+    let slates: Vec<&Slate> = other.iter().map(|drawn| &drawn.slate.as_ref().unwrap().slate).collect();
+    for slot in 0..3 {
+        let of_slot: Vec<f64> = slates.iter().map(|slate| slate.marginal.as_ref().unwrap()[slot]).collect();
+        assert_estimates(&of_slot, 1.0, &format!("weights of slot {slot}"));
+        assert!(of_slot.iter().any(|weight| (weight - 1.0).abs() > 0.1), "slot {slot}");
+    }
+    let weights: Vec<f64> = slates.iter().map(|slate| slate.pseudo_inverse.unwrap()).collect();
+    assert_estimates(&weights, 1.0, "weights of the pseudo-inverse");
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use offer_ranker::replay::{
 };
 use rand::RngExt as _;
 
+const UNTOLD: Untold = Untold::OtherEngine { version: 1 };
 const LOGGING: [f64; 3] = [0.5, 0.3, 0.2];
 const TARGET: [f64; 3] = [0.2, 0.3, 0.5];
 
@@ -63,8 +64,8 @@ fn log(n: u64, seed: u64) -> Vec<Drawn> {
             cluster,
             joint: both,
             cascade: Ok(vec![first, both]),
-            marginal: Err(Untold::ScoresOfSlots),
-            pseudo_inverse: Err(Untold::ScoresOfSlots),
+            marginal: Err(UNTOLD),
+            pseudo_inverse: Err(UNTOLD),
             model: Err(Untold::NoModel),
             rewards: rewards.clone(),
         };
@@ -202,6 +203,6 @@ fn an_estimator_is_left_out_with_a_reason_where_one_slate_does_not_tell() {
         assert!(!left_out.why.is_empty() && !left_out.help.is_empty());
         assert!(report.estimators.as_ref().unwrap()[name].value.is_none(), "{name}");
     }
-    assert!(report.left_out["pi"].help.contains("learning.slots: LEAD"), "{report:?}");
+    assert!(report.left_out["pi"].why.contains("version 1 of the engine"), "{report:?}");
     assert_eq!(report.left_out.len(), 6);
 }

@@ -22,8 +22,12 @@ pub enum Untold {
         /// Its version.
         version: u32,
     },
-    /// Slots have scores of their own, and the record has those below what was drawn alone.
-    ScoresOfSlots,
+    /// Slots have scores of their own, of which records have those below what was drawn alone, and the log does not say what
+    /// had been learned either.
+    ScoresOfSlots {
+        /// Why.
+        reason: &'static str,
+    },
     /// The decision does not come out of its record again.
     Differs,
     /// The catalog that the decision was made from is not there, or this release refuses it.
@@ -41,12 +45,9 @@ impl Untold {
             Self::TooManySlates { .. } => {
                 "fewer candidates or slots; or an estimator that needs no marginal probabilities: sips, rips, cascade_dr"
             }
-            Self::OtherEngine { .. } | Self::Differs | Self::NoCatalog => {
+            Self::OtherEngine { .. } | Self::ScoresOfSlots { .. } | Self::Differs | Self::NoCatalog => {
                 "decisions that this release verifies (replay verify); or sips, rips, cascade_dr, which need the logged \
                  propensities alone"
-            }
-            Self::ScoresOfSlots => {
-                "a log of a placement that learns from the lead alone (learning.slots: LEAD); or sips, rips, cascade_dr"
             }
             Self::NoModel => "--model ridge or arm_mean",
         }
@@ -65,9 +66,9 @@ impl fmt::Display for Untold {
             Self::OtherEngine { version } => {
                 write!(out, "the decision was made by version {version} of the engine, whose other draws are not known")
             }
-            Self::ScoresOfSlots => out.write_str(
-                "slots have scores of their own, and the log has those of what was left below the draws that were made",
-            ),
+            Self::ScoresOfSlots { reason } => {
+                write!(out, "slots have scores of their own, which cannot be made again: {reason}")
+            }
             Self::Differs => out.write_str("what the decision showed cannot come of what its record tells"),
             Self::NoCatalog => out.write_str("the catalog that the decision was made from cannot be read"),
             Self::NoModel => out.write_str("rewards are not modelled"),
