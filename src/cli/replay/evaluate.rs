@@ -63,7 +63,7 @@ pub(super) struct Args {
     #[arg(long, default_value = "lead")]
     slots: Slots,
     /// What rewards are modelled by, for estimators that correct a model. Rows are kept in memory for it: some 300 bytes, 8
-    /// for each feature and 16 for each offer of each; of whole slates 400 more, and 16 for each slot and offer
+    /// for each feature and 16 for each offer of each; of whole slates 500 more, and 16 for each slot and offer
     #[arg(long, default_value = "ridge")]
     model: Model,
     /// What intervals leave outside
