@@ -406,6 +406,35 @@ async fn a_key_of_another_type_is_told_before_anything_is_written() {
 }
 
 #[tokio::test]
+async fn of_many_appends_those_before_a_key_of_another_type_stand_whole() {
+    let server = Server::start(&[]);
+    let store = open(&server.url("?prefix=p")).await;
+    let mut connection = server.connect();
+    let of = |name: &[u8], rest: &[u8]| [b"p:{1:0}:", name, rest].concat();
+    let salted = |n: u8| DecisionAppend { salt: Some(salt(n, n.into())), ..append(log(1, 0), n.into()) };
+    let broken = [of(b"own:", &[3; 16]), of(b"d:", &key(log(1, 0), 3))];
+    for (stood, name) in broken.iter().enumerate() {
+        let _: () = connection.hset(name, "a", "hash").unwrap();
+        let answers = store.append_decisions((1..=4).map(salted).collect::<Vec<_>>().into()).await;
+        for answer in answers {
+            assert!(matches!(&answer, Err(StoreError::Corrupt { .. })), "{answer:?}");
+        }
+        // Again, what stands already is found to stand.
+        assert_eq!(store.log_ends().await.unwrap(), [(log(1, 0), 2)], "{stood}");
+        assert_eq!(connection.zcard::<_, i64>(of(b"open", b"")).unwrap(), 2);
+        assert!(!connection.exists::<_, bool>(of(b"d:", &key(log(1, 0), 4))).unwrap());
+        let _: () = connection.del(name).unwrap();
+        assert!(!connection.exists::<_, bool>(of(b"d:", &key(log(1, 0), 3))).unwrap());
+    }
+    let answers = store.append_decisions((1..=4).map(salted).collect::<Vec<_>>().into()).await;
+    let offsets: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+    assert_eq!(offsets, [0, 1, 2, 3].map(|offset| AppendOutcome::Appended { offset }));
+    for n in 1..=4 {
+        assert_eq!(connection.llen::<_, i64>(of(b"own:", &[n; 16])).unwrap(), 1);
+    }
+}
+
+#[tokio::test]
 async fn every_key_is_known_and_what_may_go_has_a_ttl() {
     let server = Server::start(&[]);
     let store = open(&server.url("?prefix=p")).await;

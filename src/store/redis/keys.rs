@@ -76,9 +76,9 @@ impl Keys {
         self.of_log(log, "own:", owner)
     }
 
-    /// String with a TTL: when an owner was forgotten, in milliseconds since 1970.
-    pub(super) fn forgotten(&self, log: LogId, owner: &[u8; 16]) -> Vec<u8> {
-        self.of_log(log, "gone:", owner)
+    /// Sorted set with a TTL: owners by when they were forgotten, in milliseconds since 1970.
+    pub(super) fn forgotten(&self, log: LogId) -> Vec<u8> {
+        self.of_log(log, "gone", &[])
     }
 
     /// String with a TTL: the mark of a request, or a claim.

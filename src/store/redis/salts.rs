@@ -54,8 +54,9 @@ impl RedisStore {
     }
 
     fn forget_call(&self, log: LogId, owner: &[u8; 16], now: Instant) -> Result<Call> {
-        let keys = vec![self.keys.owned(log, owner), self.keys.forgotten(log, owner)];
-        let arguments = vec![time("a time of forgetting", now)?, number(FORGOTTEN_MS), number(SALTS_PER_CALL)];
+        let keys = vec![self.keys.owned(log, owner), self.keys.forgotten(log)];
+        let now = time("a time of forgetting", now)?;
+        let arguments = vec![owner.to_vec(), now, number(FORGOTTEN_MS), number(SALTS_PER_CALL)];
         Ok(Call::script(&scripts::FORGET, keys, arguments))
     }
 
@@ -66,10 +67,10 @@ impl RedisStore {
     }
 }
 
-/// The keys that a decision's salt concerns: where it stands, its owner's decisions, and when the owner was forgotten.
-pub(super) fn keys(keys: &Keys, log: LogId, decision: &DecisionKey, salt: Option<&OwnedSalt>) -> [Vec<u8>; 3] {
+/// The keys that a decision's salt concerns: where it stands, and its owner's decisions.
+pub(super) fn keys(keys: &Keys, log: LogId, decision: &DecisionKey, salt: Option<&OwnedSalt>) -> [Vec<u8>; 2] {
     let owner = salt.map_or(&NOBODY, |salt| &salt.owner);
-    [keys.salts(log, decision), keys.owned(log, owner), keys.forgotten(log, owner)]
+    [keys.salts(log, decision), keys.owned(log, owner)]
 }
 
 /// Salt, time of the decision and lifetime, as scripts take them.

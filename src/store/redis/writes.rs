@@ -192,6 +192,7 @@ impl RedisStore {
     fn append_call(&self, append: DecisionAppend) -> Result<Call> {
         let DecisionAppend { log, decision, record, ledger, closes_at, request, document, salt } = append;
         let mut keys = vec![self.keys.log(log), self.keys.decision(log, &decision), self.keys.open(log)];
+        keys.push(self.keys.forgotten(log));
         keys.extend(salts::keys(&self.keys, log, &decision, salt.as_ref()));
         let mut arguments = vec![decision.to_vec(), record, ledger, time("a closing time", closes_at)?];
         keys.extend(request.as_ref().map(|mark| self.keys.request(log, &mark.key)));
@@ -203,7 +204,7 @@ impl RedisStore {
     }
 
     fn append_many_call<'a>(&self, log: LogId, appends: impl Iterator<Item = &'a DecisionAppend>) -> Result<Call> {
-        let mut keys = vec![self.keys.log(log), self.keys.open(log)];
+        let mut keys = vec![self.keys.log(log), self.keys.open(log), self.keys.forgotten(log)];
         let mut arguments = Vec::new();
         let key = self.keys.decisions(log);
         for append in appends {

@@ -6,7 +6,7 @@
 -- And that with forgetting: the salt of an owner who was forgotten after the decision had been made is not kept.
 -- Safe to send again: an id that is stored is answered with its offset, and nothing is written.
 --
--- KEYS: log, decision, open decisions, salts, decisions of the salt's owner, when the owner was forgotten[, request]
+-- KEYS: log, decision, open decisions, when owners were forgotten, salts, decisions of the salt's owner[, request]
 --       [, document]
 -- ARGV: id, record, ledger, closing time in ms, fingerprint ('' of no mark), marked at, expires at, lifetime in ms,
 --       document's version before ('' of none), version after ('' of no change), content, lifetime in ms,
@@ -16,7 +16,7 @@
 -- -1 where the document has moved.
 
 local HEAD = '>BI8I4Bi8'
-local log, decision, open, salts, owned, forgotten = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local log, decision, open, forgotten, salts, owned = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, record, ledger, closes_at = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local fingerprint, marked_at, expires_at, lifetime = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local from_version, version, content, kept = ARGV[9], ARGV[10], ARGV[11], tonumber(ARGV[12])
@@ -46,7 +46,9 @@ redis.call('XLEN', log)
 redis.call('ZSCORE', open, id)
 redis.call('HLEN', salts)
 local oldest = redis.call('LINDEX', owned, 0)
-if salt ~= '' and (tonumber(redis.call('GET', forgotten) or '-inf') or made_at) >= made_at then
+-- The key of an owner's decisions ends with the owner.
+local forgotten_at = redis.call('ZSCORE', forgotten, string.sub(owned, -16))
+if forgotten_at and tonumber(forgotten_at) >= made_at then
   salt = ''
 end
 if head ~= '' then
