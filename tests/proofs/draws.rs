@@ -522,7 +522,7 @@ fn golden_decisions_keep_their_bits() {
             }
         }
     }
-    assert_eq!(ENGINE_VERSION, 9);
-    let pinned = "eff6cc69ffb5a66a557c47651c98c02e0f818c2bfee512dd48259f5e6595b2eb";
+    assert_eq!(ENGINE_VERSION, 10);
+    let pinned = "a7340c01b573a98dfef4719dda997c1ce32b994ee57605dd09e0368109f750f0";
     assert_eq!(data_encoding::HEXLOWER.encode(&hash.finalize()), pinned);
 }

@@ -1,10 +1,9 @@
 //! The dual of a projection: multipliers of the sets, by Newton's method.
 
-use super::projection::{CONTRADICTION_MIN, Infeasible, Polytope, Projected, RESIDUAL_MAX, is_free, normalised};
+use super::projection::{CONTRADICTION_MIN, Infeasible, Polytope, RESIDUAL_MAX, normalised};
 use crate::engine::math::cholesky::{factor_in_place, packed_len, row_start, solve_in_place};
-use std::ops::Range;
 
-/// Steps until a projection is given up: most need ten, one in ten thousand of the hardest hundreds.
+/// Steps until a projection is given up: most need two to six, the hardest of a hundred thousand eighty.
 const STEPS_MAX: usize = 1_000;
 /// Steps after which multipliers are held back in proportion to what is left to do, and the dual has to fall in each.
 /// Where most arms are at their floors and caps, curvature says little, and bold steps go in circles.
@@ -13,8 +12,10 @@ const BOLD_STEPS: usize = 15;
 const TRUSTING_STEPS: usize = 4;
 /// The longest step of a multiplier: a factor of e^8.
 const STEP_LONGEST: f64 = 8.0;
-/// The longest step that bends: of longer ones derivatives tell too little.
-const BENT_LONGEST: f64 = 1.0;
+/// The longest step that need not bend.
+const UNBENT_LONGEST: f64 = 1e-7;
+/// What is left of a cell's free mass, at least, where a step bends: straight on there may be less than nothing left.
+const LEFT_MIN: f64 = 0.1;
 /// The largest exponent of a factor: beyond it every probability is at its cap.
 const EXPONENT_MAX: f64 = 600.0;
 /// Halvings of a step until it is given up.
@@ -30,9 +31,9 @@ struct Dual<'a> {
 /// The arms of a projection, whatever their totals.
 #[derive(Clone, Debug, PartialEq)]
 struct Layout {
-    /// By cell, so that what is summed up over a cell is at hand.
     arms: Vec<Arm>,
-    cells: Vec<Cell>,
+    /// The sets that the arms of each cell are in.
+    cells: Vec<u64>,
 }
 
 /// The projection of one policy onto whatever totals, and where it came to: from there it is not far to others.
@@ -45,24 +46,11 @@ pub struct Near {
 
 #[derive(Clone, Debug, PartialEq)]
 struct Arm {
-    /// Its place in the policy.
-    index: usize,
     p: f64,
     floor: f64,
     cap: f64,
-}
-
-/// Arms that are in the same sets: they share an exponent, so that all but clipping is done once for all of them.
-#[derive(Clone, Debug, PartialEq)]
-struct Cell {
-    sets: u64,
-    /// Its part of the layout's arms.
-    arms: Range<usize>,
-    /// Sums over its arms.
-    floors: f64,
-    caps: f64,
-    /// Whether any of them has a cap of its own.
-    is_capped: bool,
+    /// Its cell: arms that are in the same sets share an exponent, so that all but clipping is done once for all of them.
+    cell: usize,
 }
 
 /// Multipliers, and what they make of the arms.
@@ -75,7 +63,7 @@ struct Point {
 }
 
 /// What multipliers make of the arms of a cell.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct CellShare {
     exponent: f64,
     /// The exponential of the exponent.
@@ -105,79 +93,80 @@ struct Step {
 }
 
 impl Near {
-    /// Prepares the projection of `p`, which is above 0 everywhere, from multipliers that may be near: one for each set,
-    /// and one for the sum.
-    pub(super) fn new(polytope: &Polytope, p: &[f64], multipliers: Vec<f64>) -> Box<Self> {
+    /// Prepares the projection of `p`, which is above 0 everywhere, from where floors and caps alone scale it to.
+    pub(super) fn new(polytope: &Polytope, p: &[f64], scale: f64) -> Box<Self> {
         let layout = Layout::of(polytope, p);
-        let mut point = Point {
-            gradient: vec![0.0; multipliers.len()],
-            multipliers,
-            cells: vec![CellShare::default(); layout.cells.len()],
-        };
-        layout.share(&mut point);
+        let (sets, exponent) = (polytope.totals.len(), libm::log(scale));
+        let mut multipliers = Vec::with_capacity(sets + 1);
+        multipliers.resize(sets, 0.0);
+        multipliers.push(exponent);
+        let share = CellShare { exponent, factor: scale, total: 0.0, free: 0.0 };
+        let mut point = Point { gradient: multipliers.clone(), multipliers, cells: vec![share; layout.cells.len()] };
+        layout.share(&mut point.cells);
         let step = Step::from(&point);
         Box::new(Self { layout, point, step })
     }
 
-    /// The nearest distribution inside these totals.
-    pub(super) fn solve(mut self: Box<Self>, totals: &[(f64, f64)]) -> Result<Projected, Infeasible> {
+    /// Goes to the nearest distribution inside these totals.
+    pub(super) fn solve(mut self: Box<Self>, totals: &[(f64, f64)]) -> Result<Box<Self>, Infeasible> {
         let Self { layout, point, step } = &mut *self;
         Dual { totals, layout }.solve(point, step)?;
-        Ok(Projected { pmf: self.layout.pmf(&self.point), near: Some(self) })
+        Ok(self)
+    }
+
+    /// The distribution that was come to.
+    pub(super) fn pmf(&self) -> Vec<f64> {
+        self.layout.pmf(&self.point)
+    }
+
+    /// What a set comes to in it.
+    pub(super) fn total_of(&self, set: usize) -> f64 {
+        let (mut inside, mut all) = (0.0, 0.0);
+        for (sets, share) in self.layout.cells.iter().zip(&self.point.cells) {
+            inside += if sets >> set & 1 == 1 { share.total } else { 0.0 };
+            all += share.total;
+        }
+        inside / all
     }
 }
 
 impl Layout {
     fn of(polytope: &Polytope, p: &[f64]) -> Self {
-        let mut layout = Self { arms: Vec::with_capacity(p.len()), cells: Vec::with_capacity(p.len()) };
-        let members = &polytope.members;
-        for (first, &sets) in members.iter().enumerate() {
-            if layout.cells.iter().all(|cell| cell.sets != sets) {
-                let start = layout.arms.len();
-                let inside = (first..members.len()).filter(|&index| members[index] == sets);
-                layout.arms.extend(inside.map(|index| {
-                    let (floor, cap) = (polytope.floors[index], polytope.caps[index]);
-                    Arm { index, p: p[index], floor, cap }
-                }));
-                let arms = &layout.arms[start..];
-                layout.cells.push(Cell {
-                    sets,
-                    arms: start..layout.arms.len(),
-                    floors: arms.iter().map(|arm| arm.floor).sum(),
-                    caps: arms.iter().map(|arm| arm.cap).sum(),
-                    is_capped: arms.iter().any(|arm| arm.cap < 1.0),
-                });
-            }
+        let Polytope { floors, caps, members, .. } = polytope;
+        let (mut arms, mut cells) = (Vec::with_capacity(p.len()), Vec::with_capacity(p.len()));
+        for (((&p, &floor), &cap), sets) in p.iter().zip(floors).zip(caps).zip(members) {
+            let known = cells.iter().position(|known| known == sets);
+            let cell = known.unwrap_or_else(|| {
+                cells.push(*sets);
+                cells.len() - 1
+            });
+            arms.push(Arm { p, floor, cap, cell });
         }
-        layout
+        Self { arms, cells }
     }
 
-    /// What a point's multipliers make of each cell.
-    fn share(&self, point: &mut Point) {
-        for (cell, share) in self.cells.iter().zip(&mut point.cells) {
-            let exponent = exponent(cell.sets, &point.multipliers);
-            let factor = libm::exp(exponent.min(EXPONENT_MAX));
-            let (mut total, mut free) = (0.0, 0.0);
-            for &Arm { p, floor, cap, .. } in &self.arms[cell.arms.clone()] {
-                let probability = p * factor;
-                total += probability.clamp(floor, cap);
-                free += if floor < probability && probability < cap { probability } else { 0.0 };
-            }
-            *share = CellShare { exponent, factor, total, free };
+    /// What multipliers make of each cell.
+    fn scale(&self, Point { multipliers, cells, .. }: &mut Point) {
+        for (&sets, share) in self.cells.iter().zip(&mut *cells) {
+            let exponent = exponent(sets, multipliers);
+            *share = CellShare { exponent, factor: libm::exp(exponent.min(EXPONENT_MAX)), total: 0.0, free: 0.0 };
         }
+        self.share(cells);
     }
 
-    /// That, with the arms of each cell.
-    fn shares<'b>(&'b self, point: &'b Point) -> impl Iterator<Item = (&'b [Arm], &'b CellShare)> {
-        self.cells.iter().map(|cell| &self.arms[cell.arms.clone()]).zip(&point.cells)
+    /// Adds up what the arms of each cell come to.
+    fn share(&self, cells: &mut [CellShare]) {
+        for &Arm { p, floor, cap, cell } in &self.arms {
+            let share = &mut cells[cell];
+            let probability = p * share.factor;
+            share.total += probability.clamp(floor, cap);
+            share.free += if floor < probability && probability < cap { probability } else { 0.0 };
+        }
     }
 
     fn pmf(&self, point: &Point) -> Vec<f64> {
-        let mut pmf = vec![0.0; self.arms.len()];
-        for (arms, share) in self.shares(point) {
-            arms.iter().for_each(|arm| pmf[arm.index] = (arm.p * share.factor).clamp(arm.floor, arm.cap));
-        }
-        normalised(pmf)
+        let probability = |arm: &Arm| (arm.p * point.cells[arm.cell].factor).clamp(arm.floor, arm.cap);
+        normalised(self.arms.iter().map(probability).collect())
     }
 }
 
@@ -208,19 +197,17 @@ impl Dual<'_> {
     fn descend(&self, point: &mut Point) {
         let (Point { multipliers, gradient, cells }, totals) = (point, self.totals);
         gradient.fill(0.0);
-        for (cell, share) in self.layout.cells.iter().zip(&*cells) {
-            sets_of(cell.sets).for_each(|set| gradient[set] += share.total);
+        for (&sets, share) in self.layout.cells.iter().zip(&*cells) {
+            sets_of(sets).for_each(|set| gradient[set] += share.total);
             gradient[totals.len()] += share.total;
         }
         gradient[totals.len()] -= 1.0;
-        for ((sum, &multiplier), bounds) in gradient.iter_mut().zip(&*multipliers).zip(totals) {
-            let &(min, max) = bounds;
-            // What every distribution keeps has no part in anything, least of all in contradictions.
-            *sum = if is_free(bounds) {
-                0.0
-            } else if multiplier > 0.0 || multiplier == 0.0 && *sum < min {
+        for ((sum, &multiplier), &(min, max)) in gradient.iter_mut().zip(&*multipliers).zip(totals) {
+            // An end that every distribution keeps has no part in anything, least of all in contradictions: while the sum is
+            // not 1 yet, totals may be beyond it.
+            *sum = if multiplier > 0.0 || multiplier == 0.0 && min > 0.0 && *sum < min {
                 *sum - min
-            } else if multiplier < 0.0 || *sum > max {
+            } else if multiplier < 0.0 || max < 1.0 && *sum > max {
                 *sum - max
             } else {
                 0.0
@@ -231,20 +218,19 @@ impl Dual<'_> {
     /// The dual function at a point.
     fn value(&self, point: &Point) -> f64 {
         let mut value = -self.promised(&point.multipliers);
-        for (arms, &CellShare { exponent, factor, .. }) in self.layout.shares(point) {
-            for &Arm { p, floor, cap, .. } in arms {
-                let probability = p * factor;
-                // The integral of the probability over the exponent.
-                value += if cap <= 0.0 {
-                    0.0
-                } else if probability <= floor && floor > 0.0 {
-                    floor + floor * (exponent - libm::log(floor / p))
-                } else if probability >= cap {
-                    cap + cap * (exponent - libm::log(cap / p))
-                } else {
-                    probability
-                };
-            }
+        for &Arm { p, floor, cap, cell } in &self.layout.arms {
+            let CellShare { exponent, factor, .. } = point.cells[cell];
+            let probability = p * factor;
+            // The integral of the probability over the exponent.
+            value += if cap <= 0.0 {
+                0.0
+            } else if probability <= floor && floor > 0.0 {
+                floor + floor * (exponent - libm::log(floor / p))
+            } else if probability >= cap {
+                cap + cap * (exponent - libm::log(cap / p))
+            } else {
+                probability
+            };
         }
         value
     }
@@ -289,7 +275,7 @@ impl Dual<'_> {
             // Where a multiplier changes sign its bound changes: it stops in between.
             next.multipliers[row] = if crosses { 0.0 } else { moved };
         }
-        self.layout.share(next);
+        self.layout.scale(next);
         self.descend(next);
     }
 
@@ -328,42 +314,45 @@ impl Dual<'_> {
         }
     }
 
-    /// Bends a short step as third derivatives ask for, so that the distance left is of the third order (Chebyshev's
-    /// method): one step less to the solution for the price of some sums.
+    /// Bends a step, so that the distance left is of the third order.
+    ///
+    /// Straight on, a cell's free mass would have to grow by the step's exponent x in proportion, to 1 + x times what it is,
+    /// for totals to be right; it grows to e^x. So its exponent should be ln(1 + x), and is as near to it as multipliers
+    /// allow: by least squares weighted with the free mass, whose normal equations have the Hessian again. To the second
+    /// order that is Chebyshev's method; where every cell that is free can have its own exponent, one step is enough.
     fn bend(&self, point: &Point, step: &mut Step) {
         let Step { rows, direction, bend, hessian, is_newton, next, .. } = step;
         bend.clear();
         bend.resize(rows.len(), 0.0);
-        if !*is_newton || largest(direction) > BENT_LONGEST {
+        // Of the second order alone what is left of a short step is less than anything that counts.
+        if !*is_newton || largest(direction) < UNBENT_LONGEST {
             return;
         }
-        // Directions and third derivatives of all multipliers, where the next point will be worked out.
-        let Point { multipliers: along, gradient: third, .. } = next;
+        // Of all multipliers, where the next point will be worked out.
+        let Point { multipliers: along, gradient: aside, .. } = next;
         along.fill(0.0);
         rows.iter().zip(&*direction).for_each(|(&row, &by)| along[row] = by);
-        third.fill(0.0);
-        for (cell, share) in self.layout.cells.iter().zip(&point.cells) {
-            let moves = exponent(cell.sets, along);
-            let by = share.free * moves * moves;
-            sets_of(cell.sets).for_each(|set| third[set] += by);
-            third[self.totals.len()] += by;
+        aside.fill(0.0);
+        for (&sets, share) in self.layout.cells.iter().zip(&point.cells).filter(|(_, share)| share.free > 0.0) {
+            let straight = exponent(sets, along);
+            let by = share.free * (libm::log1p(straight.max(LEFT_MIN - 1.0)) - straight);
+            sets_of(sets).for_each(|set| aside[set] += by);
+            aside[self.totals.len()] += by;
         }
-        rows.iter().zip(&mut *bend).for_each(|(&row, aside)| *aside = -0.5 * third[row]);
+        rows.iter().zip(&mut *bend).for_each(|(&row, bend)| *bend = aside[row]);
         solve_in_place(hessian, bend);
-        if largest(bend) > 0.5 * largest(direction) {
-            bend.fill(0.0);
-        }
     }
 
     /// The Hessian of the dual function in all multipliers.
-    fn curve(&self, point: &Point, curvature: &mut [f64]) {
+    fn curve(&self, point: &Point, curvature: &mut Vec<f64>) {
         let sum = self.totals.len();
-        curvature.fill(0.0);
-        for (cell, share) in self.layout.cells.iter().zip(&point.cells) {
-            for set in sets_of(cell.sets) {
+        curvature.clear();
+        curvature.resize(packed_len(sum + 1), 0.0);
+        for (&sets, share) in self.layout.cells.iter().zip(&point.cells) {
+            for set in sets_of(sets) {
                 curvature[row_start(sum) + set] += share.free;
                 let row = &mut curvature[row_start(set)..];
-                sets_of(cell.sets & (u64::MAX >> (63 - set))).for_each(|other| row[other] += share.free);
+                sets_of(sets & (u64::MAX >> (63 - set))).for_each(|other| row[other] += share.free);
             }
             curvature[row_start(sum) + sum] += share.free;
         }
@@ -388,11 +377,11 @@ impl Dual<'_> {
     /// Whether what arms can give at most is less than what totals promise, both weighted by these multipliers: a proof
     /// that nothing is inside.
     fn contradicts(&self, multipliers: &[f64]) -> bool {
-        let given = |cell: &Cell| {
-            let z = exponent(cell.sets, multipliers);
-            z * if z > 0.0 { cell.caps } else { cell.floors }
+        let given = |arm: &Arm| {
+            let z = exponent(self.layout.cells[arm.cell], multipliers);
+            z * if z > 0.0 { arm.cap } else { arm.floor }
         };
-        let given: f64 = self.layout.cells.iter().map(given).sum();
+        let given: f64 = self.layout.arms.iter().map(given).sum();
         let size: f64 = multipliers.iter().map(|multiplier| multiplier.abs()).sum();
         given < self.promised(multipliers) - CONTRADICTION_MIN * size
     }
@@ -408,10 +397,10 @@ impl Dual<'_> {
                 multipliers[set] = multiplier;
             }
         }
-        let is_capped = |cell: &Cell| cell.is_capped && exponent(cell.sets, &multipliers) > 0.0;
+        let is_capped = |arm: &Arm| arm.cap < 1.0 && exponent(self.layout.cells[arm.cell], &multipliers) > 0.0;
         Infeasible {
             sets: (0..sets).filter(|&set| multipliers[set] != 0.0).collect(),
-            caps: self.layout.cells.iter().any(is_capped),
+            caps: self.layout.arms.iter().any(is_capped),
         }
     }
 }
@@ -424,7 +413,7 @@ impl Step {
             rows: Vec::with_capacity(rows),
             direction: Vec::with_capacity(rows),
             bend: Vec::with_capacity(rows),
-            curvature: vec![0.0; packed_len(rows)],
+            curvature: Vec::with_capacity(packed_len(rows)),
             hessian: Vec::with_capacity(packed_len(rows)),
             is_newton: false,
             next: point.clone(),
@@ -471,7 +460,7 @@ fn solve_with_ridge(packed: &mut [f64], ridge: f64, right: &mut [f64]) -> bool {
     let diagonal = |row: usize| row_start(row) + row;
     let trace: f64 = (0..right.len()).map(|row| packed[diagonal(row)]).sum();
     // Small against curvatures that matter, and never nothing: where no arm moves, a step is as long as it may be.
-    (0..right.len()).for_each(|row| packed[diagonal(row)] += ridge + 1e-13 * trace + 1e-18);
+    (0..right.len()).for_each(|row| packed[diagonal(row)] += ridge + 1e-14 * trace + 1e-18);
     // Where rounding took more than the ridge, the way straight down is left.
     let is_factored = factor_in_place(right.len(), packed).is_ok();
     if is_factored {

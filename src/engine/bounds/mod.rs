@@ -8,7 +8,7 @@ mod dual;
 pub mod parity;
 pub mod projection;
 
-use projection::{CONTRADICTION_MIN, Infeasible, Near, Polytope, Projected};
+use projection::{CONTRADICTION_MIN, Infeasible, Polytope, Projected};
 use std::{borrow::Cow, sync::Arc};
 
 /// Most totals of one placement.
@@ -146,7 +146,8 @@ impl SlotBounds<'_> {
     /// The nearest distribution that keeps all bounds but the bands, as far as that can be.
     #[must_use]
     pub fn keep(&self, policy: &[f64]) -> Bounded {
-        self.project(policy, None).0
+        let (projected, relaxed) = self.project(policy, None);
+        Bounded { pmf: projected.into_pmf(), relaxed }
     }
 
     /// The same with bands, for the lead slot, and what they came to.
@@ -156,7 +157,7 @@ impl SlotBounds<'_> {
         policy: &[f64],
         in_force: impl Fn(usize) -> BandInForce,
     ) -> (Bounded, Vec<BandEffect>) {
-        let (mut bounded, near) = self.project(policy, None);
+        let (mut projected, mut relaxed) = self.project(policy, None);
         let totals = self.bounds.totals.len();
         let is_feasible = |&band: &usize| {
             let members = &self.polytope.members;
@@ -164,7 +165,7 @@ impl SlotBounds<'_> {
             members.iter().any(is_inside) && !members.iter().all(is_inside)
         };
         let effect = |band: usize| {
-            let before = self.polytope.total_of(totals + band, &bounded.pmf);
+            let before = projected.total_of(totals + band, &self.polytope);
             let id = self.bounds.bands[band].id.clone();
             BandEffect { id, index: band, in_force: in_force(band), before, after: before }
         };
@@ -173,25 +174,23 @@ impl SlotBounds<'_> {
             for BandEffect { index, in_force, .. } in &effects {
                 self.polytope.totals[totals + index] = in_force.ends();
             }
-            bounded = self.project(policy, near).0;
+            // Where something was given up, caps may be others.
+            let near = relaxed.is_nothing().then_some(projected);
+            (projected, relaxed) = self.project(policy, near);
             for effect in &mut effects {
-                effect.after = self.polytope.total_of(totals + effect.index, &bounded.pmf);
+                effect.after = projected.total_of(totals + effect.index, &self.polytope);
             }
         }
-        (bounded, effects)
+        (Bounded { pmf: projected.into_pmf(), relaxed }, effects)
     }
 
-    /// From where another projection of the same policy came to, or from the start.
-    fn project(&self, policy: &[f64], mut near: Option<Box<Near>>) -> (Bounded, Option<Box<Near>>) {
+    /// The nearest distribution, from another projection of the same policy, or from the start, and what was given up.
+    fn project(&self, policy: &[f64], mut near: Option<Projected>) -> (Projected, Relaxed) {
         let (mut polytope, mut relaxed) = (Cow::Borrowed(&self.polytope), Relaxed::default());
         loop {
             let is_near = near.is_some();
-            match polytope.project_from(policy, near.take()) {
-                // Where something was given up, caps may be others.
-                Ok(Projected { pmf, near }) => {
-                    let near = near.filter(|_| relaxed.is_nothing());
-                    return (Bounded { pmf, relaxed }, near);
-                }
+            match polytope.nearest(policy, near.take()) {
+                Ok(projected) => return (projected, relaxed),
                 // What contradicts itself is told from the start, so that the same is given up wherever one came from.
                 Err(_) if is_near => {}
                 Err(infeasible) => self.relax(polytope.to_mut(), &mut relaxed, &infeasible),

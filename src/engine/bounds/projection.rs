@@ -9,7 +9,7 @@
 //! those that act, with a line search. Where no distribution keeps all bounds the dual is unbounded, and multipliers grow
 //! along a proof of that (Farkas' lemma), whose constraints are the ones in conflict.
 
-pub use super::dual::Near;
+use super::dual::Near;
 
 /// What an underflown probability counts as, so that a projection always has mass to scale.
 pub const PROBABILITY_MIN: f64 = 1e-12;
@@ -36,11 +36,11 @@ pub struct Polytope {
 
 /// The nearest distribution.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Projected {
-    /// Its probabilities.
-    pub pmf: Vec<f64>,
-    /// Where it is not far from to others; `None` where floors and caps alone keep all totals.
-    pub near: Option<Box<Near>>,
+pub enum Projected {
+    /// What floors and caps alone make of the policy keeps all totals.
+    Clipped(Vec<f64>),
+    /// Multipliers of the sets, from which it is not far to other totals.
+    Scaled(Box<Near>),
 }
 
 /// No distribution keeps these bounds.
@@ -75,52 +75,39 @@ impl Polytope {
     /// # Errors
     /// Where nothing is inside.
     pub fn project(&self, policy: &[f64]) -> Result<Vec<f64>, Infeasible> {
-        Ok(self.project_from(policy, None)?.pmf)
+        Ok(self.nearest(policy, None)?.into_pmf())
     }
 
-    /// The same from where the projection of the same policy came to, inside other totals, but the same floors and caps.
+    /// The same with what else is known of it; from the solution for the same policy, floors, caps and members, but other
+    /// totals, where there is one.
     ///
     /// # Errors
     /// Where nothing is inside.
-    pub fn project_from(&self, policy: &[f64], near: Option<Box<Near>>) -> Result<Projected, Infeasible> {
+    pub fn nearest(&self, policy: &[f64], near: Option<Projected>) -> Result<Projected, Infeasible> {
         debug_assert_eq!(policy.len(), self.floors.len());
         if self.is_everything() {
-            return Ok(Projected { pmf: policy.to_vec(), near: None });
+            return Ok(Projected::Clipped(policy.to_vec()));
         }
         let caps: f64 = self.caps.iter().sum();
         if caps < 1.0 - CONTRADICTION_MIN {
             return Err(Infeasible { sets: Vec::new(), caps: true });
         }
-        if let Some(near) = near {
-            return near.solve(&self.totals);
+        if let Some(Projected::Scaled(near)) = near {
+            return Ok(Projected::Scaled(near.solve(&self.totals)?));
         }
         let p: Vec<f64> = policy.iter().map(|&p| p.max(PROBABILITY_MIN)).collect();
         let (q, scale) = self.fill(&p);
         // What any total keeps need not be added up.
-        let total = |(set, bounds)| if is_free(bounds) { 0.0 } else { self.total_of(set, &q) };
-        let totals: Vec<f64> = self.totals.iter().enumerate().map(total).collect();
-        let is_kept =
-            |(total, &(min, max)): (&f64, &(f64, f64))| min - RESIDUAL_MAX <= *total && *total <= max + RESIDUAL_MAX;
-        if totals.iter().zip(&self.totals).all(is_kept) {
-            return Ok(Projected { pmf: normalised(q), near: None });
+        let is_kept = |(set, bounds): (usize, &(f64, f64))| {
+            is_free(bounds) || {
+                let total = self.total_of(set, &q);
+                bounds.0 - RESIDUAL_MAX <= total && total <= bounds.1 + RESIDUAL_MAX
+            }
+        };
+        if self.totals.iter().enumerate().all(is_kept) {
+            return Ok(Projected::Clipped(normalised(q)));
         }
-        Near::new(self, &p, self.first_multipliers(&totals, libm::log(scale))).solve(&self.totals)
-    }
-
-    /// Multipliers to start from, where floors and caps alone lead to these totals: for each total that is not kept the
-    /// one that would be right if that set were alone and nothing clipped, ln of the ratio of odds.
-    fn first_multipliers(&self, totals: &[f64], mut sum: f64) -> Vec<f64> {
-        let mut multipliers = Vec::with_capacity(totals.len() + 1);
-        for (&total, &(min, max)) in totals.iter().zip(&self.totals) {
-            let bound = total.max(min).min(max);
-            let ratio = bound * (1.0 - total) / (total * (1.0 - bound));
-            let moves = bound != total && ratio > 0.0 && ratio.is_finite();
-            multipliers.push(if moves { libm::log(ratio) } else { 0.0 });
-            // What the others lose to it.
-            sum -= if moves { libm::log(1.0 - total + total * ratio) } else { 0.0 };
-        }
-        multipliers.push(sum);
-        multipliers
+        Ok(Projected::Scaled(Near::new(self, &p, scale).solve(&self.totals)?))
     }
 
     /// The total of a set under a distribution.
@@ -169,8 +156,28 @@ impl Polytope {
     }
 }
 
+impl Projected {
+    /// Its probabilities.
+    #[must_use]
+    pub fn into_pmf(self) -> Vec<f64> {
+        match self {
+            Self::Clipped(pmf) => pmf,
+            Self::Scaled(near) => near.pmf(),
+        }
+    }
+
+    /// What a set of its polytope comes to.
+    #[must_use]
+    pub fn total_of(&self, set: usize, polytope: &Polytope) -> f64 {
+        match self {
+            Self::Clipped(pmf) => polytope.total_of(set, pmf),
+            Self::Scaled(near) => near.total_of(set),
+        }
+    }
+}
+
 /// Whether any total is within these bounds.
-pub(super) fn is_free(&(min, max): &(f64, f64)) -> bool {
+fn is_free(&(min, max): &(f64, f64)) -> bool {
     min <= 0.0 && max >= 1.0
 }
 
@@ -239,10 +246,11 @@ mod tests {
             totals: vec![(0.0, 0.5), (0.0, 1.0)],
             ..Polytope::of_floors(vec![0.01; 5])
         };
-        let near = polytope.project_from(&policy, None).unwrap().near;
-        assert!(near.is_some());
+        let near = polytope.nearest(&policy, None).unwrap();
+        assert!(matches!(near, Projected::Scaled(_)));
         polytope.totals[1] = (0.5, 0.6);
-        let (from_near, anew) = (polytope.project_from(&policy, near).unwrap().pmf, polytope.project(&policy).unwrap());
+        let (from_near, anew) =
+            (polytope.nearest(&policy, Some(near)).unwrap().into_pmf(), polytope.project(&policy).unwrap());
         // Both keep the totals to 1e-13, and divergences are at least as steep as one in probabilities.
         from_near.iter().zip(&anew).for_each(|(one, other)| assert!((one - other).abs() < 1e-11, "{one} {other}"));
     }
