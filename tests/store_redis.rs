@@ -406,32 +406,72 @@ async fn a_key_of_another_type_is_told_before_anything_is_written() {
 }
 
 #[tokio::test]
-async fn of_many_appends_those_before_a_key_of_another_type_stand_whole() {
+async fn of_many_appends_all_but_those_with_a_key_of_another_type_stand() {
     let server = Server::start(&[]);
     let store = open(&server.url("?prefix=p")).await;
     let mut connection = server.connect();
     let of = |name: &[u8], rest: &[u8]| [b"p:{1:0}:", name, rest].concat();
     let salted = |n: u8| DecisionAppend { salt: Some(salt(n, n.into())), ..append(log(1, 0), n.into()) };
-    let broken = [of(b"own:", &[3; 16]), of(b"d:", &key(log(1, 0), 3))];
-    for (stood, name) in broken.iter().enumerate() {
-        let _: () = connection.hset(name, "a", "hash").unwrap();
-        let answers = store.append_decisions((1..=4).map(salted).collect::<Vec<_>>().into()).await;
-        for answer in answers {
-            assert!(matches!(&answer, Err(StoreError::Corrupt { .. })), "{answer:?}");
-        }
-        // Again, what stands already is found to stand.
-        assert_eq!(store.log_ends().await.unwrap(), [(log(1, 0), 2)], "{stood}");
-        assert_eq!(connection.zcard::<_, i64>(of(b"open", b"")).unwrap(), 2);
-        assert!(!connection.exists::<_, bool>(of(b"d:", &key(log(1, 0), 4))).unwrap());
+    let many = || store.append_decisions((1..=4).map(salted).collect::<Vec<_>>().into());
+    for name in [of(b"own:", &[3; 16]), of(b"d:", &key(log(1, 0), 3))] {
+        let _: () = connection.hset(&name, "a", "hash").unwrap();
+        let keys: Option<i64> = (name == of(b"d:", &key(log(1, 0), 3))).then(|| size_of_database(&mut connection));
+        let answers = many().await;
+        let offsets = [0, 1, 2].map(|offset| AppendOutcome::Appended { offset });
+        assert!(matches!(&answers[2], Err(StoreError::Corrupt { .. })), "{answers:?}");
+        let stand: Vec<_> = answers.into_iter().filter_map(Result::ok).collect();
+        assert_eq!(stand, offsets);
+        assert_eq!(store.log_ends().await.unwrap(), [(log(1, 0), 3)]);
+        assert_eq!(connection.zcard::<_, i64>(of(b"open", b"")).unwrap(), 3);
+        // The second time they stand already, and of what fails nothing stays.
+        assert!(keys.is_none_or(|keys| keys == size_of_database(&mut connection)));
         let _: () = connection.del(name).unwrap();
         assert!(!connection.exists::<_, bool>(of(b"d:", &key(log(1, 0), 3))).unwrap());
     }
-    let answers = store.append_decisions((1..=4).map(salted).collect::<Vec<_>>().into()).await;
-    let offsets: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
-    assert_eq!(offsets, [0, 1, 2, 3].map(|offset| AppendOutcome::Appended { offset }));
+    let offsets: Vec<_> = many().await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(offsets, [0, 1, 3, 2].map(|offset| AppendOutcome::Appended { offset }));
+    assert_eq!(connection.zcard::<_, i64>(of(b"open", b"")).unwrap(), 4);
     for n in 1..=4 {
         assert_eq!(connection.llen::<_, i64>(of(b"own:", &[n; 16])).unwrap(), 1);
     }
+}
+
+fn size_of_database(connection: &mut redis::Connection) -> i64 {
+    redis::cmd("DBSIZE").query(connection).unwrap()
+}
+
+#[tokio::test]
+async fn what_a_user_may_not_append_leaves_nothing_behind() {
+    let server = Server::start(&[]);
+    let mut connection = server.connect();
+    let rule = |rights: &str| {
+        let all = ["ACL", "SETUSER", "shy", "on", ">s3cret", "allkeys", "allchannels", "+@all"];
+        let mut command = redis::cmd(all[0]);
+        all[1..].iter().copied().chain(rights.split_whitespace()).for_each(|word| {
+            command.arg(word);
+        });
+        command
+    };
+    rule("").exec(&mut connection).unwrap();
+    let store = open(&parse(&format!("redis://shy:s3cret@127.0.0.1:{}/?prefix=p", server.port))).await;
+    store.append_decision(append(log(1, 0), 0)).await.unwrap();
+    let many = || {
+        let salted = |n: u8| DecisionAppend { salt: Some(salt(n, n.into())), ..append(log(1, 0), n.into()) };
+        store.append_decisions((1..=2).map(salted).collect::<Vec<_>>().into())
+    };
+    let keys = size_of_database(&mut connection);
+    for forbidden in ["-xadd", "-hset", "-pexpire", "-rpush"] {
+        rule(forbidden).exec(&mut connection).unwrap();
+        let answers = many().await;
+        let is_told =
+            |answer: &_| matches!(answer, Err(StoreError::Unavailable { reason }) if reason.contains("can't run"));
+        assert!(answers.iter().all(is_told), "{answers:?}");
+        assert_eq!(size_of_database(&mut connection), keys, "{forbidden}");
+    }
+    rule("").exec(&mut connection).unwrap();
+    let offsets: Vec<_> = many().await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(offsets, [1, 2].map(|offset| AppendOutcome::Appended { offset }));
+    assert_eq!(connection.zcard::<_, i64>("p:{1:0}:open").unwrap(), 3);
 }
 
 #[tokio::test]

@@ -86,15 +86,15 @@ pub(super) fn append_outcome(value: Value) -> Result<AppendOutcome> {
     }
 }
 
-/// What became of as many appends as one call made.
-pub(super) fn append_outcomes(value: Value, count: usize) -> Result<Vec<AppendOutcome>> {
+/// What became of each of as many appends as one call made.
+pub(super) fn append_outcomes(value: Value, count: usize) -> Result<Vec<Result<AppendOutcome>>> {
     let what = "the append of decisions";
     let outcomes = match value {
         Value::Array(offsets) => {
             let appended = |offset| Ok(AppendOutcome::Appended { offset: self::count(offset, what)? });
-            offsets.into_iter().map(appended).collect::<Result<Vec<_>>>()?
+            offsets.into_iter().map(appended).collect::<Vec<_>>()
         }
-        of_one => vec![append_outcome(of_one)?],
+        of_one => vec![Ok(append_outcome(of_one)?)],
     };
     let answered = outcomes.len();
     if answered == count { Ok(outcomes) } else { Err(corrupt(format!("{what}: {answered} answers to {count}"))) }

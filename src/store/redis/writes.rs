@@ -93,10 +93,7 @@ impl RedisStore {
             };
             for (places, value) in calls.into_iter().zip(values) {
                 let answers = value.and_then(|value| replies::append_outcomes(value, places.len()));
-                let answers = match answers {
-                    Ok(answers) => answers.into_iter().map(Ok).collect(),
-                    Err(error) => vec![Err(error); places.len()],
-                };
+                let answers = answers.unwrap_or_else(|error| vec![Err(error); places.len()]);
                 places.into_iter().zip(answers).for_each(|(place, outcome)| outcomes[place] = Some(outcome));
             }
         }

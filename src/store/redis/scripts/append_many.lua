@@ -8,12 +8,12 @@
 -- KEYS: log, open decisions, when owners were forgotten; of each decision itself, salts, the decisions of its salt's owner
 -- ARGV: of each decision its id, record, ledger, closing time in ms, salt ('' of none), when it was made, salt's lifetime in
 --       ms
--- Answers the offsets.
+-- Answers an offset for each of them, or why it is not stored: each is a step of its own.
 
 local HEAD = '>BI8I4Bi8'
 local log, open, forgotten, count = KEYS[1], KEYS[2], KEYS[3], (#KEYS - 3) / 3
 
--- What all decisions share can fail before the first write only. Reading a key proves its type.
+-- What all decisions share can fail before the first write alone. Reading a key proves its type.
 if count < 1 or #ARGV ~= 7 * count then
   return redis.error_reply('ERR an append needs decisions, and three keys and seven arguments for each of them')
 end
@@ -44,35 +44,10 @@ if redis.call('EXISTS', log) == 1 then
   end
 end
 
--- Puts a decision down with its salt, but not into the log yet; answers the offset of one that is stored, or nothing. What
--- is in a decision's own keys is seen as they are written, which costs less than reading them first: where it is not what
--- this release writes, the decision stays away, and those before it stand.
+-- Keeps a salt, and that it is its owner's.
 local lifetimes = {}
-local function put(i, offset)
-  local key, argument = 3 * i + 1, 7 * i - 6
-  local id, head = ARGV[argument], struct.pack(HEAD, 1, offset, 0, 0, tonumber(ARGV[argument + 3]))
-  local stored = redis.pcall('SET', KEYS[key], head .. ARGV[argument + 2], 'NX', 'GET')
-  if type(stored) == 'string' then
-    if #stored < 22 or string.byte(stored) ~= 1 then
-      return redis.error_reply('CORRUPT a decision that this release did not write')
-    end
-    local _, stands = struct.unpack(HEAD, stored)
-    return stands
-  elseif stored then
-    return stored
-  end
-  local salt, made_at, salted = ARGV[argument + 4], tonumber(ARGV[argument + 5]), tonumber(ARGV[argument + 6])
-  local kept, owned = KEYS[key + 1], KEYS[key + 2]
-  -- The key of an owner's decisions ends with the owner.
-  local forgotten_at = anybody_forgotten and redis.call('ZSCORE', forgotten, string.sub(owned, -16))
-  if salt == '' or forgotten_at and tonumber(forgotten_at) >= made_at then
-    return
-  end
-  local length = redis.pcall('RPUSH', owned, id)
-  if type(length) == 'table' then
-    redis.call('DEL', KEYS[key])
-    return length
-  end
+local function keep(id, salt, made_at, salted, kept, owned)
+  local length = redis.call('RPUSH', owned, id)
   redis.call('PEXPIRE', owned, salted)
   -- The list of an owner who comes back again and again would grow for ever.
   if length > 1 and struct.unpack('>I6', redis.call('LINDEX', owned, 0), 6) + salted < made_at then
@@ -86,22 +61,57 @@ local function put(i, offset)
   end
 end
 
-local offsets, closing, failure = {}, {}, nil
-for i = 1, count do
-  local argument = 7 * i - 6
-  local stored = put(i, log_end)
-  if type(stored) == 'table' then
-    failure = stored
-    break
-  elseif not stored then
-    stored, log_end = log_end, log_end + 1
-    redis.call('XADD', log, string.format('0-%.0f', log_end), 'r', ARGV[argument + 1])
-    closing[#closing + 1] = ARGV[argument + 3]
-    closing[#closing + 1] = ARGV[argument]
+-- Writes a decision that `stored` says is not stored, its record last: what may fail has not failed then.
+local function write(i, offset)
+  local key, argument = 3 * i + 1, 7 * i - 6
+  local id, salt, made_at, salted = ARGV[argument], ARGV[argument + 4], tonumber(ARGV[argument + 5]), ARGV[argument + 6]
+  local owned = KEYS[key + 2]
+  -- The key of an owner's decisions ends with the owner.
+  local forgotten_at = anybody_forgotten and redis.call('ZSCORE', forgotten, string.sub(owned, -16))
+  if salt ~= '' and not (forgotten_at and tonumber(forgotten_at) >= made_at) then
+    keep(id, salt, made_at, salted, KEYS[key + 1], owned)
   end
-  offsets[i] = stored
+  redis.call('XADD', log, string.format('0-%.0f', offset + 1), 'r', ARGV[argument + 1])
+end
+
+-- Appends a decision; answers its offset and whether it is new. What is in a decision's own keys is seen as they are
+-- written, which costs less than to read them first. Where that fails nothing of it stays, and an error is answered.
+local function append(i, offset)
+  local key, argument = 3 * i + 1, 7 * i - 6
+  local id, head = ARGV[argument], struct.pack(HEAD, 1, offset, 0, 0, tonumber(ARGV[argument + 3]))
+  local stored = redis.pcall('SET', KEYS[key], head .. ARGV[argument + 2], 'NX', 'GET')
+  if type(stored) == 'string' then
+    if #stored < 22 or string.byte(stored) ~= 1 then
+      return redis.error_reply('CORRUPT a decision that this release did not write'), false
+    end
+    local _, stands = struct.unpack(HEAD, stored)
+    return stands, false
+  elseif stored then
+    return stored, false
+  end
+  local done, failure = pcall(write, i, offset)
+  if done then
+    return offset, true
+  end
+  redis.pcall('DEL', KEYS[key])
+  redis.pcall('HDEL', KEYS[key + 1], id)
+  redis.pcall('LREM', KEYS[key + 2], -1, id)
+  -- Versions raise a command's error as a table or as its text, which begins with a code; what Lua says of a value has none.
+  local message = type(failure) == 'table' and failure.err or tostring(failure)
+  return redis.error_reply(string.find(message, '^%u+ ') and message or 'CORRUPT ' .. message), false
+end
+
+local answers, closing = {}, {}
+for i = 1, count do
+  local answer, is_new = append(i, log_end)
+  if is_new then
+    log_end = log_end + 1
+    closing[#closing + 1] = ARGV[7 * i - 3]
+    closing[#closing + 1] = ARGV[7 * i - 6]
+  end
+  answers[i] = answer
 end
 if #closing > 0 then
   redis.call('ZADD', open, unpack(closing))
 end
-return failure or offsets
+return answers
