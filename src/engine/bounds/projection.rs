@@ -125,13 +125,19 @@ impl Polytope {
         // The total is piecewise linear in the scale and rises: each step solves the piece it is on, and a bracket keeps
         // it from going in circles. As many pieces as arms have ends, and a few halvings in between.
         for _ in 0..4 * p.len() + 64 {
-            let (mut free, mut taken) = (0.0, 0.0);
+            let (mut free, mut taken, mut capped) = (0.0, 0.0, true);
             for (p, floor, cap) in arms() {
                 let q = (scale * p).clamp(floor, cap);
-                if q == scale * p { free += p } else { taken += q }
+                if q == scale * p {
+                    free += p
+                } else {
+                    taken += q
+                }
+                capped &= q >= cap;
             }
             let total = taken + scale * free;
-            if (total - 1.0).abs() <= f64::EPSILON {
+            // Caps may sum to 1 less what rounding took.
+            if (total - 1.0).abs() <= f64::EPSILON || capped && total < 1.0 {
                 break;
             }
             if total < 1.0 {
@@ -236,6 +242,26 @@ mod tests {
     fn an_all_underflown_policy_becomes_uniform_above_its_floors() {
         let q = of_floors(&[0.0, 0.0, 0.0, 0.0], &[0.1, 0.0, 0.0, 0.0]);
         q.iter().for_each(|q| assert!((q - 0.25).abs() < 1e-15, "{q}"));
+    }
+
+    #[test]
+    fn caps_that_sum_to_one_but_for_rounding_leave_one_distribution() {
+        // Where they sum to less no scale is large enough, and a set that contradicts them must still be the one to go.
+        for arms in 2..=256 {
+            let cap = 1.0 / arms as f64;
+            let mut polytope = Polytope {
+                caps: vec![cap; arms],
+                members: (0..arms as u64).map(|arm| u64::from(arm == 0)).collect(),
+                totals: vec![(0.0, 1.0)],
+                ..Polytope::of_floors(vec![0.0; arms])
+            };
+            let mut policy = vec![0.0; arms];
+            policy[0] = 1.0;
+            let q = polytope.project(&policy).unwrap();
+            assert!(q.iter().all(|q| (q - cap).abs() < 1e-15), "{arms}");
+            polytope.totals[0] = (2.0 * cap, 1.0);
+            assert_eq!(polytope.project(&policy), Err(Infeasible { sets: vec![0], caps: true }), "{arms}");
+        }
     }
 
     #[test]
