@@ -1,9 +1,9 @@
 //! A log that the service made with everything on is evaluated without bias: what users do is known here.
 //!
 //! Bounds, groups, leases, three slots, contexts, learning all the while. Users convert on the lead with a probability that
-//! depends on it and on them, and on what stands below it with one of its own, or one that the lead has a say in. What a candidate's lead, or its whole slate,
-//! would have earned is then a mean over the very users that came, which the estimates have to meet within their standard
-//! error. The holdout's users are among those: which ones is a hash, and moves that mean by a thirtieth of that error.
+//! depends on it and on them, and on what stands below it with one of its own, or one that the lead has a say in. What a
+//! candidate's lead, or its whole slate, would have earned is then a mean over the very users that came, which the estimates
+//! have to meet within their standard error. The holdout's users are among those: which ones is a hash, and moves that mean by a thirtieth of that error.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 

@@ -1,7 +1,7 @@
 //! Vowpal Wabbit's decision-service log (dsjson): one JSON object a line, each a choice with its probabilities and cost.
 //!
-//! Read of a line: `EventId`, which no other choice may have; `a`, the actions by number from 1, chosen first; `p`, their probabilities; `_label_cost`, of which the
-//! reward is the negative; `Timestamp`; `c`, the context, whose `_multi` are the actions: each is named by its `i.id`,
+//! Read of a line: `EventId`, which no other choice may have; `a`, the actions by number from 1, chosen first; `p`, their
+//! probabilities; `_label_cost`, of which the reward is the negative; `Timestamp`; `c`, the context, whose `_multi` are the actions: each is named by its `i.id`,
 //! its `_tag`, or its number, and those that follow another of the same name by that, `#` and their number. What else is in
 //! `c` becomes attributes such as `Geo.country`; what begins with an underscore does not. Lines without a context, such as
 //! rewards that came late, are no choices and are passed over, and so are choices that were never put into effect

@@ -98,7 +98,13 @@ pub fn report(slates: &[Slate], reward: Option<Range>, alpha: f64, (log, forced)
         }
     }
     let cascade = match all(slates, cascade_dr) {
-        Ok(terms) => mean(slates, &terms, None, alpha),
+        Ok(terms) => {
+            // It weighs as this one does.
+            let [rips, _] = Weights::Interaction.names();
+            let weights: Option<WeightDiagnostics> = diagnostics.get(rips).copied();
+            diagnostics.extend(weights.map(|weights| ("cascade_dr", weights)));
+            mean(slates, &terms, None, alpha)
+        }
         Err(reason) => {
             left_out.insert("cascade_dr", reason);
             undefined()
