@@ -81,10 +81,12 @@ fn chosen_estimators_are_the_same_as_among_all() {
 }
 
 #[test]
-fn estimators_that_are_none_or_lack_their_model_are_refused() {
+fn estimators_that_are_none_or_lack_their_model_or_lambda_are_refused() {
     let folder = files();
     let (code, _, told) = run(folder.path(), &with(&["--estimators", "ips,dr"]));
     assert!(code == 1 && told.contains("--estimators dr: corrects a reward model; name its estimates"), "{told}");
+    let (code, _, told) = run(folder.path(), &with(&["--estimators", "sg_ips", "--lambda", "5"]));
+    assert!(code == 1 && told.contains("--estimators sg_ips: takes a lambda from 0 to 1"), "{told}");
     let (code, _, told) = run(folder.path(), &with(&["--estimators", "ipw"]));
     assert!(code == 2 && told.contains("'ipw'") && told.contains("possible values: replay, ips, snips"), "{told}");
 }

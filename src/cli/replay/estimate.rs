@@ -99,6 +99,9 @@ pub(super) enum EstimateError {
     /// An estimator was asked for that corrects a reward model, and there is none.
     #[error("--estimators {0}: corrects a reward model; name its estimates with --rewards")]
     NoModel(String),
+    /// An estimator was asked for that takes none of the hyper-parameters.
+    #[error("--estimators {0}: takes a lambda from 0 to 1, and --lambda names none; add one, or leave --lambda out")]
+    NoLambda(String),
     /// Something is wrong with the files.
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
@@ -131,10 +134,15 @@ pub(super) fn run(args: Args, out: &mut impl Write) -> Result<ExitCode, Estimate
 }
 
 fn assess(args: &Args, rounds: &Path, target: &Path, reward: Option<Range>) -> Result<Report, EstimateError> {
-    let offered = Grids::default().estimators(args.rewards.is_some());
-    let is_offered = |name: &String| offered.iter().any(|estimator| estimator.family() == name);
-    if let Some(name) = args.estimators.iter().find(|name| !is_offered(name)) {
+    let grids = if args.lambda.is_empty() { Grids::default() } else { Grids::of(&args.lambda) };
+    let is_among = |offered: &[Estimator], name: &String| offered.iter().any(|estimator| estimator.family() == name);
+    let (whatever, offered) =
+        (Grids::default().estimators(args.rewards.is_some()), grids.estimators(args.rewards.is_some()));
+    if let Some(name) = args.estimators.iter().find(|name| !is_among(&whatever, name)) {
         return Err(EstimateError::NoModel(name.clone()));
+    }
+    if let Some(name) = args.estimators.iter().find(|name| !is_among(&offered, name)) {
+        return Err(EstimateError::NoLambda(name.clone()));
     }
     let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let total = [Some(rounds), Some(target), args.rewards.as_deref()].into_iter().flatten().map(bytes).sum();
@@ -149,7 +157,7 @@ fn assess(args: &Args, rounds: &Path, target: &Path, reward: Option<Range>) -> R
         reward,
     };
     let mut assessment = Assessment::new(Plan {
-        grids: if args.lambda.is_empty() { Grids::default() } else { Grids::of(&args.lambda) },
+        grids,
         families: args.estimators.clone(),
         model: args.rewards.is_some(),
         clustered: args.cluster.is_some(),
