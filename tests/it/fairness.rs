@@ -92,6 +92,36 @@ async fn the_operators_explanation_is_that_of_the_answer_and_get_decision_shows_
     assert_eq!(refusal.code(), Code::NotFound);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_terminal_tells_what_each_bound_made_of_a_decision() {
+    let server = TestServer::start_with(fair()).await;
+    let answer = server.rank(of_gender("anna", "f")).await;
+    let explain = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_offer-ranker"));
+        command.args(["explain", &answer.decision_id, "--target", &server.address]).args(more);
+        let output = command.output().expect("the program runs");
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).expect("text"))
+    };
+    let (succeeds, told) = explain(&[]);
+    assert!(succeeds, "{told}");
+    let lead = &answer.explanation.as_ref().expect("an explanation was asked for").slots[0];
+    for arm in &lead.arms {
+        let cells = [format!("{:.4}", arm.policy_probability), format!("{:.4}", arm.probability)];
+        let is_row = |line: &str| {
+            line.trim_start_matches(['|', ' ']).starts_with(&arm.offer_id)
+                && cells.iter().chain(&arm.held_by).all(|cell| line.contains(cell.as_str()))
+        };
+        assert!(told.lines().any(is_row), "{arm:?}: {told}");
+    }
+    for words in ["set       nothing from 0 to 0.1: ", "set       plans from 0.7 to 1: ", "from stream 1 of seed "] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert!(told.contains("band      discounts within 0.0500 of 0.3000: "), "{told}");
+    let (succeeds, told) = explain(&["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&told).expect("one JSON object");
+    assert!(succeeds && json["decision"]["decision_id"] == answer.decision_id, "{told}");
+}
+
 #[tokio::test]
 async fn a_rule_that_excludes_is_quoted() {
     let text = include_str!("shop.yaml").to_owned()
