@@ -8,6 +8,9 @@
 //! log could, q lies in its range, and every generalised inverse gives the same weight; so does one in units in which
 //! each item has probability 1, where the rarest item costs no digits. What the log could not show counts nothing, as in
 //! every weight.
+//!
+//! The work grows with the cube of the number of items: 0.2 ms for 60, 10 ms for 200, 0.1 s for the 446 of two slots of 223
+//! arms, the most that [`SLATES_MAX`](super::possible::SLATES_MAX) allows.
 
 use super::possible::Possible;
 use crate::engine::math::cholesky::{Cholesky, packed_len, row_start};
