@@ -411,7 +411,6 @@ async fn of_many_appends_all_but_those_with_a_key_of_another_type_stand() {
     let store = open(&server.url("?prefix=p")).await;
     let mut connection = server.connect();
     let of = |name: &[u8], rest: &[u8]| [b"p:{1:0}:", name, rest].concat();
-    let salted = |n: u8| DecisionAppend { salt: Some(salt(n, n.into())), ..append(log(1, 0), n.into()) };
     let many = || store.append_decisions((1..=4).map(salted).collect::<Vec<_>>().into());
     for name in [of(b"own:", &[3; 16]), of(b"d:", &key(log(1, 0), 3))] {
         let _: () = connection.hset(&name, "a", "hash").unwrap();
@@ -436,6 +435,11 @@ async fn of_many_appends_all_but_those_with_a_key_of_another_type_stand() {
     }
 }
 
+/// A decision whose number is its owner's, too.
+fn salted(number: u8) -> DecisionAppend {
+    DecisionAppend { salt: Some(salt(number, number.into())), ..append(log(1, 0), number.into()) }
+}
+
 fn size_of_database(connection: &mut redis::Connection) -> i64 {
     redis::cmd("DBSIZE").query(connection).unwrap()
 }
@@ -455,10 +459,7 @@ async fn what_a_user_may_not_append_leaves_nothing_behind() {
     rule("").exec(&mut connection).unwrap();
     let store = open(&parse(&format!("redis://shy:s3cret@127.0.0.1:{}/?prefix=p", server.port))).await;
     store.append_decision(append(log(1, 0), 0)).await.unwrap();
-    let many = || {
-        let salted = |n: u8| DecisionAppend { salt: Some(salt(n, n.into())), ..append(log(1, 0), n.into()) };
-        store.append_decisions((1..=2).map(salted).collect::<Vec<_>>().into())
-    };
+    let many = || store.append_decisions((1..=2).map(salted).collect::<Vec<_>>().into());
     let keys = size_of_database(&mut connection);
     for forbidden in ["-xadd", "-hset", "-pexpire", "-rpush"] {
         rule(forbidden).exec(&mut connection).unwrap();

@@ -135,14 +135,13 @@ pub(super) fn run(args: Args, out: &mut impl Write) -> Result<ExitCode, Estimate
 
 fn assess(args: &Args, rounds: &Path, target: &Path, reward: Option<Range>) -> Result<Report, EstimateError> {
     let grids = if args.lambda.is_empty() { Grids::default() } else { Grids::of(&args.lambda) };
-    let is_among = |offered: &[Estimator], name: &String| offered.iter().any(|estimator| estimator.family() == name);
-    let (whatever, offered) =
-        (Grids::default().estimators(args.rewards.is_some()), grids.estimators(args.rewards.is_some()));
-    if let Some(name) = args.estimators.iter().find(|name| !is_among(&whatever, name)) {
-        return Err(EstimateError::NoModel(name.clone()));
-    }
-    if let Some(name) = args.estimators.iter().find(|name| !is_among(&offered, name)) {
-        return Err(EstimateError::NoLambda(name.clone()));
+    let offers = |grids: &Grids, name: &str| {
+        grids.estimators(args.rewards.is_some()).iter().any(|estimator| estimator.family() == name)
+    };
+    if let Some(name) = args.estimators.iter().find(|name| !offers(&grids, name)) {
+        let told = name.clone();
+        let lacks_lambda = offers(&Grids::default(), name);
+        return Err(if lacks_lambda { EstimateError::NoLambda(told) } else { EstimateError::NoModel(told) });
     }
     let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let total = [Some(rounds), Some(target), args.rewards.as_deref()].into_iter().flatten().map(bytes).sum();

@@ -116,7 +116,9 @@ impl Near {
 
     /// The distribution that was come to.
     pub(super) fn pmf(&self) -> Vec<f64> {
-        self.layout.pmf(&self.point)
+        let Self { layout, point, .. } = self;
+        let probability = |arm: &Arm| (arm.p * point.cells[arm.cell].factor).clamp(arm.floor, arm.cap);
+        normalised(layout.arms.iter().map(probability).collect())
     }
 
     /// What a set comes to in it.
@@ -162,11 +164,6 @@ impl Layout {
             share.total += probability.clamp(floor, cap);
             share.free += if floor < probability && probability < cap { probability } else { 0.0 };
         }
-    }
-
-    fn pmf(&self, point: &Point) -> Vec<f64> {
-        let probability = |arm: &Arm| (arm.p * point.cells[arm.cell].factor).clamp(arm.floor, arm.cap);
-        normalised(self.arms.iter().map(probability).collect())
     }
 }
 

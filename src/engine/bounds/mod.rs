@@ -188,7 +188,7 @@ impl SlotBounds<'_> {
     fn project(&self, policy: &[f64], mut near: Option<Projected>) -> (Projected, Relaxed) {
         let (mut polytope, mut relaxed) = (Cow::Borrowed(&self.polytope), Relaxed::default());
         loop {
-            let is_near = near.is_some();
+            let is_near = matches!(near, Some(Projected::Scaled(_)));
             match polytope.nearest(policy, near.take()) {
                 Ok(projected) => return (projected, relaxed),
                 // What contradicts itself is told from the start, so that the same is given up wherever one came from.

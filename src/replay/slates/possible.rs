@@ -40,11 +40,14 @@ impl Possible {
         if slates > SLATES_MAX {
             return Err(Untold::TooManySlates { slates, most: SLATES_MAX });
         }
-        let items = slots * arms;
-        let possible = Self { slots, arms, pairs: vec![0.0; packed_len(items)], nothing: vec![0.0; slots] };
-        let mut walk = Walk { odds, below: BTreeMap::new(), possible };
+        let mut walk = Walk { odds, below: BTreeMap::new(), possible: Self::empty(slots, arms) };
         walk.add(&mut Vec::with_capacity(slots), 1.0);
         Ok(walk.possible)
+    }
+
+    /// Nothing added up yet.
+    fn empty(slots: usize, arms: usize) -> Self {
+        Self { slots, arms, pairs: vec![0.0; packed_len(slots * arms)], nothing: vec![0.0; slots] }
     }
 
     /// How many items there are: slot by slot, every arm in it.
@@ -129,8 +132,7 @@ impl<B: Beliefs> Walk<'_, '_, B> {
 impl Possible {
     /// Of whole slates with their probabilities.
     pub(super) fn of_slates(slots: usize, arms: usize, slates: impl IntoIterator<Item = (Vec<usize>, f64)>) -> Self {
-        let items = slots * arms;
-        let mut possible = Self { slots, arms, pairs: vec![0.0; packed_len(items)], nothing: vec![0.0; slots] };
+        let mut possible = Self::empty(slots, arms);
         for (slate, probability) in slates {
             (1..=slots).for_each(|length| possible.count(&slate[..length], probability));
         }

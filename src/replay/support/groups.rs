@@ -111,8 +111,7 @@ impl Units {
 
 /// Pearson's chi-square of a division of units, and its degrees of freedom; `None` of fewer than two groups, and without
 /// units.
-#[must_use]
-pub fn chi_square(division: &Counts) -> Option<(f64, f64)> {
+fn chi_square(division: &Counts) -> Option<(f64, f64)> {
     let degrees = division.len().checked_sub(1).filter(|degrees| *degrees > 0)? as f64;
     let units: f64 = division.iter().map(|(counted, _)| *counted as f64).sum();
     let term = |(counted, share): &(u64, f64)| {

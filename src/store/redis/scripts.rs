@@ -1,7 +1,8 @@
 //! The Lua scripts, and calls of them and of plain commands.
 //!
 //! A script runs alone and is not rolled back, so each of them looks at everything before it writes anything, or takes back
-//! what it wrote. They are called by their hash; a server that does not know it, after a restart or a `SCRIPT FLUSH`, is sent the text.
+//! what it wrote. They are called by their hash; a server that does not know it, after a restart or a `SCRIPT FLUSH`, is
+//! sent the text.
 
 use redis::{Cmd, Pipeline, Value};
 use std::sync::LazyLock;

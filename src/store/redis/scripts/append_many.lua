@@ -61,7 +61,7 @@ local function keep(id, salt, made_at, salted, kept, owned)
   end
 end
 
--- Writes a decision that `stored` says is not stored, its record last: what may fail has not failed then.
+-- Writes what belongs to a decision that is new, its record last: what may fail has not failed then.
 local function write(i, offset)
   local key, argument = 3 * i + 1, 7 * i - 6
   local id, salt, made_at, salted = ARGV[argument], ARGV[argument + 4], tonumber(ARGV[argument + 5]), ARGV[argument + 6]
