@@ -25,7 +25,7 @@ use super::{
 use std::sync::Arc;
 
 /// Version of what [`decide`] computes; stands in every logged decision.
-pub const ENGINE_VERSION: u32 = 10;
+pub const ENGINE_VERSION: u32 = 11;
 
 /// A request as validated against a snapshot's catalog.
 #[derive(Clone, Debug)]

@@ -522,7 +522,7 @@ fn golden_decisions_keep_their_bits() {
             }
         }
     }
-    assert_eq!(ENGINE_VERSION, 10);
-    let pinned = "a7340c01b573a98dfef4719dda997c1ce32b994ee57605dd09e0368109f750f0";
+    assert_eq!(ENGINE_VERSION, 11);
+    let pinned = "bca4e10716eeea6a0cd546a57e84c8ef6c9224f5df31cf54b3feddb232897453";
     assert_eq!(data_encoding::HEXLOWER.encode(&hash.finalize()), pinned);
 }

@@ -1,7 +1,13 @@
 //! The dual of a projection: multipliers of the sets, by Newton's method.
 
-use super::projection::{CONTRADICTION_MIN, Infeasible, Polytope, RESIDUAL_MAX, normalised};
-use crate::engine::math::cholesky::{factor_in_place, packed_len, row_start, solve_in_place};
+use super::{
+    layout::{Arm, CellShare, Layout, exponent, sets_of},
+    projection::{CONTRADICTION_MIN, Infeasible, Polytope, RESIDUAL_MAX, normalised},
+};
+use crate::engine::math::{
+    cholesky::{packed_len, row_start},
+    ldl::{factor_in_place, solve_in_place},
+};
 
 /// Steps until a projection is given up: most need two to six, the hardest of a hundred thousand eighty.
 const STEPS_MAX: usize = 1_000;
@@ -16,8 +22,6 @@ const STEP_LONGEST: f64 = 8.0;
 const UNBENT_LONGEST: f64 = 1e-7;
 /// What is left of a cell's free mass, at least, where a step bends: straight on there may be less than nothing left.
 const LEFT_MIN: f64 = 0.1;
-/// The largest exponent of a factor: beyond it every probability is at its cap.
-const EXPONENT_MAX: f64 = 600.0;
 /// Halvings of a step until it is given up.
 const HALVINGS_MAX: usize = 40;
 
@@ -28,29 +32,12 @@ struct Dual<'a> {
     layout: &'a Layout,
 }
 
-/// The arms of a projection, whatever their totals.
-#[derive(Clone, Debug, PartialEq)]
-struct Layout {
-    arms: Vec<Arm>,
-    /// The sets that the arms of each cell are in.
-    cells: Vec<u64>,
-}
-
 /// The projection of one policy onto whatever totals, and where it came to: from there it is not far to others.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Near {
     layout: Layout,
     point: Point,
     step: Step,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct Arm {
-    p: f64,
-    floor: f64,
-    cap: f64,
-    /// Its cell: arms that are in the same sets share an exponent, so that all but clipping is done once for all of them.
-    cell: usize,
 }
 
 /// Multipliers, and what they make of the arms.
@@ -60,18 +47,6 @@ struct Point {
     /// Of the dual function; 0 where a multiplier need not move.
     gradient: Vec<f64>,
     cells: Vec<CellShare>,
-}
-
-/// What multipliers make of the arms of a cell.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct CellShare {
-    exponent: f64,
-    /// The exponential of the exponent.
-    factor: f64,
-    /// What its arms come to.
-    total: f64,
-    /// What those between floor and cap come to.
-    free: f64,
 }
 
 /// A step as it is worked out, kept because allocating would take as long as all the rest.
@@ -129,41 +104,6 @@ impl Near {
             all += share.total;
         }
         inside / all
-    }
-}
-
-impl Layout {
-    fn of(polytope: &Polytope, p: &[f64]) -> Self {
-        let Polytope { floors, caps, members, .. } = polytope;
-        let (mut arms, mut cells) = (Vec::with_capacity(p.len()), Vec::with_capacity(p.len()));
-        for (((&p, &floor), &cap), sets) in p.iter().zip(floors).zip(caps).zip(members) {
-            let known = cells.iter().position(|known| known == sets);
-            let cell = known.unwrap_or_else(|| {
-                cells.push(*sets);
-                cells.len() - 1
-            });
-            arms.push(Arm { p, floor, cap, cell });
-        }
-        Self { arms, cells }
-    }
-
-    /// What multipliers make of each cell.
-    fn scale(&self, Point { multipliers, cells, .. }: &mut Point) {
-        for (&sets, share) in self.cells.iter().zip(&mut *cells) {
-            let exponent = exponent(sets, multipliers);
-            *share = CellShare { exponent, factor: libm::exp(exponent.min(EXPONENT_MAX)), total: 0.0, free: 0.0 };
-        }
-        self.share(cells);
-    }
-
-    /// Adds up what the arms of each cell come to.
-    fn share(&self, cells: &mut [CellShare]) {
-        for &Arm { p, floor, cap, cell } in &self.arms {
-            let share = &mut cells[cell];
-            let probability = p * share.factor;
-            share.total += probability.clamp(floor, cap);
-            share.free += if floor < probability && probability < cap { probability } else { 0.0 };
-        }
     }
 }
 
@@ -272,7 +212,7 @@ impl Dual<'_> {
             // Where a multiplier changes sign its bound changes: it stops in between.
             next.multipliers[row] = if crosses { 0.0 } else { moved };
         }
-        self.layout.scale(next);
+        self.layout.scale(&next.multipliers, &mut next.cells);
         self.descend(next);
     }
 
@@ -364,7 +304,10 @@ impl Dual<'_> {
         }
         direction.clear();
         direction.extend(rows.iter().map(|&row| -point.gradient[row]));
-        *is_newton = solve_with_ridge(hessian, caution * point.residual_of(rows), direction);
+        *is_newton = factor_with_ridge(rows.len(), hessian, caution * point.residual_of(rows));
+        if *is_newton {
+            solve_in_place(hessian, direction);
+        }
         let longest = largest(direction);
         if longest > STEP_LONGEST {
             direction.iter_mut().for_each(|by| *by *= STEP_LONGEST / longest);
@@ -437,33 +380,14 @@ impl Point {
     }
 }
 
-/// The exponent of arms that are in these sets: the multipliers of the sum and of the sets, added up.
-fn exponent(sets: u64, multipliers: &[f64]) -> f64 {
-    sets_of(sets).fold(multipliers[multipliers.len() - 1], |z, set| z + multipliers[set])
-}
-
-/// The numbers of the bits that are set.
-fn sets_of(mut sets: u64) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let set = (sets != 0).then(|| sets.trailing_zeros() as usize)?;
-        sets &= sets - 1;
-        Some(set)
-    })
-}
-
-/// Solves a positive semidefinite system, its lower triangle by rows, in place of its right side, with a ridge where it is
-/// singular. Whether the triangle is now its factor.
-fn solve_with_ridge(packed: &mut [f64], ridge: f64, right: &mut [f64]) -> bool {
+/// Factors a packed positive semidefinite matrix, with a ridge where it is singular. `false` where rounding took more than
+/// the ridge, and the way straight down is left.
+fn factor_with_ridge(rows: usize, packed: &mut [f64], ridge: f64) -> bool {
     let diagonal = |row: usize| row_start(row) + row;
-    let trace: f64 = (0..right.len()).map(|row| packed[diagonal(row)]).sum();
+    let trace: f64 = (0..rows).map(|row| packed[diagonal(row)]).sum();
     // Small against curvatures that matter, and never nothing: where no arm moves, a step is as long as it may be.
-    (0..right.len()).for_each(|row| packed[diagonal(row)] += ridge + 1e-14 * trace + 1e-18);
-    // Where rounding took more than the ridge, the way straight down is left.
-    let is_factored = factor_in_place(right.len(), packed).is_ok();
-    if is_factored {
-        solve_in_place(packed, right);
-    }
-    is_factored
+    (0..rows).for_each(|row| packed[diagonal(row)] += ridge + 1e-14 * trace + 1e-18);
+    factor_in_place(rows, packed)
 }
 
 fn largest(values: &[f64]) -> f64 {

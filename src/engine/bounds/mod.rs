@@ -5,6 +5,7 @@
 //! declared first. Floors are never given up.
 
 mod dual;
+mod layout;
 pub mod parity;
 pub mod projection;
 

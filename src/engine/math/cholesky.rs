@@ -37,59 +37,26 @@ pub struct Cholesky<R> {
     lower: Vec<R>,
 }
 
-/// Factors a packed matrix of `packed_len(dimension)` elements in its place.
-///
-/// # Errors
-/// Says which pivot was not positive or not finite.
-pub fn factor_in_place<R: Real>(dimension: usize, packed: &mut [R]) -> Result<(), NotPositiveDefinite> {
-    debug_assert_eq!(packed.len(), packed_len(dimension));
-    for row in 0..dimension {
-        let (above, current) = packed.split_at_mut(row_start(row));
-        for column in 0..row {
-            let other = &above[row_start(column)..row_start(column + 1)];
-            let rest = current[column] - dot(&current[..column], other);
-            current[column] = rest / other[column];
-        }
-        let pivot = current[row] - dot(&current[..row], &current[..row]);
-        if !(pivot.to_f64() > 0.0 && pivot.to_f64().is_finite()) {
-            return Err(NotPositiveDefinite { dimension, row, pivot: pivot.to_f64() });
-        }
-        current[row] = pivot.sqrt();
-    }
-    Ok(())
-}
-
-/// The factored matrix's inverse times `right`, in its place, by the factor's packed elements.
-pub fn solve_in_place<R: Real>(lower: &[R], right: &mut [R]) {
-    solve_lower_in_place(lower, right);
-    solve_upper_in_place(lower, right);
-}
-
-fn solve_lower_in_place<R: Real>(lower: &[R], right: &mut [R]) {
-    for index in 0..right.len() {
-        let row = &lower[row_start(index)..row_start(index + 1)];
-        right[index] = (right[index] - dot(&row[..index], &right[..index])) / row[index];
-    }
-}
-
-fn solve_upper_in_place<R: Real>(lower: &[R], right: &mut [R]) {
-    for index in (0..right.len()).rev() {
-        let row = &lower[row_start(index)..row_start(index + 1)];
-        let value = right[index] / row[index];
-        right[index] = value;
-        for (rest, &element) in right[..index].iter_mut().zip(row) {
-            *rest = *rest - element * value;
-        }
-    }
-}
-
 impl<R: Real> Cholesky<R> {
     /// Factors a packed matrix of `packed_len(dimension)` elements.
     ///
     /// # Errors
     /// Says which pivot was not positive or not finite.
     pub fn factor(dimension: usize, mut packed: Vec<R>) -> Result<Self, NotPositiveDefinite> {
-        factor_in_place(dimension, &mut packed)?;
+        debug_assert_eq!(packed.len(), packed_len(dimension));
+        for row in 0..dimension {
+            let (above, current) = packed.split_at_mut(row_start(row));
+            for column in 0..row {
+                let other = &above[row_start(column)..row_start(column + 1)];
+                let rest = current[column] - dot(&current[..column], other);
+                current[column] = rest / other[column];
+            }
+            let pivot = current[row] - dot(&current[..row], &current[..row]);
+            if !(pivot.to_f64() > 0.0 && pivot.to_f64().is_finite()) {
+                return Err(NotPositiveDefinite { dimension, row, pivot: pivot.to_f64() });
+            }
+            current[row] = pivot.sqrt();
+        }
         Ok(Self { dimension, lower: packed })
     }
 
@@ -108,7 +75,10 @@ impl<R: Real> Cholesky<R> {
     pub fn solve_lower(&self, right: &[R]) -> Vec<R> {
         debug_assert_eq!(right.len(), self.dimension);
         let mut solution = right.to_vec();
-        solve_lower_in_place(&self.lower, &mut solution);
+        for index in 0..self.dimension {
+            let row = self.row(index);
+            solution[index] = (solution[index] - dot(&row[..index], &solution[..index])) / row[index];
+        }
         solution
     }
 
@@ -117,17 +87,21 @@ impl<R: Real> Cholesky<R> {
     pub fn solve_upper(&self, right: &[R]) -> Vec<R> {
         debug_assert_eq!(right.len(), self.dimension);
         let mut solution = right.to_vec();
-        solve_upper_in_place(&self.lower, &mut solution);
+        for index in (0..self.dimension).rev() {
+            let row = self.row(index);
+            let value = solution[index] / row[index];
+            solution[index] = value;
+            for (rest, &element) in solution[..index].iter_mut().zip(row) {
+                *rest = *rest - element * value;
+            }
+        }
         solution
     }
 
     /// The factored matrix's inverse times `right`.
     #[must_use]
     pub fn solve(&self, right: &[R]) -> Vec<R> {
-        debug_assert_eq!(right.len(), self.dimension);
-        let mut solution = right.to_vec();
-        solve_in_place(&self.lower, &mut solution);
-        solution
+        self.solve_upper(&self.solve_lower(right))
     }
 
     /// L^-1, packed.

@@ -8,6 +8,7 @@ pub mod cholesky;
 pub mod double_double;
 pub mod gamma;
 pub mod incomplete_gamma;
+pub mod ldl;
 pub mod normal;
 pub mod quadrature;
 pub mod real;
