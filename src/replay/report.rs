@@ -5,7 +5,7 @@ use super::{
     estimators::Estimator,
     gate::Verdict,
     intervals::{Interval, empirical_bernstein},
-    support::{Support, pareto, quantile},
+    support::{LEVELS, Support, pareto, quantile},
 };
 use crate::engine::math::student_t;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
@@ -162,7 +162,8 @@ impl EstimatorReport {
 impl Diagnostics {
     pub(super) fn new(support: &Support, estimates: &[Estimate<'_>]) -> Self {
         let weight = &support.weight;
-        let sorted = support.sorted_weights();
+        let ranked = support.ranked_weights();
+        let [median_w, w_q90, w_q99, w_q999] = LEVELS.map(|level| quantile(&ranked, level));
         let rows = support.rows();
         let of = |estimator: Estimator| estimates.iter().find(|estimate| estimate.estimator == estimator);
         let error = |estimator| of(estimator).and_then(Estimate::standard_error);
@@ -180,10 +181,10 @@ impl Diagnostics {
             n_zero_w: weight.zeros,
             min_pscore: (rows > 0).then(|| 1.0 / support.inverse_propensity.max),
             mean_inv_pscore: support.inverse_propensity.mean(),
-            median_w: quantile(&sorted, 0.5),
-            w_q90: quantile(&sorted, 0.9),
-            w_q99: quantile(&sorted, 0.99),
-            w_q999: quantile(&sorted, 0.999),
+            median_w,
+            w_q90,
+            w_q99,
+            w_q999,
             se_mean_w: weight.standard_error(),
             z_mean_w_eq_1: weight.distance(1.0),
             se_ips: error(Estimator::IPS),
@@ -194,7 +195,7 @@ impl Diagnostics {
             ci95_normal_snips: normal(Estimator::SNIPS),
             maurer_pontil_lower: lower_bounds.bernstein,
             lower_bounds,
-            pareto_k: pareto::shape(&sorted),
+            pareto_k: pareto::shape(&ranked),
             target_unlogged: support.target_unlogged(),
             rewarded_ess: support.rewarded.effective(),
             missing_outcomes: support.missing,

@@ -1,39 +1,37 @@
 //! Text in blocks of whole records, so that each can be split without the others.
 
-use std::{
-    io::{self, BufRead},
-    mem,
-};
+use std::io::{self, Read};
 
-/// Blocks in the order of the text, each about as long as what its buffer takes at a time, or as its longest record.
+/// Blocks in the order of the text, each about as long as what is read at a time, or as its longest record.
 pub(super) struct Blocks<R> {
     content: R,
+    /// How much is read at a time, in bytes.
+    bytes: usize,
     /// What has been read of the next block.
     rest: Vec<u8>,
 }
 
-impl<R: BufRead> Blocks<R> {
-    pub(super) const fn of(content: R) -> Self {
-        Self { content, rest: Vec::new() }
+impl<R: Read> Blocks<R> {
+    pub(super) const fn of(content: R, bytes: usize) -> Self {
+        Self { content, bytes, rest: Vec::new() }
     }
 
     /// The next block; empty at the end.
     fn read(&mut self) -> io::Result<Vec<u8>> {
-        let mut block = mem::take(&mut self.rest);
+        let mut block = Vec::with_capacity(self.rest.len() + self.bytes);
+        block.append(&mut self.rest);
         let mut quotes = Quotes::default();
         // A record that ended there would be in the block before.
         quotes.last_end(&block);
         loop {
-            let more = match self.content.fill_buf() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                more => more?,
-            };
-            let (before, taken) = (block.len(), more.len());
-            let ended = quotes.last_end(more);
-            block.extend_from_slice(more);
-            self.content.consume(taken);
+            let before = block.len();
+            // Reserved exactly, so that the reader is not asked whether there is more than fits.
+            block.reserve_exact(self.bytes);
+            let taken = self.content.by_ref().take(self.bytes as u64).read_to_end(&mut block)?;
+            let ended = quotes.last_end(&block[before..]);
             if let Some(end) = ended {
-                self.rest = block.split_off(before + end);
+                self.rest.extend_from_slice(&block[before + end..]);
+                block.truncate(before + end);
             }
             if ended.is_some() || taken == 0 {
                 return Ok(block);
@@ -42,7 +40,7 @@ impl<R: BufRead> Blocks<R> {
     }
 }
 
-impl<R: BufRead> Iterator for Blocks<R> {
+impl<R: Read> Iterator for Blocks<R> {
     type Item = io::Result<Vec<u8>>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -5,7 +5,7 @@
 
 use super::blocks::Blocks;
 use std::{
-    io::{self, BufRead},
+    io::{self, Read},
     ops::Range,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
@@ -43,11 +43,11 @@ struct Record {
 }
 
 impl Records {
-    /// Begins to read; no record is at hand before [`Self::next`].
-    pub(super) fn of(content: impl BufRead + Send + 'static) -> Self {
+    /// Begins to read so many bytes at a time; no record is at hand before [`Self::next`].
+    pub(super) fn of(content: impl Read + Send + 'static, bytes: usize) -> Self {
         let (sender, batches) = sync_channel(WAITING);
         // It ends with the text, or at the next batch when nobody wants any more.
-        thread::spawn(move || read(Blocks::of(content), &sender));
+        thread::spawn(move || read(Blocks::of(content, bytes), &sender));
         Self { batches, batch: Batch::default(), next: 0 }
     }
 
@@ -105,7 +105,7 @@ impl Records {
 }
 
 /// Sends everything, and an empty batch or an error at the end.
-fn read(blocks: Blocks<impl BufRead>, batches: &SyncSender<io::Result<Batch>>) {
+fn read(blocks: Blocks<impl Read>, batches: &SyncSender<io::Result<Batch>>) {
     let mut line = 1;
     let read = blocks.map(|block| block.and_then(|text| Batch::of(text, &mut line)));
     // Of empty lines there are no records.
@@ -234,7 +234,6 @@ fn line_feeds(text: &[u8]) -> u64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::io::{BufReader, Read};
 
     type Fields = Vec<(Vec<u8>, u64)>;
 
@@ -242,7 +241,7 @@ mod tests {
     /// at a time.
     fn records(text: &str, bytes: usize) -> Vec<(u64, Fields)> {
         let content = io::Cursor::new(text.as_bytes().to_vec());
-        let mut records = Records::of(BufReader::with_capacity(bytes, content));
+        let mut records = Records::of(content, bytes);
         let mut all = Vec::new();
         while records.next().unwrap() {
             let numbers = records.numbers().iter().map(|number| number.to_bits());
@@ -295,7 +294,7 @@ mod tests {
                 Err(io::Error::other("unplugged"))
             }
         }
-        let mut records = Records::of(BufReader::new(io::Cursor::new(b"1,2\n3").chain(Broken)));
+        let mut records = Records::of(io::Cursor::new(b"1,2\n3").chain(Broken), 100);
         let failed = loop {
             match records.next() {
                 Ok(more) => assert!(more, "the end was told, and there was none"),
@@ -313,12 +312,12 @@ mod tests {
                 panic!("on purpose, by a test")
             }
         }
-        assert!(Records::of(BufReader::new(Panics)).next().is_err());
+        assert!(Records::of(Panics, 100).next().is_err());
     }
 
     #[test]
     fn fields_that_are_no_numbers_have_none() {
-        let mut records = Records::of(io::Cursor::new(b" 0.1 ,1e3,x,,nan,-.5\n".to_vec()));
+        let mut records = Records::of(io::Cursor::new(b" 0.1 ,1e3,x,,nan,-.5\n".to_vec()), 100);
         assert!(records.next().unwrap());
         let numbers: Vec<Option<f64>> =
             records.numbers().iter().map(|&number| Some(number).filter(|number| !number.is_nan())).collect();

@@ -7,7 +7,7 @@ use super::{
 use flate2::read::MultiGzDecoder;
 use std::{
     fmt,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, Read},
 };
 
 /// A file by the name that mistakes are reported under.
@@ -29,7 +29,7 @@ impl Table {
     /// Reads the header; `None` where there is none, which is a mistake.
     pub(in crate::replay) fn open(source: Source, mistakes: &mut Mistakes) -> Option<Self> {
         let Source { name, content } = source;
-        match unzipped(content).and_then(|content| header(Records::of(content))) {
+        match unzipped(content).and_then(|content| header(Records::of(content, BLOCK))) {
             Ok((columns, records)) => Some(Self { name, columns, records }),
             Err(error) => {
                 mistakes.add(&name, Place { line: 0, column: 0 }, unreadable(&error));
@@ -127,8 +127,8 @@ impl Table {
     }
 }
 
-/// Read at a time, and split together: what becomes of it stays in the processor's cache.
-const BUFFER: usize = 1 << 17;
+/// Bytes that are read at a time, and split together: what becomes of them stays in the processor's cache.
+const BLOCK: usize = 1 << 17;
 
 /// Arms and slots are counted in tables of that many.
 const INDEX_MAX: f64 = 9_999.0;
@@ -148,11 +148,10 @@ fn unreadable(error: &io::Error) -> String {
 }
 
 /// The content, unpacked if it is gzipped, whatever the file is called.
-fn unzipped(content: Box<dyn Read + Send>) -> io::Result<Box<dyn BufRead + Send>> {
-    let mut content = BufReader::with_capacity(BUFFER, content);
-    let zipped = content.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-    if zipped {
-        return Ok(Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(content))));
-    }
-    Ok(Box::new(content))
+fn unzipped(mut content: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
+    let mut magic = Vec::new();
+    content.by_ref().take(2).read_to_end(&mut magic)?;
+    let zipped = magic == [0x1f, 0x8b];
+    let content = io::Cursor::new(magic).chain(content);
+    Ok(if zipped { Box::new(MultiGzDecoder::new(content)) } else { Box::new(content) })
 }

@@ -7,23 +7,30 @@ const TAIL_MIN: usize = 5;
 /// enough equal rows.
 const REACH_MIN: f64 = 2.0;
 
-/// The shape of a generalised Pareto distribution fitted to the largest weights, sorted ascending: above 1/2 they have no
-/// variance, above 1 no mean. `None` where there are too few, or where the largest are alike.
-///
-/// The tail is the largest 3 sqrt(n) weights, at most a fifth of all (Vehtari, Simpson, Gelman, Yao and Gabry, 2024); the
-/// fit is that of Zhang and Stephens (2009), drawn towards 1/2 as by ten observations.
+/// How many of so many weights are the tail: the largest 3 sqrt(n), at most a fifth of all (Vehtari, Simpson, Gelman, Yao
+/// and Gabry, 2024).
 #[must_use]
-pub fn shape(sorted: &[f64]) -> Option<f64> {
-    let n = sorted.len();
-    let tail = (n / 5).min((3.0 * libm::sqrt(n as f64)).ceil() as usize);
+pub fn tail(n: usize) -> usize {
+    (n / 5).min((3.0 * libm::sqrt(n as f64)).ceil() as usize)
+}
+
+/// The shape of a generalised Pareto distribution fitted to the tail of the weights: above 1/2 they have no variance, above
+/// 1 no mean. `None` where there are too few, or where the largest are alike.
+///
+/// The tail, and the weight before it, are the last of `ranked`, ascending. The fit is that of Zhang and Stephens (2009),
+/// drawn towards 1/2 as by ten observations.
+#[must_use]
+pub fn shape(ranked: &[f64]) -> Option<f64> {
+    let n = ranked.len();
+    let tail = tail(n);
     if tail < TAIL_MIN {
         return None;
     }
-    let threshold = sorted[n - tail - 1];
-    if sorted[n - 1] < REACH_MIN * threshold {
+    let threshold = ranked[n - tail - 1];
+    if ranked[n - 1] < REACH_MIN * threshold {
         return None;
     }
-    let excesses: Vec<f64> = sorted[n - tail..].iter().map(|weight| weight - threshold).collect();
+    let excesses: Vec<f64> = ranked[n - tail..].iter().map(|weight| weight - threshold).collect();
     let fitted = zhang_stephens(&excesses)?;
     let count = tail as f64;
     Some((fitted * count + 5.0) / (count + 10.0))
