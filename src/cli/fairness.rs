@@ -177,7 +177,7 @@ fn bounds(report: &GetFairnessReportResponse) -> Table {
 }
 
 fn benefits(benefits: &[BenefitReport]) -> Table {
-    let mut table = plain_table(&["offers of", "decisions", "before", "after"], &[1, 2, 3]);
+    let mut table = plain_table(&["offers of", "decisions", "before it", "after"], &[1, 2, 3]);
     for BenefitReport { id, decisions, before, after, .. } in benefits {
         table.add_row([id.clone(), decisions.to_string(), format!("{before:.4}"), format!("{after:.4}")]);
     }
@@ -198,7 +198,7 @@ fn print_cohorts(benefits: &[BenefitReport], out: &mut impl Write) -> Result<(),
         let (higher, lower) = (cohort(attribute, higher), cohort(attribute, lower));
         writeln!(
             out,
-            "gap       {id}, rate: {higher} over {lower} by {after:.4} ({before:.4} before; drawn {low:.4} to {high:.4})"
+            "gap       {id}, rate: {higher} over {lower} by {after:.4} ({before:.4} before it; drawn {low:.4} to {high:.4})"
         )?;
     }
     Ok(())
@@ -223,7 +223,7 @@ fn access(benefits: &[BenefitReport]) -> Table {
 }
 
 fn rates(benefits: &[BenefitReport]) -> Table {
-    let heads = ["offers of", "cohort", "decisions", "before", "after", "drawn", "95 %"];
+    let heads = ["offers of", "cohort", "decisions", "before it", "after", "drawn", "95 %"];
     let mut table = plain_table(&heads, &[2, 3, 4, 5]);
     for (benefit, rate) in benefits.iter().flat_map(|of| of.cohorts.iter().map(move |rate| (&of.id, rate))) {
         table.add_row([

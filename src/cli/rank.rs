@@ -244,7 +244,14 @@ fn print_explanation(explanation: &Explanation, out: &mut impl Write) -> Result<
         }
     }
     for BandEffect { band, rate, delta, before, after } in &explanation.bands {
-        writeln!(out, "band      {band} within {delta:.4} of {rate:.4}: {before:.4} without it, {after:.4} with it")?;
+        if *delta >= 1.0 {
+            writeln!(out, "band      {band} holds nobody yet, as too few decisions tell a rate: {before:.4}")?;
+        } else {
+            writeln!(
+                out,
+                "band      {band} within {delta:.4} of {rate:.4}: {before:.4} without it, {after:.4} with it"
+            )?;
+        }
     }
     let mut table = plain_table(&["feature", "value"], &[1]);
     for feature in &explanation.features {

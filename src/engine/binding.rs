@@ -9,6 +9,8 @@ use super::{
 
 /// How near to its end a total or probability counts as held there: what rounding and the projection's residual leave.
 const HELD_WITHIN: f64 = 1e-11;
+/// How far a probability must be moved to count: further than two projections of the same are apart.
+const MOVED_MIN: f64 = 1e-9;
 
 /// A slot of a decision, and the bounds on sets that it was made under.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +53,7 @@ impl BoundedSlot<'_> {
         self.totals.iter().enumerate().filter(|_| self.is_bounded()).filter(acts)
     }
 
-    /// The sets and bands that are at one of their ends, by bit, with their ids.
+    /// The sets and bands that are at one of their ends, and not by chance, by bit, with their ids.
     #[must_use]
     pub fn held(&self) -> Vec<(usize, &str)> {
         let is_at = |total: f64, (min, max): (f64, f64)| {
@@ -59,6 +61,12 @@ impl BoundedSlot<'_> {
         };
         let total = |set| self.decision.total(self.draw, set, |arm| arm.probability);
         let sets = self.kept().filter(|(set, bound)| is_at(total(*set), (bound.min, bound.max)));
+        // Of bounds that want the same, each alone changes nothing, and all of them hold.
+        let is_broken = |set, bound: &TotalBound| {
+            let by_policy = self.decision.total(self.draw, set, |arm| arm.policy_probability);
+            by_policy < bound.min - MOVED_MIN || by_policy > bound.max + MOVED_MIN
+        };
+        let sets = sets.filter(|(set, bound)| is_broken(*set, bound) || self.changes(Bound::Set(*set)));
         let bands = self.decision.bands.iter().filter(|_| self.slot == 1);
         let acts = |effect: &&BandEffect| {
             effect.before != effect.after && self.draw.relaxed.sets >> self.band_bit(effect) & 1 == 0
@@ -66,6 +74,12 @@ impl BoundedSlot<'_> {
         let held = bands.filter(acts).filter(|effect| is_at(effect.after, effect.in_force.ends()));
         let of_bands = held.map(|effect| (self.band_bit(effect), &*effect.id));
         sets.map(|(set, bound)| (set, &*bound.id)).chain(of_bands).collect()
+    }
+
+    /// Whether the slot would have been drawn from another distribution without a bound.
+    fn changes(&self, bound: Bound) -> bool {
+        let moved = |(without, arm): (&f64, &SlotArm)| (without - arm.probability).abs() > MOVED_MIN;
+        self.without(bound).iter().zip(&self.draw.arms).any(moved)
     }
 
     /// Whether an arm's own floor holds it.

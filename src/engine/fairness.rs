@@ -1,5 +1,6 @@
 //! How fairly slates share out attention among kinds of items, compared with shares that are wanted, and how evenly.
 
+use super::bounds::projection::PROBABILITY_MIN;
 use std::collections::BTreeMap;
 
 /// What a position is worth, from 1: 1 / log2(1 + position), as in discounted cumulative gain (Järvelin and Kekäläinen,
@@ -101,15 +102,17 @@ impl<K: Ord + Clone> Slates<K> {
 
     /// The normalised discounted cumulative KL divergence of slates from wanted shares, from 0, on average (Geyik et al.,
     /// 2019): of each beginning of a slate, the divergence of its shares from those wanted, weighted by attention. `None`
-    /// without any slate.
+    /// without any slate. What is shown and not wanted would make it infinite, and counts as wanted by
+    /// [`PROBABILITY_MIN`].
     #[must_use]
     pub fn ndkl(&self, wanted: &BTreeMap<K, f64>) -> Option<f64> {
-        let of_kind = |(kind, &wanted): (&K, &f64)| {
-            let (entropy, sum) = self.divergences.get(kind)?;
-            Some(entropy - sum * libm::log(wanted))
+        let of_kind = |(kind, (entropy, sum)): (&K, &(f64, f64))| {
+            let wanted = wanted.get(kind).map_or(PROBABILITY_MIN, |wanted| wanted.max(PROBABILITY_MIN));
+            entropy - sum * libm::log(wanted)
         };
-        let sum: f64 = wanted.iter().filter_map(of_kind).sum();
-        (self.count > 0).then(|| sum / self.count as f64)
+        let sum: f64 = self.divergences.iter().map(of_kind).sum();
+        // Rounding may leave less than nothing.
+        (self.count > 0).then(|| (sum / self.count as f64).max(0.0))
     }
 }
 
@@ -158,11 +161,12 @@ mod tests {
     fn ndkl(items: &[&str], wanted: &BTreeMap<&str, f64>) -> f64 {
         let (mut sum, mut norm) = (0.0, 0.0);
         for length in 1..=items.len() {
-            let divergence = |(kind, &wanted): (&&str, &f64)| {
+            let divergence = |kind: &&str| {
                 let share = items[..length].iter().filter(|item| *item == kind).count() as f64 / length as f64;
+                let wanted = wanted.get(kind).map_or(1e-12, |wanted| wanted.max(1e-12));
                 if share > 0.0 { share * libm::log(share / wanted) } else { 0.0 }
             };
-            sum += attention(length) * wanted.iter().map(divergence).sum::<f64>();
+            sum += attention(length) * ["a", "b", "c", "d"].iter().map(divergence).sum::<f64>();
             norm += attention(length);
         }
         sum / norm
@@ -184,10 +188,14 @@ mod tests {
     fn many_slates_come_to_the_average_of_each() {
         let shown = [&["a", "b", "c"][..], &["b", "a"], &["c"], &["a", "c"]];
         let sums = slates(&shown);
+        // Of "c", which is shown, nothing is wanted.
         let wanted = BTreeMap::from([("a", 0.5), ("b", 0.3), ("d", 0.2)]);
         let expected = shown.iter().map(|slate| ndkl(slate, &wanted)).sum::<f64>() / 4.0;
-        // A dozen additions of numbers below 2.
-        assert!((sums.ndkl(&wanted).unwrap() - expected).abs() < 1e-14);
+        // A dozen additions of numbers below 28.
+        assert!((sums.ndkl(&wanted).unwrap() - expected).abs() < 1e-13);
+        assert!(
+            expected > 0.0 && slates(&[&["c"]]).ndkl(&BTreeMap::from([("c", 0.0)])).is_some_and(|ndkl| ndkl > 27.0)
+        );
         assert_eq!((sums.longest(), sums.shares(1)), (3, shares(["a", "b", "c", "a"])));
         assert_eq!(sums.shares(3), shares(shown.iter().flat_map(|slate| slate.iter().copied())));
         let mut given: BTreeMap<&str, f64> = BTreeMap::new();

@@ -27,7 +27,7 @@ pub(crate) fn fair() -> Catalog {
         id: "discounts".to_owned(),
         offers: vec!["yearly".to_owned()],
         rate: Some(0.3),
-        delta: 0.05,
+        delta: Some(0.05),
         ..Band::default()
     }];
     let values = ["f", "m"].map(str::to_owned).to_vec();

@@ -1,7 +1,10 @@
 //! The projection onto bounds, against a slow optimiser and against what defines it.
 
 use crate::scale;
-use offer_ranker::engine::bounds::projection::{Infeasible, PROBABILITY_MIN, Polytope};
+use offer_ranker::engine::bounds::{
+    Band, Bounded, Bounds, Conflict, Relaxed, SlotBounds, TotalBound,
+    projection::{Infeasible, PROBABILITY_MIN, Polytope},
+};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -169,35 +172,128 @@ fn another_bound_never_brings_the_distribution_nearer() {
     }
 }
 
-#[test]
-fn contradictions_are_found_and_what_they_name_does_contradict() {
-    let mut rng = ChaCha8Rng::seed_from_u64(55);
-    let mut named = 0;
-    for number in 0..scale::tenth_of(20_000) {
-        let Case { policy, mut polytope, inside } = case(&mut rng, 40.0, 0.01);
-        if polytope.totals.len() < 2 || policy.len() < 3 {
-            continue;
+/// A case in which nothing may be left: totals that somebody wrote without a distribution in mind.
+fn contested(rng: &mut ChaCha8Rng) -> Case {
+    let mut case = case(rng, 40.0, 0.01);
+    for total in &mut case.polytope.totals {
+        let (one, other) = (rng.random::<f64>(), rng.random::<f64>());
+        match rng.random_range(0..4) {
+            0 => *total = (one.max(other), 1.0),
+            1 => *total = (0.0, one.min(other)),
+            2 => *total = (one.min(other), one.max(other)),
+            _ => {}
         }
-        // Two sets of which one holds the other, and wants more than that may have.
-        let (inner, outer) = (0, 1);
-        polytope.members.iter_mut().for_each(|sets| *sets |= (*sets >> inner & 1) << outer);
-        let total = polytope.total_of(inner, &inside);
-        polytope.totals[inner] = (total, 1.0);
-        polytope.totals[outer] = (0.0, total * rng.random_range(0.1..0.99));
-        let Err(Infeasible { sets, caps }) = polytope.project(&policy) else {
-            assert!(total < 1e-9, "case {number}: nothing contradicts in {polytope:?}");
+    }
+    case
+}
+
+/// Without what was given up.
+fn loosened(polytope: &Polytope, given_up: impl Fn(usize) -> bool, caps: bool) -> Polytope {
+    let mut polytope = polytope.clone();
+    let totals = polytope.totals.iter_mut().enumerate();
+    totals.filter(|(set, _)| given_up(*set)).for_each(|(_, total)| *total = (0.0, 1.0));
+    if caps {
+        polytope.caps.fill(1.0);
+    }
+    polytope
+}
+
+#[test]
+fn a_conflict_leaves_nothing_and_without_any_one_of_its_bounds_something() {
+    let mut rng = ChaCha8Rng::seed_from_u64(55);
+    let (mut found, mut largest) = (0, 0);
+    for number in 0..scale::tenth_of(20_000) {
+        let Case { policy, polytope, .. } = contested(&mut rng);
+        let project = |polytope: &Polytope| polytope.project(&policy);
+        let Some(Conflict { floors, caps, sets }) = polytope.conflict() else {
+            let q = project(&polytope).unwrap();
+            assert!(violation(&polytope, &q) < 2e-9, "case {number}: {polytope:?}");
             continue;
         };
-        for set in (0..polytope.totals.len()).filter(|set| !sets.contains(set)) {
-            polytope.totals[set] = (0.0, 1.0);
+        assert_eq!(project(&polytope), Err(Infeasible), "case {number}: {polytope:?}");
+        let mut least = loosened(&polytope, |set| !sets.contains(&set), !caps);
+        if !floors {
+            least.floors.fill(0.0);
         }
-        if !caps {
-            polytope.caps.iter_mut().for_each(|cap| *cap = 1.0);
+        assert_eq!(project(&least), Err(Infeasible), "case {number}: {sets:?} do not contradict each other");
+        let mut without: Vec<Polytope> = sets.iter().map(|one| loosened(&least, |set| set == *one, false)).collect();
+        without.extend(caps.then(|| loosened(&least, |_| false, true)));
+        without.extend(floors.then(|| Polytope { floors: vec![0.0; policy.len()], ..least.clone() }));
+        for without in &without {
+            let q = project(without).unwrap_or_else(|_| panic!("case {number}: {sets:?} is more than a conflict"));
+            assert!(violation(without, &q) < 2e-9, "case {number}: {polytope:?}");
         }
-        assert!(polytope.project(&policy).is_err(), "case {number}: {sets:?}, caps {caps} do not contradict");
-        named += 1;
+        found += 1;
+        largest = largest.max(without.len());
     }
-    assert!(named > 1000, "{named}");
+    assert!(found > 1000 && largest > 3, "{found}, of up to {largest} bounds");
+}
+
+/// Takes in one bound after the other, by importance, and gives up what does not fit.
+fn taken_in_one_by_one(polytope: &Polytope, totals: usize) -> Relaxed {
+    let is_feasible = |kept: &[Option<usize>]| {
+        let taken = loosened(polytope, |set| !kept.contains(&Some(set)), !kept.contains(&None));
+        taken.project(&vec![1.0 / taken.floors.len() as f64; taken.floors.len()]).is_ok()
+    };
+    let sets = polytope.totals.len();
+    let (mut kept, mut relaxed) = (Vec::new(), Relaxed::default());
+    // Bands, the caps, sets.
+    for bound in (totals..sets).map(Some).chain([None]).chain((0..totals).map(Some)) {
+        kept.push(bound);
+        if !is_feasible(&kept) {
+            kept.pop();
+            match bound {
+                Some(set) => relaxed.sets |= 1 << set,
+                None => relaxed.caps = true,
+            }
+        }
+    }
+    relaxed
+}
+
+#[test]
+fn what_is_given_up_does_not_fit_beside_what_is_more_important_whatever_the_policy_says() {
+    let mut rng = ChaCha8Rng::seed_from_u64(56);
+    let mut contested_cases = 0;
+    for number in 0..scale::tenth_of(20_000) {
+        let Case { policy, polytope, .. } = contested(&mut rng);
+        let sets = polytope.totals.len();
+        let bands = rng.random_range(0..=sets.min(3));
+        let bounds = bounds_of(&polytope.totals[..sets - bands], bands);
+        let expected = taken_in_one_by_one(&polytope, sets - bands);
+        let flipped: Vec<f64> = policy.iter().rev().copied().collect();
+        for policy in [&policy, &flipped] {
+            let Bounded { pmf, relaxed } = SlotBounds { polytope: polytope.clone(), bounds: &bounds }.keep(policy);
+            assert_eq!(relaxed, expected, "case {number}: {policy:?}\n{polytope:?}");
+            let kept = loosened(&polytope, |set| relaxed.sets >> set & 1 == 1, relaxed.caps);
+            assert!(violation(&kept, &pmf) < 2e-9, "case {number}: {policy:?}\n{polytope:?}");
+        }
+        contested_cases += usize::from(!expected.is_nothing());
+    }
+    assert!(contested_cases > 1000, "{contested_cases}");
+}
+
+fn bounds_of(totals: &[(f64, f64)], bands: usize) -> Bounds {
+    let total = |&(min, max): &(f64, f64)| TotalBound { id: "total".into(), min, max, every_slot: false };
+    let band = Band { id: "band".into(), rate: None, delta: 0.0, max_gap: None };
+    Bounds { totals: totals.iter().map(total).collect(), bands: vec![band; bands] }
+}
+
+#[test]
+fn a_bound_that_contradicts_nothing_is_kept_beside_one_that_does() {
+    // Of two offers one in ten at most; the second of them, whose partner is not to be had, one in five; and three bounds
+    // on others, which can be kept with the first.
+    let members = vec![0b11101, 0b00011, 0b00000, 0b10000, 0b11100];
+    let totals = vec![(0.0, 0.1), (0.2, 1.0), (0.5, 1.0), (0.7, 1.0), (0.0, 0.7)];
+    let bounds = bounds_of(&totals, 0);
+    let polytope = Polytope { members, totals, ..Polytope::of_floors(vec![0.0; 5]) };
+    assert_eq!(polytope.conflict(), Some(Conflict { floors: false, caps: false, sets: vec![0, 1] }));
+    for favourite in 0..5 {
+        let mut policy = vec![0.01; 5];
+        policy[favourite] = 0.96;
+        let Bounded { relaxed, .. } = SlotBounds { polytope: polytope.clone(), bounds: &bounds }.keep(&policy);
+        assert_eq!(relaxed, Relaxed { sets: 1 << 1, caps: false }, "{favourite}");
+    }
 }
 
 #[test]
@@ -205,7 +301,8 @@ fn single_arms_and_policies_that_underflowed_are_projected_too() {
     let single = Polytope { floors: vec![0.2], caps: vec![1.0], members: vec![1], totals: vec![(0.5, 1.0)] };
     assert_eq!(single.project(&[1.0]), Ok(vec![1.0]));
     let capped = Polytope { totals: vec![(0.0, 0.5)], ..single };
-    assert_eq!(capped.project(&[1.0]), Err(Infeasible { sets: vec![0], caps: false }));
+    assert_eq!(capped.project(&[1.0]), Err(Infeasible));
+    assert_eq!(capped.conflict(), Some(Conflict { floors: false, caps: false, sets: vec![0] }));
     let nothing =
         Polytope { floors: vec![0.0; 4], caps: vec![1.0; 4], members: vec![1, 1, 0, 0], totals: vec![(0.0, 0.2)] };
     let q = nothing.project(&[0.0; 4]).unwrap();

@@ -244,9 +244,10 @@ fn frequencies_are_the_logged_probabilities_of_a_fixed_order_with_floors() {
 
 #[test]
 fn frequencies_are_the_logged_probabilities_with_every_bound_on_in_both_groups_that_bounds_bind() {
+    let mut acted = [false; 6];
     for (policy, group, seed) in [
-        (BETA, Measured::Decisioning, 12),
-        (LINEAR, Measured::Decisioning, 13),
+        (BETA, Measured::Decisioning, 45),
+        (LINEAR, Measured::Decisioning, 79),
         ("merit: { steepness: 5 }", Measured::Decisioning, 14),
         (BETA, Measured::Uniform, 15),
     ] {
@@ -257,12 +258,34 @@ fn frequencies_are_the_logged_probabilities_with_every_bound_on_in_both_groups_t
             scale::tell(&format!("{policy:?}, {group:?}: slot {slot}, p = {p:.3}"));
             assert!(p > FALSE_ALARM / COMPARISONS, "{policy:?}, {group:?}: slot {slot}: p = {p:e}");
         }
-        tally.iter().for_each(|(above, group)| assert_every_bound_holds(&group.slot, above.is_empty()));
+        for (above, group) in &tally {
+            assert_every_bound_holds(&group.slot, above.is_empty());
+            acted
+                .iter_mut()
+                .zip(broken_by_the_policy(&group.slot, above.is_empty()))
+                .for_each(|(acted, is)| *acted |= is);
+        }
         if group == Measured::Uniform {
             let lead = &tally[&Vec::new()].slot;
             assert!(lead.arms.iter().all(|arm| arm.policy_probability == 1.0 / 6.0), "{lead:?}");
         }
     }
+    assert_eq!(acted, [true; 6], "floors, the cap, the three sets, the band");
+}
+
+/// Which of [`EVERY_BOUND`] a slot's policy would not keep: floors, the cap, the sets, the band.
+fn broken_by_the_policy(slot: &SlotDraw, is_lead: bool) -> [bool; 6] {
+    let of = |offers: &[&str]| -> f64 {
+        slot.arms.iter().filter(|arm| offers.contains(&OFFERS[arm.arm].0)).map(|arm| arm.policy_probability).sum()
+    };
+    [
+        slot.arms.iter().any(|arm| arm.policy_probability < 0.02),
+        of(&["trial"]) > 0.4,
+        of(&["student", "trial"]) < 0.35,
+        of(&["monthly", "family", "student"]) > 0.45,
+        is_lead && of(&["annual", "family", "monthly", "student", "trial"]) > 0.9,
+        is_lead && !(0.27..=0.33).contains(&of(&["annual", "family"])),
+    ]
 }
 
 /// [`EVERY_BOUND`] in a slot. Of what was drawn above, some bounds may not be left to keep.

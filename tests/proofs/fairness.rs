@@ -167,8 +167,6 @@ fn a_band_holds_for_everybody_who_can_be_held_to_it_and_is_given_up_last() {
             *relaxed.entry((lead.sets, lead.caps)).or_insert(0) += 1;
         }
     }
-    // With annual as the only other offer its cap of 0.3 leaves 0.7 to discounts: the set goes first, then the cap.
-    assert!(relaxed.keys().any(|&(sets, caps)| sets == 1 && caps), "{relaxed:?}");
-    assert!(relaxed.keys().all(|&(sets, _)| sets < 2), "the band is never given up: {relaxed:?}");
-    assert!(relaxed.contains_key(&(0, false)), "{relaxed:?}");
+    // With annual as the only other offer its cap of 0.3 leaves 0.7 to discounts: it goes, and what the set says fits then.
+    assert!(relaxed.keys().eq(&[(0, false), (0, true)]), "{relaxed:?}");
 }

@@ -7,10 +7,7 @@ use super::{
 };
 use crate::{
     catalog::path::Path,
-    engine::bounds::{
-        BANDS_MAX, Band, BandInForce, Bounds, TOTALS_MAX, TotalBound,
-        projection::{Infeasible, Polytope},
-    },
+    engine::bounds::{BANDS_MAX, Band, BandInForce, Bounds, Conflict, TOTALS_MAX, TotalBound, projection::Polytope},
     proto,
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -152,7 +149,15 @@ fn total(path: &Path, declared: &proto::SetBound, findings: &mut Findings) -> To
 }
 
 fn band(path: &Path, declared: &proto::Band, has_protected: bool, findings: &mut Findings) -> Band {
-    let &proto::Band { rate, delta, max_gap, .. } = declared;
+    let &proto::Band { rate, max_gap, .. } = declared;
+    let delta = declared.delta.unwrap_or_else(|| {
+        let path = path.field("delta");
+        findings.refuse(
+            &path,
+            "is missing: say how far from the rate a user's probability may be, from 0 to 1, such as 0.05",
+        );
+        1.0
+    });
     if let Some(rate) = rate {
         findings.check_range(&path.field("rate"), rate, 0.0, 1.0);
     }
@@ -178,18 +183,27 @@ fn band(path: &Path, declared: &proto::Band, has_protected: bool, findings: &mut
 fn check_feasible(path: &Path, draft: &Draft, findings: &mut Findings) {
     let Draft { floors, caps, sets, bounds } = draft;
     let arms: Vec<BoundedArm> = floors.iter().zip(caps).zip(sets).map(|((&f, &c), &s)| (f, c, s)).collect();
-    if let Some(names) = conflict(&arms, bounds) {
-        let description = format!("has no solution: {names} contradict each other; loosen one of them");
-        findings.refuse(path, description);
-    }
+    let Some(conflict) = conflict(&arms, bounds) else { return };
+    let names = names(&conflict, bounds);
+    let description = match (&names[..], &conflict.sets[..]) {
+        ([_], []) => "has caps that sum to less than 1: nothing could be drawn".to_owned(),
+        ([name], _) => format!("has no solution: nothing that can be shown keeps {name}; loosen it"),
+        _ => format!("has no solution: {} contradict each other; loosen one of them", names.join(", ")),
+    };
+    // At what was declared last, which would be the first to be given up.
+    let declared = |&set: &usize| match set.checked_sub(bounds.totals.len()) {
+        None => path.field("sets").index(set),
+        Some(band) => path.field("bands").index(band),
+    };
+    findings.refuse(&conflict.sets.last().map_or_else(|| path.clone(), declared), description);
 }
 
 /// Floor, cap and sets of an arm.
 pub(super) type BoundedArm = (f64, f64, u64);
 
-/// The names of the bounds of the lead that contradict each other where these arms can be shown; `None` where some
-/// distribution keeps them all.
-pub(super) fn conflict(arms: &[BoundedArm], bounds: &Bounds) -> Option<String> {
+/// The bounds of the lead that contradict each other where these arms can be shown; `None` where some distribution keeps
+/// them all.
+pub(super) fn conflict(arms: &[BoundedArm], bounds: &Bounds) -> Option<Conflict> {
     let mut totals = bounds.totals_in(1);
     for (index, (total, band)) in totals[bounds.totals.len()..].iter_mut().zip(&bounds.bands).enumerate() {
         let inside = arms.iter().filter(|(_, _, sets)| sets >> (bounds.totals.len() + index) & 1 == 1).count();
@@ -204,12 +218,14 @@ pub(super) fn conflict(arms: &[BoundedArm], bounds: &Bounds) -> Option<String> {
         members: arms.iter().map(|(_, _, sets)| *sets).collect(),
         totals,
     };
-    let uniform = vec![1.0 / arms.len() as f64; arms.len()];
-    let Infeasible { sets, caps } = polytope.project(&uniform).err()?;
+    polytope.conflict()
+}
+
+/// What people call the bounds of a conflict.
+pub(super) fn names(conflict: &Conflict, bounds: &Bounds) -> Vec<String> {
+    let Conflict { floors, caps, sets } = conflict;
     let mut names: Vec<String> = sets.iter().map(|&set| format!("{:?}", bounds.id(set))).collect();
     names.extend(caps.then(|| "caps".to_owned()));
-    if arms.iter().any(|(floor, _, _)| *floor > 0.0) {
-        names.push("floors".to_owned());
-    }
-    Some(names.join(", "))
+    names.extend(floors.then(|| "floors".to_owned()));
+    names
 }

@@ -3,7 +3,10 @@
 //! Serving gives up the least important of them in every decision there. That all of them hold where everything can be
 //! shown is checked before.
 
-use super::{bounds::conflict, shown};
+use super::{
+    bounds::{conflict, names},
+    shown,
+};
 use crate::{
     catalog::path::Path,
     engine::catalog::{Catalog, Market, Placement},
@@ -87,7 +90,9 @@ impl Conflicts<'_> {
             let arm = &self.placement.arms[arm];
             (arm.floor, arm.cap, arm.sets)
         };
-        let names = conflict(&arms.iter().map(of).collect::<Vec<_>>(), &self.placement.bounds);
+        let bounds = &self.placement.bounds;
+        let names =
+            conflict(&arms.iter().map(of).collect::<Vec<_>>(), bounds).map(|found| names(&found, bounds).join(", "));
         self.known.insert(arms, names.clone());
         names
     }

@@ -115,8 +115,9 @@ impl Dual<'_> {
             if point.residual() <= RESIDUAL_MAX {
                 return Ok(());
             }
-            if count >= TRUSTING_STEPS && self.contradicts(&point.multipliers) {
-                return Err(self.conflict(&point.multipliers));
+            // Where multipliers grow without end it is along a proof, which each step comes nearer to than all of them do.
+            if count >= TRUSTING_STEPS && self.contradicts(&point.away_from(&step.next)) {
+                return Err(Infeasible);
             }
             step.rows.clear();
             step.rows.extend((0..point.multipliers.len()).filter(|&row| point.acts(row)));
@@ -127,7 +128,7 @@ impl Dual<'_> {
             }
         }
         // As near as numbers go, or hopeless.
-        if point.residual() <= CONTRADICTION_MIN { Ok(()) } else { Err(self.conflict(&point.multipliers)) }
+        if point.residual() <= CONTRADICTION_MIN { Ok(()) } else { Err(Infeasible) }
     }
 
     /// The gradient of the dual function.
@@ -325,24 +326,6 @@ impl Dual<'_> {
         let size: f64 = multipliers.iter().map(|multiplier| multiplier.abs()).sum();
         given < self.promised(multipliers) - CONTRADICTION_MIN * size
     }
-
-    /// What takes part in a contradiction: whatever it is none without.
-    fn conflict(&self, multipliers: &[f64]) -> Infeasible {
-        let (sets, mut multipliers) = (self.totals.len(), multipliers.to_vec());
-        let mut by_size: Vec<usize> = (0..sets).filter(|&set| multipliers[set] != 0.0).collect();
-        by_size.sort_by(|&one, &other| multipliers[one].abs().total_cmp(&multipliers[other].abs()));
-        for set in by_size {
-            let multiplier = std::mem::take(&mut multipliers[set]);
-            if !self.contradicts(&multipliers) {
-                multipliers[set] = multiplier;
-            }
-        }
-        let is_capped = |arm: &Arm| arm.cap < 1.0 && exponent(self.layout.cells[arm.cell], &multipliers) > 0.0;
-        Infeasible {
-            sets: (0..sets).filter(|&set| multipliers[set] != 0.0).collect(),
-            caps: self.layout.arms.iter().any(is_capped),
-        }
-    }
 }
 
 impl Step {
@@ -373,6 +356,11 @@ impl Point {
 
     fn residual_of(&self, rows: &[usize]) -> f64 {
         rows.iter().fold(0.0_f64, |largest, &row| largest.max(self.gradient[row].abs()))
+    }
+
+    /// How far multipliers are from another point's.
+    fn away_from(&self, other: &Self) -> Vec<f64> {
+        self.multipliers.iter().zip(&other.multipliers).map(|(own, other)| own - other).collect()
     }
 
     fn acts(&self, row: usize) -> bool {

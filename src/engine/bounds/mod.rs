@@ -1,16 +1,19 @@
 //! Bounds act on probabilities, before the draw: the nearest distribution that keeps them (`projection`).
-//!
-//! Where what a user may be shown leaves no distribution that keeps all of them, some are given up, one at a time, out of
-//! those that contradict each other: totals of sets, the last declared first; then all caps of arms; then bands, the last
-//! declared first. Floors are never given up.
+//! Where nothing keeps all of them, some are given up (`relaxation`).
 
+mod conflict;
 mod dual;
 mod layout;
 pub mod parity;
 pub mod projection;
+mod relaxation;
 
 use projection::{CONTRADICTION_MIN, Infeasible, Polytope, Projected};
-use std::{borrow::Cow, sync::Arc};
+use relaxation::Contested;
+use std::sync::Arc;
+
+pub use conflict::Conflict;
+pub use relaxation::Relaxed;
 
 /// Most totals of one placement.
 pub const TOTALS_MAX: usize = 32;
@@ -70,7 +73,7 @@ pub struct BandEffect {
     pub index: usize,
     /// As it acted.
     pub in_force: BandInForce,
-    /// The total of its arms under every other bound.
+    /// The total of its arms under all bounds but bands.
     pub before: f64,
     /// The total that acted.
     pub after: f64,
@@ -81,7 +84,7 @@ pub struct BandEffect {
 pub struct BandTotals {
     /// The band's id.
     pub id: Arc<str>,
-    /// Under every other bound, from 0 to 1.
+    /// Under all bounds but bands, from 0 to 1.
     pub before: f64,
     /// Under all bounds, from 0 to 1.
     pub after: f64,
@@ -105,23 +108,6 @@ pub struct Bounded {
     pub pmf: Vec<f64>,
     /// What was given up.
     pub relaxed: Relaxed,
-}
-
-/// Bounds that were given up.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Relaxed {
-    /// Bits of totals, and of bands after them.
-    pub sets: u64,
-    /// The caps of all arms.
-    pub caps: bool,
-}
-
-impl Relaxed {
-    /// Whether all was kept.
-    #[must_use]
-    pub fn is_nothing(&self) -> bool {
-        self.sets == 0 && !self.caps
-    }
 }
 
 impl Bounds {
@@ -186,33 +172,10 @@ impl SlotBounds<'_> {
     }
 
     /// The nearest distribution, from another projection of the same policy, or from the start, and what was given up.
-    fn project(&self, policy: &[f64], mut near: Option<Projected>) -> (Projected, Relaxed) {
-        let (mut polytope, mut relaxed) = (Cow::Borrowed(&self.polytope), Relaxed::default());
-        loop {
-            let is_near = matches!(near, Some(Projected::Scaled(_)));
-            match polytope.nearest(policy, near.take()) {
-                Ok(projected) => return (projected, relaxed),
-                // What contradicts itself is told from the start, so that the same is given up wherever one came from.
-                Err(_) if is_near => {}
-                Err(infeasible) => self.relax(polytope.to_mut(), &mut relaxed, &infeasible),
-            }
-        }
-    }
-
-    /// Gives up the least of the bounds that contradict each other.
-    fn relax(&self, polytope: &mut Polytope, relaxed: &mut Relaxed, infeasible: &Infeasible) {
-        let (totals, bands): (Vec<usize>, Vec<usize>) =
-            infeasible.sets.iter().partition(|&&set| set < self.bounds.totals.len());
-        if totals.is_empty() && (infeasible.caps || bands.is_empty()) && !relaxed.caps {
-            relaxed.caps = true;
-            polytope.caps.iter_mut().for_each(|cap| *cap = 1.0);
-            return;
-        }
-        // Floors alone contradict nothing, so something is named, or was never needed: then all of it goes.
-        let named = totals.last().or(bands.last());
-        for set in named.map_or(0..polytope.totals.len(), |&set| set..set + 1) {
-            relaxed.sets |= 1 << set;
-            polytope.totals[set] = (0.0, 1.0);
+    fn project(&self, policy: &[f64], near: Option<Projected>) -> (Projected, Relaxed) {
+        match self.polytope.nearest(policy, near) {
+            Ok(projected) => (projected, Relaxed::default()),
+            Err(Infeasible) => Contested::of(self).project(policy),
         }
     }
 }

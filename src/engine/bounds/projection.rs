@@ -7,7 +7,7 @@
 //!
 //! Multipliers come from the dual problem, which is convex and has one variable for each constraint: Newton's method on
 //! those that act, with a line search. Where no distribution keeps all bounds the dual is unbounded, and multipliers grow
-//! along a proof of that (Farkas' lemma), whose constraints are the ones in conflict.
+//! along a proof of that (Farkas' lemma).
 
 use super::dual::Near;
 
@@ -43,14 +43,10 @@ pub enum Projected {
     Scaled(Box<Near>),
 }
 
-/// No distribution keeps these bounds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Infeasible {
-    /// The sets whose totals contradict each other, or the floors and caps.
-    pub sets: Vec<usize>,
-    /// Whether caps are part of the contradiction.
-    pub caps: bool,
-}
+/// No distribution keeps these bounds; [`Polytope::conflict`] says which of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no distribution keeps all bounds")]
+pub struct Infeasible;
 
 impl Polytope {
     /// Floors alone.
@@ -90,7 +86,7 @@ impl Polytope {
         }
         let caps: f64 = self.caps.iter().sum();
         if caps < 1.0 - CONTRADICTION_MIN {
-            return Err(Infeasible { sets: Vec::new(), caps: true });
+            return Err(Infeasible);
         }
         if let Some(Projected::Scaled(near)) = near {
             return Ok(Projected::Scaled(near.solve(&self.totals)?));
@@ -108,6 +104,12 @@ impl Polytope {
             return Ok(Projected::Clipped(normalised(q)));
         }
         Ok(Projected::Scaled(Near::new(self, &p, scale).solve(&self.totals)?))
+    }
+
+    /// Whether anything is inside.
+    pub(super) fn is_feasible(&self) -> bool {
+        let arms = self.floors.len();
+        self.nearest(&vec![1.0 / arms as f64; arms], None).is_ok()
     }
 
     /// The total of a set under a distribution.
@@ -183,7 +185,7 @@ impl Projected {
 }
 
 /// Whether any total is within these bounds.
-fn is_free(&(min, max): &(f64, f64)) -> bool {
+pub(super) fn is_free(&(min, max): &(f64, f64)) -> bool {
     min <= 0.0 && max >= 1.0
 }
 
@@ -196,7 +198,7 @@ pub(super) fn normalised(mut q: Vec<f64>) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Conflict, *};
     use proptest::prelude::*;
 
     fn of_floors(policy: &[f64], floors: &[f64]) -> Vec<f64> {
@@ -260,7 +262,8 @@ mod tests {
             let q = polytope.project(&policy).unwrap();
             assert!(q.iter().all(|q| (q - cap).abs() < 1e-15), "{arms}");
             polytope.totals[0] = (2.0 * cap, 1.0);
-            assert_eq!(polytope.project(&policy), Err(Infeasible { sets: vec![0], caps: true }), "{arms}");
+            let conflict = Conflict { floors: false, caps: true, sets: vec![0] };
+            assert_eq!((polytope.project(&policy), polytope.conflict()), (Err(Infeasible), Some(conflict)), "{arms}");
         }
     }
 

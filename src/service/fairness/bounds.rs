@@ -78,7 +78,7 @@ impl Access {
 #[derive(Clone, Copy)]
 enum Found {
     Set,
-    /// The total under every other bound; `None`: the user could not be held to it.
+    /// The total under all bounds but bands; `None`: the user could not be held to it.
     Band(Option<f64>),
 }
 

@@ -69,8 +69,8 @@ pub(super) const BOUNDS_AND_GROUPS: &[Case] = &[
     (
         "bounds: { floor: 0.02 }",
         "bounds: { sets: [{ id: annual, tags: [annual], min: 0.5 }, { id: cheap, tags: [discount], max: 0.4 }] }",
-        "placements[0].bounds",
-        "bounds",
+        "placements[0].bounds.sets[1]",
+        "{ id: cheap",
         "has no solution: \"annual\", \"cheap\" contradict each other",
     ),
     (
@@ -97,9 +97,23 @@ pub(super) const BOUNDS_AND_GROUPS: &[Case] = &[
     (
         "bounds: { floor: 0.02 }",
         "bounds: { floor: 0.02, sets: [{ id: nothing, offers: [none], max: 0.01 }] }",
-        "placements[0].bounds",
-        "bounds",
+        "placements[0].bounds.sets[0]",
+        "{ id: nothing",
         "has no solution: \"nothing\", floors contradict each other",
+    ),
+    (
+        "bounds: { floor: 0.02 }",
+        "bounds: { bands: [{ id: b, tags: [discount] }] }",
+        "placements[0].bounds.bands[0].delta",
+        "id: b",
+        "is missing: say how far from the rate",
+    ),
+    (
+        "bounds: { floor: 0.02 }",
+        "bounds: { sets: [{ id: student, offers: [student-half-price], max: 0.4 }, { id: all, offers: [none, standard-monthly], min: 0.7 }], caps: { none: 0.2, standard-monthly: 0.3 } }",
+        "placements[0].bounds.sets[1]",
+        "id: all",
+        "has no solution: \"all\", caps contradict each other",
     ),
     (
         "bounds: { floor: 0.02 }",
@@ -210,6 +224,6 @@ pub(super) const KEPT_NOWHERE: &[Case] = &[
          sets: [{ id: cards, offers: [trial-30-days-card, standard-monthly], min: 0.7 }], caps: { standard-monthly: 0.5 } }",
         "placements[0].bounds",
         "half-price",
-        "\"cards\", caps, floors",
+        "by what can be shown there: \"cards\", caps; one of them",
     ),
 ];
