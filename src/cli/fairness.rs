@@ -8,9 +8,8 @@ use super::{
 use crate::{
     grpc::{self, convert::given_period},
     proto::{
-        AccessGap, BenefitReport, BoundKind, BoundReport, CohortAccess, CohortGap, CohortReport,
-        GetFairnessReportRequest, GetFairnessReportResponse, GroupDivision, GroupUnits, Money, OfferExposure,
-        SkewReport,
+        AccessGap, AveragePrice, BenefitReport, BoundKind, BoundReport, CohortAccess, CohortGap, CohortReport,
+        GetFairnessReportRequest, GetFairnessReportResponse, GroupDivision, GroupUnits, OfferExposure, SkewReport,
         insight_service_client::InsightServiceClient,
         shown::{short_name, to_json},
     },
@@ -241,7 +240,10 @@ fn rates(benefits: &[BenefitReport]) -> Table {
 
 fn prices(cohorts: &[CohortReport]) -> Table {
     let mut table = plain_table(&["cohort", "decisions", "price offered", "price paid"], &[1]);
-    let all = |money: &[Money]| money.iter().map(format_money).collect::<Vec<_>>().join(", ");
+    let one = |AveragePrice { price, leads }: &AveragePrice| {
+        format!("{} ({leads})", price.as_ref().map(format_money).unwrap_or_default())
+    };
+    let all = |prices: &[AveragePrice]| prices.iter().map(one).collect::<Vec<_>>().join(", ");
     for CohortReport { attribute, value, decisions, offered, paid } in cohorts {
         table.add_row([cohort(attribute, value), decisions.to_string(), all(offered), all(paid)]);
     }
@@ -268,7 +270,7 @@ fn exposure(offers: &[OfferExposure]) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::Group;
+    use crate::proto::{Group, Money};
 
     #[test]
     fn a_report_tells_bounds_cohorts_and_units_with_their_names() {
@@ -297,6 +299,7 @@ mod tests {
             high: 0.4,
             ..AccessGap::default()
         };
+        let money = |amount_minor| Money { currency_code: "EUR".to_owned(), amount_minor };
         let units = |group: Group, units, share| GroupUnits { group: group.into(), units, share };
         let groups = vec![units(Group::Decisioning, 60, 0.9), units(Group::Holdout, 40, 0.1)];
         let report = GetFairnessReportResponse {
@@ -310,7 +313,14 @@ mod tests {
             reward_currency_code: "EUR".to_owned(),
             value_by_policy: 3.0,
             value: 2.5,
-            cost: Some(Money { currency_code: "EUR".to_owned(), amount_minor: 10_000 }),
+            cost: Some(money(10_000)),
+            cohorts: vec![CohortReport {
+                attribute: "gender".to_owned(),
+                value: "f".to_owned(),
+                decisions: 60,
+                offered: vec![AveragePrice { price: Some(money(1_150)), leads: 40 }],
+                paid: vec![AveragePrice { price: Some(money(990)), leads: 3 }],
+            }],
             divisions: vec![GroupDivision { groups, p_value: Some(0.0) }],
             ..GetFairnessReportResponse::default()
         };
@@ -320,6 +330,7 @@ mod tests {
         for part in [
             "units        100: decisioning 60.00 % of 90.00 %, holdout 40.00 % of 10.00 %; p 0.0000: more than chance",
             "value        2.5000 EUR a decision; bounds cost 0.5000 of it, 100.00 EUR in all",
+            "| gender=f |        60 | 11.50 EUR (40) | 9.90 EUR (3) |",
             "gap       plans, feasible: gender=f over gender: undeclared values by 0.3000 (0.2000 to 0.4000)",
         ] {
             assert!(text.contains(part), "{part} is missing from\n{text}");

@@ -193,9 +193,10 @@ fn access_gaps(cohorts: &BTreeMap<CohortName, Access>) -> Vec<proto::AccessGap> 
 
 fn cohort((attribute, value): &CohortName, of: &CohortReport) -> proto::CohortReport {
     let means = |sums: &BTreeMap<&str, (u64, i64)>| {
-        let mean = |(code, &(count, sum)): (&&str, &(u64, i64))| proto::Money {
-            currency_code: (*code).to_owned(),
-            amount_minor: libm::round(sum as f64 / count.max(1) as f64) as i64,
+        let mean = |(code, &(count, sum)): (&&str, &(u64, i64))| {
+            let amount_minor = libm::round(sum as f64 / count as f64) as i64;
+            let price = Some(proto::Money { currency_code: (*code).to_owned(), amount_minor });
+            proto::AveragePrice { price, leads: count }
         };
         sums.iter().filter(|(_, (count, _))| *count > 0).map(mean).collect()
     };

@@ -8,8 +8,8 @@ use offer_ranker::{
     engine::catalog::Period,
     grpc::fairness::report,
     proto::{
-        BoundKind, BoundReport, Catalog, FeedbackCode, GetFairnessReportRequest, GetFairnessReportResponse, Group,
-        Groups, OfferExposure, Outcome, RankRequest,
+        AveragePrice, BoundKind, BoundReport, Catalog, FeedbackCode, GetFairnessReportRequest,
+        GetFairnessReportResponse, Group, Groups, OfferExposure, Outcome, RankRequest,
     },
     service::fairness::fairness,
 };
@@ -64,9 +64,10 @@ async fn the_report_tells_groups_cohorts_gaps_prices_and_what_bounds_cost() {
     assert!(report.benefits[1].after <= 0.1 + TOTAL_TOLERANCE && report.benefits[1].moved == decided);
     let values: Vec<_> = report.cohorts.iter().map(|cohort| cohort.value.as_str()).collect();
     assert_eq!(values, ["f", "m"]);
-    let prices: Vec<i64> =
-        report.cohorts.iter().flat_map(|cohort| &cohort.paid).map(|paid| paid.amount_minor).collect();
-    assert!(paid > 0 && !prices.is_empty() && prices.iter().all(|&price| price == 11_900), "{prices:?}");
+    let prices: Vec<_> = report.cohorts.iter().flat_map(|cohort| &cohort.paid).collect();
+    let is_full = |of: &&AveragePrice| of.price.as_ref().is_some_and(|price| price.amount_minor == 11_900);
+    assert!(prices.iter().all(is_full), "{prices:?}");
+    assert_eq!(prices.iter().map(|of| of.leads).sum::<u64>(), paid);
     assert_eq!(report.offers.iter().map(|offer| offer.drawn).sum::<u64>(), decided);
     assert!(report.value.is_finite() && report.ndkl >= 0.0);
     let attention: f64 = report.offers.iter().map(|offer| offer.attention).sum();

@@ -368,7 +368,12 @@ fn normalised(weights: Vec<f64>) -> Vec<f64> {
 type Pooled = BTreeMap<(usize, Arc<str>), (f64, f64)>;
 
 /// Decides about ever other users, with some of the offers as candidates.
-fn pooled((policy, bounds): (&str, &str), decisions: u64, propensity: impl Fn(&SlotDraw, usize) -> f64) -> Pooled {
+fn pooled(
+    (policy, bounds, group): (&str, &str, Measured),
+    decisions: u64,
+    propensity: impl Fn(&SlotDraw, usize) -> f64,
+) -> Pooled {
+    let user = UserState { group, ..UserState::default() };
     let (snapshot, mut request) = scene_with_bounds(policy, bounds, 7);
     let mut rng = ChaCha8Rng::seed_from_u64(8);
     let mut pooled = Pooled::new();
@@ -377,7 +382,7 @@ fn pooled((policy, bounds): (&str, &str), decisions: u64, propensity: impl Fn(&S
         let mut offers = OFFERS.map(|(id, _)| Arc::from(id));
         offers.shuffle(&mut rng);
         request.candidates = offers[..rng.random_range(2..=offers.len())].to_vec();
-        let decision = decide(&snapshot, &request, &UserState::default(), NOW, rng.random());
+        let decision = decide(&snapshot, &request, &user, NOW, rng.random());
         for (slot, draw) in (1..).zip(&decision.slots) {
             for (index, arm) in draw.arms.iter().enumerate() {
                 let p = propensity(draw, index);
@@ -403,9 +408,14 @@ fn critical_z() -> f64 {
 
 #[test]
 fn frequencies_are_the_logged_probabilities_where_every_decision_has_its_own() {
-    for (policy, bounds) in [(BETA, FLOORS), (LINEAR, FLOORS), (LINEAR, EVERY_BOUND)] {
-        let pooled =
-            pooled((policy, bounds), scale::tenth_of(1_000_000) / 2, |draw, index| draw.arms[index].probability);
+    for (policy, bounds, group) in [
+        (BETA, FLOORS, Measured::Decisioning),
+        (LINEAR, FLOORS, Measured::Decisioning),
+        (LINEAR, EVERY_BOUND, Measured::Decisioning),
+        (LINEAR, EVERY_BOUND, Measured::Uniform),
+    ] {
+        let scene = (policy, bounds, group);
+        let pooled = pooled(scene, scale::tenth_of(1_000_000) / 2, |draw, index| draw.arms[index].probability);
         assert_eq!(pooled.len(), 3 * OFFERS.len());
         let z = largest_z(&pooled);
         scale::tell(&format!("{policy:?}: {z:.2} standard deviations"));
@@ -415,11 +425,13 @@ fn frequencies_are_the_logged_probabilities_where_every_decision_has_its_own() {
 
 #[test]
 fn probabilities_that_did_not_act_are_rejected_where_every_decision_has_its_own() {
-    let pooled =
-        pooled((LINEAR, FLOORS), scale::tenth_of(1_000_000) / 2, |draw, index| draw.arms[index].policy_probability);
-    let z = largest_z(&pooled);
-    scale::tell(&format!("the policy before its bounds: {z:.0} standard deviations"));
-    assert!(z > critical_z(), "the policy before its bounds passes with {z} standard deviations");
+    for bounds in [FLOORS, EVERY_BOUND] {
+        let scene = (LINEAR, bounds, Measured::Decisioning);
+        let pooled = pooled(scene, scale::tenth_of(1_000_000) / 2, |draw, index| draw.arms[index].policy_probability);
+        let z = largest_z(&pooled);
+        scale::tell(&format!("the policy before its bounds: {z:.0} standard deviations"));
+        assert!(z > critical_z(), "the policy before its bounds passes with {z} standard deviations");
+    }
 }
 
 #[test]
