@@ -16,35 +16,32 @@ impl<R: Read> Blocks<R> {
         Self { content, bytes, rest: Vec::new() }
     }
 
-    /// The next block; empty at the end.
-    fn read(&mut self) -> io::Result<Vec<u8>> {
-        let mut block = Vec::with_capacity(self.rest.len() + self.bytes);
-        block.append(&mut self.rest);
+    /// Puts the next block where another one was, whose memory it takes over; empty at the end.
+    pub(super) fn read(&mut self, block: &mut Vec<u8>) -> io::Result<()> {
+        let mut filled = self.rest.len();
+        block.resize(filled + self.bytes, 0);
+        block[..filled].copy_from_slice(&self.rest);
+        self.rest.clear();
         let mut quotes = Quotes::default();
         // A record that ended there would be in the block before.
-        quotes.last_end(&block);
+        quotes.last_end(&block[..filled]);
         loop {
-            let before = block.len();
-            // Reserved exactly, so that the reader is not asked whether there is more than fits.
-            block.reserve_exact(self.bytes);
-            let taken = self.content.by_ref().take(self.bytes as u64).read_to_end(&mut block)?;
-            let ended = quotes.last_end(&block[before..]);
+            let taken = match self.content.read(&mut block[filled..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                taken => taken?,
+            };
+            let more = &block[filled..filled + taken];
+            let ended = quotes.last_end(more);
             if let Some(end) = ended {
-                self.rest.extend_from_slice(&block[before + end..]);
-                block.truncate(before + end);
+                self.rest.extend_from_slice(&more[end..]);
             }
+            filled += ended.unwrap_or(taken);
             if ended.is_some() || taken == 0 {
-                return Ok(block);
+                block.truncate(filled);
+                return Ok(());
             }
+            block.resize(filled + self.bytes, 0);
         }
-    }
-}
-
-impl<R: Read> Iterator for Blocks<R> {
-    type Item = io::Result<Vec<u8>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.read().map(|block| Some(block).filter(|block| !block.is_empty())).transpose()
     }
 }
 

@@ -6,17 +6,20 @@
 use super::blocks::Blocks;
 use std::{
     io::{self, Read},
+    mem,
     ops::Range,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
     thread,
 };
 
 /// Batches that may wait.
-const WAITING: usize = 2;
+const WAITING: usize = 4;
 
 /// Records in the order of the text, one of them at hand.
 pub(super) struct Records {
     batches: Receiver<io::Result<Batch>>,
+    /// Takes batches back whose memory can be used again.
+    used: Sender<Batch>,
     batch: Batch,
     /// The number in the batch of the record that comes next.
     next: usize,
@@ -27,7 +30,7 @@ pub(super) struct Records {
 struct Batch {
     text: Vec<u8>,
     records: Vec<Record>,
-    /// Where each field ends in the text; the next one of its record begins after the comma there.
+    /// Where each field ends in the text, where commas do not tell.
     ends: Vec<usize>,
     /// What each field is as a number; NaN: none.
     numbers: Vec<f64>,
@@ -37,8 +40,8 @@ struct Batch {
 struct Record {
     /// The line that it begins in, from 1.
     line: u64,
-    /// Where it begins in the text.
-    start: usize,
+    /// Where it is in the text.
+    place: Range<usize>,
     fields: Range<usize>,
 }
 
@@ -46,9 +49,10 @@ impl Records {
     /// Begins to read so many bytes at a time; no record is at hand before [`Self::next`].
     pub(super) fn of(content: impl Read + Send + 'static, bytes: usize) -> Self {
         let (sender, batches) = sync_channel(WAITING);
+        let (used, reusable) = channel();
         // It ends with the text, or at the next batch when nobody wants any more.
-        thread::spawn(move || read(Blocks::of(content, bytes), &sender));
-        Self { batches, batch: Batch::default(), next: 0 }
+        thread::spawn(move || read(Blocks::of(content, bytes), &sender, &reusable));
+        Self { batches, used, batch: Batch::default(), next: 0 }
     }
 
     /// Moves to the next record; `false` at the end.
@@ -58,7 +62,9 @@ impl Records {
     pub(super) fn next(&mut self) -> io::Result<bool> {
         if self.next == self.batch.records.len() {
             let lost = || Err(io::Error::other("what reads it has failed"));
-            self.batch = self.batches.recv().unwrap_or_else(|_| lost())?;
+            let batch = self.batches.recv().unwrap_or_else(|_| lost())?;
+            // After the last batch nobody wants it.
+            self.used.send(mem::replace(&mut self.batch, batch)).unwrap_or_default();
             self.next = 0;
         }
         let more = self.next < self.batch.records.len();
@@ -88,7 +94,7 @@ impl Records {
 
     /// How many characters of the record stand before a field, quotation marks not counted.
     pub(super) fn before(&self, index: usize) -> usize {
-        self.at_hand().zip(self.place(index)).map_or(0, |(record, place)| place.start - record.start)
+        self.at_hand().zip(self.place(index)).map_or(0, |(record, place)| place.start - record.place.start)
     }
 
     fn at_hand(&self) -> Option<&Record> {
@@ -97,44 +103,57 @@ impl Records {
 
     /// Where a field is in the text.
     fn place(&self, index: usize) -> Option<Range<usize>> {
-        let record = self.at_hand()?;
-        let ends = &self.batch.ends[record.fields.clone()];
-        let start = if index == 0 { record.start } else { ends.get(index - 1)? + 1 };
+        let Record { place, fields, .. } = self.at_hand()?;
+        if self.batch.ends.is_empty() {
+            let mut parts = self.batch.text[place.clone()].split(|&byte| byte == b',');
+            let start = place.start + parts.by_ref().take(index).map(|part| part.len() + 1).sum::<usize>();
+            return parts.next().map(|part| start..start + part.len());
+        }
+        let ends = &self.batch.ends[fields.clone()];
+        let start = if index == 0 { place.start } else { ends.get(index - 1)? + 1 };
         Some(start..*ends.get(index)?)
     }
 }
 
 /// Sends everything, and an empty batch or an error at the end.
-fn read(blocks: Blocks<impl Read>, batches: &SyncSender<io::Result<Batch>>) {
+fn read(mut blocks: Blocks<impl Read>, batches: &SyncSender<io::Result<Batch>>, reusable: &Receiver<Batch>) {
     let mut line = 1;
-    let read = blocks.map(|block| block.and_then(|text| Batch::of(text, &mut line)));
-    // Of empty lines there are no records.
-    let read = read.filter(|batch| batch.as_ref().map_or(true, |batch| !batch.records.is_empty()));
-    for batch in read.chain([Ok(Batch::default())]) {
-        let failed = batch.is_err();
-        if batches.send(batch).is_err() || failed {
+    loop {
+        let mut batch = reusable.try_recv().unwrap_or_default();
+        let ended = blocks.read(&mut batch.text).and_then(|()| {
+            let ended = batch.text.is_empty();
+            batch.split(&mut line)?;
+            Ok(ended)
+        });
+        let last = !matches!(ended, Ok(false));
+        // Of empty lines there are no records.
+        let told = last || !batch.records.is_empty();
+        if told && batches.send(ended.map(|_| batch)).is_err() || last {
             return;
         }
     }
 }
 
 impl Batch {
-    /// The records of a block; `line` is the number of the line that comes next.
-    fn of(text: Vec<u8>, line: &mut u64) -> io::Result<Self> {
-        // Enough for fields of 16 characters, as most have that are probabilities.
-        let fields = text.len() / 16;
-        let mut batch =
-            Self { ends: Vec::with_capacity(fields), numbers: Vec::with_capacity(fields), ..Self::default() };
-        if memchr::memchr(b'"', &text).is_some() {
-            batch.take_quoted(&text, line)?;
+    /// Finds the records of its text; `line` is the number of the line that comes next.
+    fn split(&mut self, line: &mut u64) -> io::Result<()> {
+        self.records.clear();
+        self.ends.clear();
+        self.numbers.clear();
+        if memchr::memchr(b'"', &self.text).is_some() {
+            let quoted = mem::take(&mut self.text);
+            self.take_quoted(&quoted, line)?;
         } else {
-            batch.take(text, line);
+            self.take(line);
         }
-        Ok(batch)
+        Ok(())
     }
 
     /// Takes a text without quotation marks.
-    fn take(&mut self, text: Vec<u8>, line: &mut u64) {
+    fn take(&mut self, line: &mut u64) {
+        let text = mem::take(&mut self.text);
+        // Enough for fields of 16 characters, as most have that are probabilities.
+        self.numbers.reserve(text.len() / 16);
         let mut at = 0;
         while at < text.len() {
             let end = if line_end(&text, at) == 0 { self.take_record(&text, at, *line) } else { at };
@@ -146,13 +165,12 @@ impl Batch {
 
     /// Takes a record, and says where it ends.
     fn take_record(&mut self, text: &[u8], start: usize, line: u64) -> usize {
-        let (first, mut from) = (self.ends.len(), start);
+        let (first, mut from) = (self.numbers.len(), start);
         loop {
             let (number, end) = field(text, from);
             self.numbers.push(number);
-            self.ends.push(end);
             if text.get(end) != Some(&b',') {
-                self.records.push(Record { line, start, fields: first..self.ends.len() });
+                self.records.push(Record { line, place: start..end, fields: first..self.numbers.len() });
                 return end;
             }
             from = end + 1;
@@ -186,7 +204,7 @@ impl Batch {
             self.ends.push(self.text.len());
             self.numbers.push(number(field));
         }
-        self.records.push(Record { line, start, fields: first..self.ends.len() });
+        self.records.push(Record { line, place: start..self.text.len(), fields: first..self.ends.len() });
     }
 }
 
@@ -200,11 +218,11 @@ fn tolerant() -> csv::ReaderBuilder {
 /// The field that begins there, as a number, and where it ends.
 fn field(text: &[u8], from: usize) -> (f64, usize) {
     // Most are numbers and nothing else, and end where these do.
-    if let Ok((number, length)) = lexical_core::parse_partial(&text[from..]) {
-        let end = from + length;
-        if length > 0 && (text.get(end) == Some(&b',') || line_end(text, end) > 0) {
-            return (number, end);
-        }
+    let rest = &text[from..];
+    if let Ok((number, length @ 1..)) = lexical_core::parse_partial(rest)
+        && let Some(b',' | b'\n') = rest.get(length)
+    {
+        return (number, from + length);
     }
     let end = memchr::memchr2(b',', b'\n', &text[from..]).map_or(text.len(), |length| from + length);
     let ends_line = text.get(end) != Some(&b',');

@@ -127,8 +127,8 @@ impl Table {
     }
 }
 
-/// Bytes that are read at a time, and split together: what becomes of them stays in the processor's cache.
-const BLOCK: usize = 1 << 17;
+/// Bytes that are read at a time, and split together: a reader goes on for milliseconds before another thread is woken.
+const BLOCK: usize = 1 << 20;
 
 /// Arms and slots are counted in tables of that many.
 const INDEX_MAX: f64 = 9_999.0;
