@@ -140,6 +140,7 @@ fn bounds_ratio(_: &mut Criterion) {
         let each = bounds.replace("offers: [offer-000", "slots: EACH, offers: [offer-000");
         let each = each.replace("offers: [offer-004", "slots: EACH, offers: [offer-004");
         let scenes = [scene_of(&plain), scene_of(&with(&plain, &each))];
+        assert!(scenes[1].0.placement.bounds.totals.iter().all(|total| total.every_slot));
         ratio(&format!("{name}, with 2 sets in each slot and a band"), &scenes, all_act);
         // Of two offers one in ten at most, and of them and a third, which is no candidate, two in ten at least.
         let contested = "sets:

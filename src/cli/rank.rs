@@ -244,14 +244,8 @@ fn print_explanation(explanation: &Explanation, out: &mut impl Write) -> Result<
         }
     }
     for BandEffect { band, rate, delta, before, after } in &explanation.bands {
-        if *delta >= 1.0 {
-            writeln!(out, "band      {band} holds nobody yet, as too few decisions tell a rate: {before:.4}")?;
-        } else {
-            writeln!(
-                out,
-                "band      {band} within {delta:.4} of {rate:.4}: {before:.4} without it, {after:.4} with it"
-            )?;
-        }
+        let holds = if *delta < 1.0 { format!("within {delta:.4} of {rate:.4}") } else { "holds nobody".to_owned() };
+        writeln!(out, "band      {band} {holds}: {before:.4} without bands, {after:.4} with them")?;
     }
     let mut table = plain_table(&["feature", "value"], &[1]);
     for feature in &explanation.features {

@@ -107,6 +107,8 @@ fn lines_whose_result_is_known_come_to_it() {
     // No choices: a reward that came late, and an action that was never activated.
     lines.insert(3, r#"{"EventId":"e0","RewardValue":1}"#.to_owned());
     lines.insert(9, line(200, false, Some(-1.0)).replacen('{', r#"{"_skipLearn":true,"#, 1));
+    // One that was, said in words.
+    lines[10] = lines[10].replacen('{', r#"{"_skipLearn":null,"#, 1);
     let log = file(folder.path(), "log.json", &lines);
     let policy = folder.path().join("policy.csv");
     fs::write(&policy, "action,probability\ntea,0.5\ncoffee,0.5\n").unwrap();

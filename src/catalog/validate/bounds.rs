@@ -190,12 +190,15 @@ fn check_feasible(path: &Path, draft: &Draft, findings: &mut Findings) {
         ([name], _) => format!("has no solution: nothing that can be shown keeps {name}; loosen it"),
         _ => format!("has no solution: {} contradict each other; loosen one of them", names.join(", ")),
     };
-    // At what was declared last, which would be the first to be given up.
-    let declared = |&set: &usize| match set.checked_sub(bounds.totals.len()) {
-        None => path.field("sets").index(set),
-        Some(band) => path.field("bands").index(band),
+    // At what serving would give up first: the set that was declared last, or the caps, or the last of the bands.
+    let (sets, bands): (Vec<usize>, Vec<usize>) = conflict.sets.iter().partition(|&&set| set < bounds.totals.len());
+    let place = match (sets.last(), conflict.caps, bands.last()) {
+        (Some(&set), ..) => path.field("sets").index(set),
+        (None, true, _) => path.field("caps"),
+        (None, false, Some(&band)) => path.field("bands").index(band - bounds.totals.len()),
+        (None, false, None) => path.clone(),
     };
-    findings.refuse(&conflict.sets.last().map_or_else(|| path.clone(), declared), description);
+    findings.refuse(&place, description);
 }
 
 /// Floor, cap and sets of an arm.

@@ -59,7 +59,7 @@ struct Step {
     bend: Vec<f64>,
     /// The Hessian in all multipliers.
     curvature: Vec<f64>,
-    /// In those that move, as its Cholesky factor.
+    /// In those that move, as its factor L D L'.
     hessian: Vec<f64>,
     /// Whether there is that factor.
     is_newton: bool,
@@ -115,7 +115,8 @@ impl Dual<'_> {
             if point.residual() <= RESIDUAL_MAX {
                 return Ok(());
             }
-            // Where multipliers grow without end it is along a proof, which each step comes nearer to than all of them do.
+            // Where multipliers grow without end it is along a proof, which a step comes nearer to than all steps together do.
+            // Where single rows moved it may not be one yet, and the next step of all is.
             if count >= TRUSTING_STEPS && self.contradicts(&point.away_from(&step.next)) {
                 return Err(Infeasible);
             }

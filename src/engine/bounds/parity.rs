@@ -1,7 +1,7 @@
 //! How bands act: the rate and the spread that a partition's log has led to.
 //!
 //! Of each decision that the policy made for somebody who could be held to a band, the total of the band's arms under
-//! every other bound is kept, as if the band had not acted: on average that is the rate, and by cohort it tells how far
+//! all bounds but bands is kept, as if none had acted: on average that is the rate, and by cohort it tells how far
 //! apart cohorts would be for any delta. A policy that still learns will not do as it did, though, so what cohorts came
 //! to under the band is kept as well: the nearer they are to being too far apart, the less they may be so from now on.
 

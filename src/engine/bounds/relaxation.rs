@@ -63,8 +63,7 @@ impl<'a> Contested<'a> {
         // What is kept together leads from one policy to a distribution as from any other, but where numbers end: then
         // the least important of it goes, too.
         let projected = |count| {
-            let mut relaxed = relaxed.clone();
-            self.bounds[count..].iter().for_each(|bound| relaxed.give_up(*bound));
+            let relaxed = self.without_rest(count, &relaxed);
             Some((self.loosened(&relaxed).nearest(policy, None).ok()?, relaxed))
         };
         (0..=self.bounds.len()).rev().find_map(projected).expect("floors alone contradict nothing")
@@ -89,9 +88,14 @@ impl<'a> Contested<'a> {
 
     /// Whether the first so many bounds leave something, but for what was given up.
     fn fits(&self, count: usize, relaxed: &Relaxed) -> bool {
+        self.loosened(&self.without_rest(count, relaxed)).is_feasible()
+    }
+
+    /// What was given up, and all but the first so many bounds.
+    fn without_rest(&self, count: usize, relaxed: &Relaxed) -> Relaxed {
         let mut relaxed = relaxed.clone();
         self.bounds[count..].iter().for_each(|bound| relaxed.give_up(*bound));
-        self.loosened(&relaxed).is_feasible()
+        relaxed
     }
 
     /// The polytope without what was given up.

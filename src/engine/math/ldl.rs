@@ -4,12 +4,13 @@
 //! each row, where [`cholesky`](super::cholesky) waits for a square root and a division, and for two more in each solution.
 //! Matrices are packed in the same way. A factor holds L below its diagonal, and the reciprocals of D on it.
 
-use super::cholesky::row_start;
+use super::cholesky::{packed_len, row_start};
 
 /// Factors a packed matrix of `dimension` rows in its place; `false`, and nothing of use is left, where a pivot is not
 /// above 0 or not finite.
 #[must_use]
 pub fn factor_in_place(dimension: usize, packed: &mut [f64]) -> bool {
+    debug_assert_eq!(packed.len(), packed_len(dimension));
     for row in 0..dimension {
         let (above, current) = packed.split_at_mut(row_start(row));
         for column in 0..row {

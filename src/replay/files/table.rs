@@ -127,7 +127,8 @@ impl Table {
     }
 }
 
-/// Bytes that are read at a time, and split together: a reader goes on for milliseconds before another thread is woken.
+/// Bytes that are read at a time, where there are as many, and split together: a reader of a plain file goes on for
+/// milliseconds before another thread is woken.
 const BLOCK: usize = 1 << 20;
 
 /// Arms and slots are counted in tables of that many.

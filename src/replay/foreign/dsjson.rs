@@ -45,8 +45,8 @@ struct Line {
     #[serde(rename = "_outcomes")]
     outcomes: Option<Value>,
     /// Whether the choice was deferred and never put into effect.
-    #[serde(rename = "_skipLearn", default)]
-    skipped: bool,
+    #[serde(rename = "_skipLearn")]
+    skipped: Option<bool>,
 }
 
 /// Calls `take` with every choice, in the order of the file.
@@ -90,7 +90,7 @@ pub fn read(source: Source, mut take: impl FnMut(Choice)) -> Result<()> {
 
 /// The choice of a line; `None` where it is none.
 fn choice(line: Line, number: u64, events: &mut BTreeMap<String, u64>) -> std::result::Result<Option<Choice>, String> {
-    let Some(context) = line.c.filter(|_| !line.skipped) else { return Ok(None) };
+    let Some(context) = line.c.filter(|_| line.skipped != Some(true)) else { return Ok(None) };
     if let Some(event) = line.event {
         match events.entry(event) {
             Entry::Vacant(first) => _ = first.insert(number),

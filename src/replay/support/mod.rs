@@ -109,8 +109,8 @@ impl Support {
     }
 }
 
-/// The weight below which a share `level` of ranked weights lies, one of [`LEVELS`], between neighbours by line; `None` of
-/// none.
+/// The value below which a share `level` of values lies, between neighbours by line; `None` of none. They are sorted, or as
+/// far as this level asks, such as [`Support::ranked_weights`] for [`LEVELS`].
 #[must_use]
 pub fn quantile(ranked: &[f64], level: f64) -> Option<f64> {
     let place = place(ranked.len(), level);

@@ -126,7 +126,8 @@ impl<'a> Lead<'a> {
     fn take(&self, report: &mut BoundReport, bound: Bound) {
         report.decisions += 1;
         report.relaxed += u64::from(self.gave_up(bound));
-        // What does not hold the solution makes no difference to it: the projection is onto a convex set.
+        // What does not hold the solution makes no difference to it, as the projection is onto a convex set; but for what
+        // was given up, which without it might have been kept.
         if self.binds(bound) {
             let without = expected(self.slot, self.slot.without(bound));
             report.binding += 1;

@@ -103,6 +103,22 @@ pub(super) const BOUNDS_AND_GROUPS: &[Case] = &[
     ),
     (
         "bounds: { floor: 0.02 }",
+        "bounds: { sets: [{ id: few, offers: [student-half-price], max: 0.1 }],\n      \
+         bands: [{ id: many, offers: [student-half-price], rate: 0.5, delta: 0.05 }] }",
+        "placements[0].bounds.sets[0]",
+        "{ id: few",
+        "has no solution: \"few\", \"many\" contradict each other",
+    ),
+    (
+        "bounds: { floor: 0.02 }",
+        "bounds: { caps: { student-half-price: 0.1 },\n      \
+         bands: [{ id: many, offers: [student-half-price], rate: 0.5, delta: 0.05 }] }",
+        "placements[0].bounds.caps",
+        "caps: {",
+        "has no solution: \"many\", caps contradict each other",
+    ),
+    (
+        "bounds: { floor: 0.02 }",
         "bounds: { bands: [{ id: b, tags: [discount] }] }",
         "placements[0].bounds.bands[0].delta",
         "id: b",
