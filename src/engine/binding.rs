@@ -2,15 +2,15 @@
 //! decision holds, so that logs tell it as well.
 
 use super::{
-    bounds::{Band, BandEffect, BandInForce, Bounds, SlotBounds, TotalBound, projection::Polytope},
+    bounds::{Band, BandEffect, BandInForce, Bound, Bounds, SlotBounds, TotalBound, projection::Polytope},
     decide::{Decision, SlotArm, SlotDraw},
     group::Group,
 };
 
 /// How near to its end a total or probability counts as held there: what rounding and the projection's residual leave.
 const HELD_WITHIN: f64 = 1e-11;
-/// How far a probability must be moved to count: further than two projections of the same are apart.
-const MOVED_MIN: f64 = 1e-9;
+/// How far a probability or total must be moved to count: further than two projections of the same are apart.
+pub const MOVED_MIN: f64 = 1e-9;
 
 /// A slot of a decision, and the bounds on sets that it was made under.
 #[derive(Clone, Copy, Debug)]
@@ -27,17 +27,6 @@ pub struct BoundedSlot<'a> {
     pub draw: &'a SlotDraw,
 }
 
-/// A bound that can be left out by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
-    /// The floors of all arms.
-    Floors,
-    /// The caps of all arms.
-    Caps,
-    /// A set, or after the sets a band, by its bit.
-    Set(usize),
-}
-
 impl BoundedSlot<'_> {
     /// Whether bounds act here at all: not on the holdout, and not on a repeat, which draws nothing.
     #[must_use]
@@ -48,7 +37,7 @@ impl BoundedSlot<'_> {
     /// The bounds on sets that were kept here, by bit.
     pub fn kept(&self) -> impl Iterator<Item = (usize, &TotalBound)> {
         let acts = |&(set, total): &(usize, &TotalBound)| {
-            (self.slot == 1 || total.every_slot) && self.draw.relaxed.sets >> set & 1 == 0
+            (self.slot == 1 || total.every_slot) && !self.draw.relaxed.includes(Bound::Set(set))
         };
         self.totals.iter().enumerate().filter(|_| self.is_bounded()).filter(acts)
     }
@@ -69,7 +58,7 @@ impl BoundedSlot<'_> {
         let sets = sets.filter(|(set, bound)| is_broken(*set, bound) || self.changes(Bound::Set(*set)));
         let bands = self.decision.bands.iter().filter(|_| self.slot == 1);
         let acts = |effect: &&BandEffect| {
-            effect.before != effect.after && self.draw.relaxed.sets >> self.band_bit(effect) & 1 == 0
+            effect.before != effect.after && !self.draw.relaxed.includes(Bound::Set(self.band_bit(effect)))
         };
         let held = bands.filter(acts).filter(|effect| is_at(effect.after, effect.in_force.ends()));
         let of_bands = held.map(|effect| (self.band_bit(effect), &*effect.id));
@@ -103,16 +92,13 @@ impl BoundedSlot<'_> {
         let arms = || self.draw.arms.iter().map(|arm| &self.decision.arms[arm.arm]);
         // A band that the user could not be held to is not named in the decision, and its bit stands for nothing.
         let known = (1_u64 << (bounds.totals.len() + bounds.bands.len())) - 1;
-        let mut totals = bounds.totals_in(self.slot);
-        if let Bound::Set(set) = bound {
-            totals[set] = (0.0, 1.0);
-        }
-        let polytope = Polytope {
-            floors: arms().map(|arm| if bound == Bound::Floors { 0.0 } else { arm.floor }).collect(),
-            caps: arms().map(|arm| if bound == Bound::Caps { 1.0 } else { arm.cap }).collect(),
+        let mut polytope = Polytope {
+            floors: arms().map(|arm| arm.floor).collect(),
+            caps: arms().map(|arm| arm.cap).collect(),
             members: arms().map(|arm| arm.sets & known).collect(),
-            totals,
+            totals: bounds.totals_in(self.slot),
         };
+        polytope.leave_out(bound);
         let policy: Vec<f64> = self.draw.arms.iter().map(|arm| arm.policy_probability).collect();
         let slot_bounds = SlotBounds { polytope, bounds: &bounds };
         if self.slot > 1 || self.decision.bands.is_empty() {

@@ -3,7 +3,7 @@
 use crate::{
     engine::{
         binding::BoundedSlot,
-        bounds::{BandEffect, Relaxed, TotalBound},
+        bounds::{BandEffect, Bound, Relaxed, TotalBound},
         catalog::{Catalog, Placement},
         decide::SlotArm,
         group::Group,
@@ -96,6 +96,7 @@ fn relaxed(record: &DecisionRecord, relaxed: &Relaxed) -> Vec<String> {
     let totals = record.totals.len();
     let of_totals = record.totals.iter().enumerate().map(|(set, total)| (set, &total.id));
     let of_bands = record.decision.bands.iter().map(|effect| (totals + effect.index, &effect.id));
-    let sets = of_totals.chain(of_bands).filter(|(set, _)| relaxed.sets >> set & 1 == 1).map(|(_, id)| id.to_string());
+    let sets =
+        of_totals.chain(of_bands).filter(|(set, _)| relaxed.includes(Bound::Set(*set))).map(|(_, id)| id.to_string());
     sets.chain(relaxed.caps.then(|| "caps".to_owned())).collect()
 }

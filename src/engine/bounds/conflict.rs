@@ -1,6 +1,6 @@
 //! Which bounds contradict each other, for people who can change them.
 
-use super::projection::Polytope;
+use super::{Bound, projection::Polytope};
 
 /// Bounds that leave nothing together, and something without any one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,19 +24,17 @@ impl Polytope {
             return None;
         }
         let mut least = self.clone();
-        let mut takes_part = |take_away: &dyn Fn(&mut Self)| {
+        let mut takes_part = |bound| {
             let mut looser = least.clone();
-            take_away(&mut looser);
+            looser.leave_out(bound);
             let needed = looser.is_feasible();
             if !needed {
                 least = looser;
             }
             needed
         };
-        let floors = takes_part(&|polytope| polytope.floors.fill(0.0));
-        let caps = takes_part(&|polytope| polytope.caps.fill(1.0));
-        let mut sets: Vec<usize> = (0..self.totals.len()).collect();
-        sets.retain(|&set| takes_part(&|polytope| polytope.totals[set] = (0.0, 1.0)));
+        let (floors, caps) = (takes_part(Bound::Floors), takes_part(Bound::Caps));
+        let sets = (0..self.totals.len()).filter(|&set| takes_part(Bound::Set(set))).collect();
         Some(Conflict { floors, caps, sets })
     }
 }

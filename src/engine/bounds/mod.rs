@@ -20,6 +20,17 @@ pub const TOTALS_MAX: usize = 32;
 /// Most bands of one placement.
 pub const BANDS_MAX: usize = 8;
 
+/// A bound that can be left out by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// The floors of all arms.
+    Floors,
+    /// The caps of all arms.
+    Caps,
+    /// A set, or after the sets a band, by its bit.
+    Set(usize),
+}
+
 /// What the probabilities of a placement keep to, beside the floors and caps of its arms.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bounds {

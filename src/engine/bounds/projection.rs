@@ -9,7 +9,7 @@
 //! those that act, with a line search. Where no distribution keeps all bounds the dual is unbounded, and multipliers grow
 //! along a proof of that (Farkas' lemma).
 
-use super::dual::Near;
+use super::{Bound, dual::Near};
 
 /// What an underflown probability counts as, so that a projection always has mass to scale.
 pub const PROBABILITY_MIN: f64 = 1e-12;
@@ -104,6 +104,15 @@ impl Polytope {
             return Ok(Projected::Clipped(normalised(q)));
         }
         Ok(Projected::Scaled(Near::new(self, &p, scale).solve(&self.totals)?))
+    }
+
+    /// Takes one of its bounds away.
+    pub fn leave_out(&mut self, bound: Bound) {
+        match bound {
+            Bound::Floors => self.floors.fill(0.0),
+            Bound::Caps => self.caps.fill(1.0),
+            Bound::Set(set) => self.totals[set] = (0.0, 1.0),
+        }
     }
 
     /// Whether anything is inside.

@@ -5,7 +5,7 @@
 //! declared. So what is given up depends on which arms there are, and on nothing that is known of a user.
 
 use super::{
-    SlotBounds,
+    Bound, SlotBounds,
     projection::{Polytope, Projected, is_free},
 };
 
@@ -16,13 +16,6 @@ pub struct Relaxed {
     pub sets: u64,
     /// The caps of all arms.
     pub caps: bool,
-}
-
-/// What can be given up.
-#[derive(Clone, Copy)]
-enum Bound {
-    Set(usize),
-    Caps,
 }
 
 /// The bounds of a polytope that binds too much, the most important first.
@@ -38,10 +31,22 @@ impl Relaxed {
         self.sets == 0 && !self.caps
     }
 
-    fn give_up(&mut self, bound: Bound) {
+    /// Whether a bound was given up.
+    #[must_use]
+    pub const fn includes(&self, bound: Bound) -> bool {
         match bound {
-            Bound::Set(set) => self.sets |= 1 << set,
+            Bound::Floors => false,
+            Bound::Caps => self.caps,
+            Bound::Set(set) => self.sets >> set & 1 == 1,
+        }
+    }
+
+    const fn give_up(&mut self, bound: Bound) {
+        match bound {
+            // They never are.
+            Bound::Floors => {}
             Bound::Caps => self.caps = true,
+            Bound::Set(set) => self.sets |= 1 << set,
         }
     }
 }
@@ -101,14 +106,8 @@ impl<'a> Contested<'a> {
     /// The polytope without what was given up.
     fn loosened(&self, relaxed: &Relaxed) -> Polytope {
         let mut polytope = self.polytope.clone();
-        for (set, total) in polytope.totals.iter_mut().enumerate() {
-            if relaxed.sets >> set & 1 == 1 {
-                *total = (0.0, 1.0);
-            }
-        }
-        if relaxed.caps {
-            polytope.caps.fill(1.0);
-        }
+        let given_up = self.bounds.iter().filter(|bound| relaxed.includes(**bound));
+        given_up.for_each(|bound| polytope.leave_out(*bound));
         polytope
     }
 }

@@ -16,8 +16,9 @@ impl<R: Read> Blocks<R> {
         Self { content, bytes, rest: Vec::new() }
     }
 
-    /// Puts the next block where another one was, whose memory it takes over; empty at the end.
-    pub(super) fn read(&mut self, block: &mut Vec<u8>) -> io::Result<()> {
+    /// Puts the next block where another one was, whose memory it takes over; empty at the end. `false` where it has no
+    /// quotation mark.
+    pub(super) fn read(&mut self, block: &mut Vec<u8>) -> io::Result<bool> {
         let mut filled = self.rest.len();
         block.resize(filled + self.bytes, 0);
         block[..filled].copy_from_slice(&self.rest);
@@ -38,7 +39,7 @@ impl<R: Read> Blocks<R> {
             filled += ended.unwrap_or(taken);
             if ended.is_some() || taken == 0 {
                 block.truncate(filled);
-                return Ok(());
+                return Ok(quotes.seen);
             }
             block.resize(filled + self.bytes, 0);
         }
@@ -48,6 +49,8 @@ impl<R: Read> Blocks<R> {
 /// What quotation marks make of the text that follows. One that begins a field lasts to the next, and two within stand for
 /// one (RFC 4180); others mean nothing.
 struct Quotes {
+    /// Whether there was any.
+    seen: bool,
     open: bool,
     /// Whether a mark would open, or open again.
     may_open: bool,
@@ -56,7 +59,7 @@ struct Quotes {
 impl Default for Quotes {
     /// Before a record.
     fn default() -> Self {
-        Self { open: false, may_open: true }
+        Self { seen: false, open: false, may_open: true }
     }
 }
 
@@ -64,6 +67,7 @@ impl Quotes {
     /// Where the last record ends that ends in the text that follows, its line feed included.
     fn last_end(&mut self, text: &[u8]) -> Option<usize> {
         if self.open || memchr::memchr(b'"', text).is_some() {
+            self.seen = true;
             let later = |last, (place, &byte)| if self.ends(byte) { Some(place + 1) } else { last };
             return text.iter().enumerate().fold(None, later);
         }

@@ -120,9 +120,9 @@ fn read(mut blocks: Blocks<impl Read>, batches: &SyncSender<io::Result<Batch>>, 
     let mut line = 1;
     loop {
         let mut batch = reusable.try_recv().unwrap_or_default();
-        let ended = blocks.read(&mut batch.text).and_then(|()| {
+        let ended = blocks.read(&mut batch.text).and_then(|quoted| {
             let ended = batch.text.is_empty();
-            batch.split(&mut line)?;
+            batch.split(quoted, &mut line)?;
             Ok(ended)
         });
         let last = !matches!(ended, Ok(false));
@@ -135,14 +135,15 @@ fn read(mut blocks: Blocks<impl Read>, batches: &SyncSender<io::Result<Batch>>, 
 }
 
 impl Batch {
-    /// Finds the records of its text; `line` is the number of the line that comes next.
-    fn split(&mut self, line: &mut u64) -> io::Result<()> {
+    /// Finds the records of its text, in which there may be quotation marks where it is `quoted`; `line` is the number of the
+    /// line that comes next.
+    fn split(&mut self, quoted: bool, line: &mut u64) -> io::Result<()> {
         self.records.clear();
         self.ends.clear();
         self.numbers.clear();
-        if memchr::memchr(b'"', &self.text).is_some() {
-            let quoted = mem::take(&mut self.text);
-            self.take_quoted(&quoted, line)?;
+        if quoted {
+            let text = mem::take(&mut self.text);
+            self.take_quoted(&text, line)?;
         } else {
             self.take(line);
         }

@@ -3,15 +3,13 @@
 use super::report::{Access, BoundName, BoundReport, Cost, FairnessReport};
 use crate::{
     engine::{
-        binding::{Bound, BoundedSlot},
+        binding::{BoundedSlot, MOVED_MIN},
+        bounds::Bound,
         catalog::Placement,
     },
     log::record::DecisionRecord,
 };
 use std::sync::Arc;
-
-/// How far bounds must move a total to count as having moved it: far more than rounding.
-const MOVED_MIN: f64 = 1e-9;
 
 impl FairnessReport {
     /// Takes in what bounds did to the lead of a decision, made by the placement as it was then, where that is known.
@@ -53,7 +51,7 @@ impl FairnessReport {
         };
         let drawn = decision.drawn(lead.draw).sets >> set & 1 == 1;
         let benefit = self.benefits.entry(id).or_default();
-        benefit.relaxed += lead.draw.relaxed.sets >> set & 1;
+        benefit.relaxed += u64::from(lead.draw.relaxed.includes(Bound::Set(set)));
         benefit.moved += u64::from(counts && (before - after).abs() > MOVED_MIN);
         benefit.everybody.take(eligible, counts.then_some((before, after, drawn)));
         for cohort in cohorts {
@@ -125,7 +123,7 @@ impl<'a> Lead<'a> {
 
     fn take(&self, report: &mut BoundReport, bound: Bound) {
         report.decisions += 1;
-        report.relaxed += u64::from(self.gave_up(bound));
+        report.relaxed += u64::from(self.slot.draw.relaxed.includes(bound));
         // What does not hold the solution makes no difference to it, as the projection is onto a convex set; but for what
         // was given up, which without it might have been kept.
         if self.binds(bound) {
@@ -141,15 +139,6 @@ impl<'a> Lead<'a> {
             Bound::Floors => self.slot.draw.arms.iter().any(|arm| self.slot.is_at_floor(arm)),
             Bound::Caps => self.slot.draw.arms.iter().any(|arm| self.slot.is_at_cap(arm)),
             Bound::Set(set) => self.held.contains(&set),
-        }
-    }
-
-    fn gave_up(&self, bound: Bound) -> bool {
-        let relaxed = &self.slot.draw.relaxed;
-        match bound {
-            Bound::Floors => false,
-            Bound::Caps => relaxed.caps,
-            Bound::Set(set) => relaxed.sets >> set & 1 == 1,
         }
     }
 }
