@@ -103,7 +103,8 @@ async fn a_dead_node_that_keeps_users_withholds_trials_from_its_own_users_alone(
         .replace("offers:\n", "history: { trial_started_metrics: [conversion] }\n\noffers:\n");
     let instance = start(&cluster.url("users"), &trials, &["--append-timeout-ms", "2000"]);
     let client = &instance.client;
-    let users: Vec<_> = (0..12).map(|user| format!("user-{user}")).collect();
+    // Every store hashes users by a key of its own: that none of 60 is kept by one node of three has (2/3)^60 = 3e-11.
+    let users: Vec<_> = (0..60).map(|user| format!("user-{user}")).collect();
     let had_trial = &users[0];
     let trial = rank(client, had_trial, "family").await;
     let reported = client.report(conversion("o1", &trial.decision_id)).await.unwrap();
