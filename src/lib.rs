@@ -10,7 +10,8 @@
 //!
 //! [`log`] has the records of the one append-only log, [`store`] keeps them, [`service`] puts engine and store
 //! together into use cases, [`grpc`] is the door, [`cli`] the command line. [`catalog`] reads what experimenters
-//! write. [`replay`] says what another policy would have earned. [`ops`] is the port of whoever operates it, [`meters`] what they can measure. [`clock`] is the only place that tells time and draws entropy.
+//! write. [`replay`] says what another policy would have earned. [`ops`] is the port of whoever operates it, [`meters`] what they can measure. [`clock`] is the only place that tells time and draws entropy, [`lock`] what keeps two processes from writing to the same
+//! files.
 //!
 //! # A catalog is checked as a whole
 //!
@@ -39,6 +40,7 @@ pub mod cli;
 pub mod clock;
 pub mod engine;
 pub mod grpc;
+pub mod lock;
 pub mod log;
 pub mod meters;
 pub mod ops;

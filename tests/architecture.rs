@@ -7,14 +7,15 @@ use std::{
 };
 
 /// What a module may use of this crate. Test modules at the foot of files may use what they like.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("engine", &["engine"]),
     ("clock", &["engine"]),
     ("proto", &["engine"]),
     ("catalog", &["catalog", "engine", "proto"]),
     // What logs and decisions are called is the store's, and what statistics are stored as: see below.
-    ("log", &["engine", "log", "proto", "store"]),
-    ("store", &["engine", "log", "meters", "store"]),
+    ("log", &["engine", "lock", "log", "proto", "store"]),
+    ("store", &["engine", "lock", "log", "meters", "store"]),
+    ("lock", &[]),
     ("meters", &[]),
     // The catalog is one message for file, wire and store, so the use cases of the catalog decode it.
     ("service", &["catalog", "clock", "engine", "log", "meters", "proto", "replay", "service", "store"]),

@@ -128,7 +128,8 @@ async fn a_node_that_is_silent_holds_up_nobody_but_its_own_logs() {
     for number in 0..100 {
         let begun = Instant::now();
         store.append_decision(append(log(1, answering), 600 + number)).await.unwrap();
-        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        // Who waits for the silent node waits for 4 s.
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
         tokio::task::yield_now().await;
     }
     calls.abort_all();

@@ -6,11 +6,15 @@
 
 #![allow(dead_code, clippy::allow_attributes, reason = "every test binary uses its own part of this")]
 
+#[path = "ports.rs"]
+mod ports;
+
 use offer_ranker::store::redis::RedisUrl;
+use ports::free_port;
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -249,10 +253,6 @@ impl Cluster {
     pub(crate) fn nodes_mut(&mut self) -> &mut [Server] {
         &mut self.nodes
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a port is free").local_addr().expect("it has an address").port()
 }
 
 /// Sends one inline command and reads the beginning of the answer.

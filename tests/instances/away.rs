@@ -33,7 +33,7 @@ const USERS: u64 = 6;
 /// An instance that spools into a folder of its own.
 fn start_spooling(server: &Server, prefix: &str, folder: &Path, more: &[&str]) -> Instance {
     let spool = folder.to_str().expect("a path that can be written down");
-    let arguments = [&["--spool", spool, "--append-timeout-ms", "300"][..], more].concat();
+    let arguments = [&["--spool", spool][..], more].concat();
     start(&server.url(&format!("?prefix={prefix}")), SHOP, &arguments)
 }
 
@@ -169,26 +169,26 @@ async fn every_rank_is_answered_while_redis_is_dead_and_logged_once_when_it_is_b
     assert!(degraded >= 300, "{degraded} of {}", answers.len());
     assert!(answers.iter().all(|answer| !flags(answer).contains(&Flag::NotLogged)));
     assert_logged_once(&server.url("?prefix=dead"), &instance.client, &answers).await;
-    assert_eq!(spool_files(spool.path()), 0, "the spool is empty again");
+    wait_until_emptied(spool.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_is_silent_holds_nobody_up_for_long_and_nothing_counts_twice() {
     let server = Server::start(&DURABLE);
     let spool = folder();
-    let instance = start_spooling(&server, "silent", spool.path(), &[]);
+    let instance = start_spooling(&server, "silent", spool.path(), &["--append-timeout-ms", "300"]);
     let crowd = Crowd::gather(&instance.client);
     crowd.go_on_for(100).await;
     // What it was sent before it stopped it does afterwards: appends that were spooled meanwhile.
-    server.signal("-STOP");
     crowd.slowest_ms.store(0, Ordering::SeqCst);
+    server.signal("-STOP");
     crowd.go_on_for(300).await;
     let slowest_ms = crowd.slowest_ms.load(Ordering::SeqCst);
     server.signal("-CONT");
     crowd.go_on_for(100).await;
     let answers = crowd.leave().await;
     // The limit is 300 ms; what is below Redis' own limit of 4 s did not wait for Redis.
-    assert!((300..3000).contains(&slowest_ms), "{slowest_ms}");
+    assert!((300..4000).contains(&slowest_ms), "{slowest_ms}");
     assert_logged_once(&server.url("?prefix=silent"), &instance.client, &answers).await;
 }
 
@@ -220,7 +220,7 @@ async fn a_spool_outlives_its_instance_and_is_logged_once_by_the_next() {
     let instance = start_spooling(&server, "outlives", spool.path(), &[]);
     assert_eq!(instance.client.rank(named()).await.unwrap().decision_id, late.decision_id, "one answer to one request");
     assert_logged_once(&server.url("?prefix=outlives"), &instance.client, &answers).await;
-    assert_eq!(spool_files(spool.path()), 0);
+    wait_until_emptied(spool.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -228,7 +228,7 @@ async fn without_a_spool_or_with_a_full_one_answers_are_eligible_and_say_that_th
     let mut server = Server::start(&DURABLE);
     let spool = folder();
     let small = start_spooling(&server, "full", spool.path(), &["--spool-bytes", "1048576"]);
-    let none = start(&server.url("?prefix=full"), SHOP, &["--append-timeout-ms", "300"]);
+    let none = start(&server.url("?prefix=full"), SHOP, &[]);
     let first = none.client.rank(request("first", "")).await.unwrap();
     server.kill();
 
@@ -263,6 +263,15 @@ async fn without_a_spool_or_with_a_full_one_answers_are_eligible_and_say_that_th
     wait_until_logged(&none.client).await;
 }
 
+/// Waits until a spool has no file any more.
+pub(crate) async fn wait_until_emptied(folder: &Path) {
+    let begun = Instant::now();
+    while spool_files(folder) > 0 {
+        assert!(begun.elapsed() < DEADLINE, "the spool is not emptied");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// Waits until an instance logs what it answers.
 async fn wait_until_logged(client: &Client) {
     let begun = Instant::now();
@@ -290,11 +299,7 @@ async fn of_two_instances_that_answered_one_request_meanwhile_the_first_to_log_i
     }
     server.start_again();
     for spool in &spools {
-        let begun = Instant::now();
-        while spool_files(spool.path()) > 0 {
-            assert!(begun.elapsed() < DEADLINE, "the spool is not emptied");
-            tokio::time::sleep(LOOK).await;
-        }
+        wait_until_emptied(spool.path()).await;
     }
     let mut known = Vec::new();
     for answer in &answers {
@@ -302,9 +307,16 @@ async fn of_two_instances_that_answered_one_request_meanwhile_the_first_to_log_i
     }
     assert_eq!(known.iter().filter(|&&known| known).count(), 1, "one decision for one request");
     let logged = &answers[usize::from(known[1])];
+    // Until it has seen that the store is back an instance answers, and spools, what it would have logged.
     for instance in &instances {
-        let again = instance.client.rank(request("anna", "hedged")).await.unwrap();
-        assert_eq!(again.decision_id, logged.decision_id);
+        let begun = Instant::now();
+        while instance.client.rank(request("anna", "hedged")).await.unwrap().decision_id != logged.decision_id {
+            assert!(begun.elapsed() < DEADLINE, "it gives another answer than the one that is logged");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+    for spool in &spools {
+        wait_until_emptied(spool.path()).await;
     }
     let report = audit(&server.url("?prefix=two"));
     assert_eq!(audited(&report, "decisions"), 1);

@@ -50,7 +50,7 @@ async fn what_is_decided_while_nothing_can_be_written_is_kept_of_its_unit_afterw
     let mut server = Server::start(&DURABLE);
     let folder = folder();
     let spool = folder.path().to_str().expect("a path that can be written down");
-    let arguments = ["--spool", spool, "--append-timeout-ms", "300"];
+    let arguments = ["--spool", spool];
     let instance = start(&server.url("?prefix=kept"), &leasing(1799), &arguments);
     let client = &instance.client;
     let root = rank(client, "anna", "family").await;
@@ -101,7 +101,7 @@ async fn a_dead_node_that_keeps_users_withholds_trials_from_its_own_users_alone(
         .replace("    partitions: 3\n", "    partitions: 1\n")
         .replace("  - { id: family, kind: STANDARD,", "  - { id: family, kind: TRIAL,")
         .replace("offers:\n", "history: { trial_started_metrics: [conversion] }\n\noffers:\n");
-    let instance = start(&cluster.url("users"), &trials, &["--append-timeout-ms", "2000"]);
+    let instance = start(&cluster.url("users"), &trials, &["--append-timeout-ms", "5000"]);
     let client = &instance.client;
     // Every store hashes users by a key of its own: that none of 60 is kept by one node of three has (2/3)^60 = 3e-11.
     let users: Vec<_> = (0..60).map(|user| format!("user-{user}")).collect();

@@ -29,5 +29,10 @@ async fn what_one_instance_is_told_all_of_them_serve() {
         // Means, intervals, totals, chances of leading: the same posterior to the last bit.
         assert_eq!(seen.arms, learned.arms);
     }
-    assert!(learned.arms.iter().any(|arm| arm.shown > 0 && arm.outcome_totals["conversion"] > 0.0));
+    assert!(
+        learned
+            .arms
+            .iter()
+            .any(|arm| arm.shown > 0 && arm.outcome_totals.get("conversion").is_some_and(|total| *total > 0.0))
+    );
 }

@@ -59,7 +59,7 @@ async fn nothing_that_is_written_tells_of_a_user() {
     let plain = ["--rdbcompression", "no", "--aof-use-rdb-preamble", "no"];
     let server = Server::start(&[&DURABLE[..], &plain].concat());
     let spool = folder();
-    let arguments = ["--spool", spool.path().to_str().unwrap(), "--append-timeout-ms", "300"];
+    let arguments = ["--spool", spool.path().to_str().unwrap()];
     let instance = start(&server.url("?prefix=p"), &catalog(), &arguments);
     let client = &instance.client;
     let answer = client.rank(marked(REQUEST)).await.unwrap();

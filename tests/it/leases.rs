@@ -486,7 +486,7 @@ async fn other_partitions_let_most_units_begin_anew_and_are_warned_of() {
     for user in &users {
         stand += u32::from(is_leased(&server.rank(request("banner", user)).await));
     }
-    assert!((1..12).contains(&stand), "a third of the units, or so, stays in its partition: {stand}");
+    assert!((1..12).contains(&stand), "a quarter of the units, or so, stays in its partition: {stand}");
     server.assert_audit_equal().await;
 }
 
@@ -564,16 +564,23 @@ async fn rival(store: Arc<dyn Store>, log: LogId, unit: UnitKey) {
 #[tokio::test]
 async fn a_price_that_was_told_after_lost_races_holds_like_any_other() {
     let server = start().await;
-    // Of so many units at least one loses as many races as may be lost.
-    let users: Vec<_> = (0..40).map(|user| format!("user-{user}")).collect();
+    // Far more than it takes until one loses as many races as may be lost.
+    let users: Vec<_> = (0..400).map(|user| format!("user-{user}")).collect();
     let mut roots = Vec::new();
     for user in &users {
         roots.push(server.rank(request("banner", user)).await);
     }
     let kept = units(&server).await;
     server.apply(priced("monthly", 9_900)).await;
-    let mut repeats = Vec::new();
+    let mut repeats: Vec<RankResponse> = Vec::new();
+    let lost = async |repeats: &[RankResponse]| {
+        let kept = units(&server).await;
+        repeats.iter().filter(|repeat| kept[&repeat.decision_id].2 == Limits::Uncounted).count()
+    };
     for (user, root) in users.iter().zip(&roots) {
+        if repeats.len() % 40 == 39 && lost(&repeats).await > 0 {
+            break;
+        }
         let (log, unit, _) = kept[&root.decision_id];
         let rivals: JoinSet<()> = (0..4).map(|_| rival(server.store.clone(), log, unit)).collect();
         let repeat = server.rank(request("banner", user)).await;
@@ -581,11 +588,10 @@ async fn a_price_that_was_told_after_lost_races_holds_like_any_other() {
         assert_eq!(prices(&repeat)[1], ("monthly", 9_900));
         repeats.push(repeat);
     }
-    let kept = units(&server).await;
-    let lost = repeats.iter().filter(|repeat| kept[&repeat.decision_id].2 == Limits::Uncounted).count();
+    let lost = lost(&repeats).await;
     assert!(lost > 0, "nobody has lost as many races as may be lost");
     server.apply(priced("monthly", 12_900)).await;
-    for user in &users {
+    for (user, _) in users.iter().zip(&repeats) {
         let repeat = server.rank(request("banner", user)).await;
         assert_eq!(prices(&repeat)[1], ("monthly", 9_900), "{user} was told 99.00; {lost} have lost");
     }

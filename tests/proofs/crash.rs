@@ -10,7 +10,7 @@
 //!
 //! 5 kills by default, 50 where everything is asked for.
 
-use crate::scale;
+use crate::{ports::free_port, scale};
 use offer_ranker::{
     proto::{GetPlacementRequest, GetPlacementResponse, catalog_service_client::CatalogServiceClient},
     store::{Store as _, embedded::EmbeddedStore},
@@ -21,10 +21,8 @@ use serde_json::Value;
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
     thread::JoinHandle,
     time::Duration,
 };
@@ -83,14 +81,7 @@ impl Site {
     fn new() -> Self {
         let directory = TempDir::new().unwrap();
         let store = directory.path().join("store.db");
-        // Below the ports that outgoing connections get: a client that dials a dead port in their range may be given
-        // that very port and connect to itself.
-        // Tests that run at the same time start apart, since a port found free is not held.
-        static SITES: AtomicU16 = AtomicU16::new(0);
-        let apart = 5_000 * SITES.fetch_add(1, Ordering::Relaxed);
-        let first = 20_000 + apart + (std::process::id() % 5_000) as u16;
-        let port = (first..32_000).find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).unwrap();
-        Self { _directory: directory, store, port }
+        Self { _directory: directory, store, port: free_port() }
     }
 
     fn url(&self) -> String {

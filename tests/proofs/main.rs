@@ -21,6 +21,8 @@ mod house;
 mod learning;
 mod limits;
 mod mushroom;
+#[path = "../common/ports.rs"]
+mod ports;
 mod rules;
 mod scale;
 mod scene;

@@ -6,6 +6,7 @@ use super::{
     manifest::Manifest,
 };
 use crate::{
+    lock,
     log::tables::{Entry, Table, day_of},
     store::LogId,
 };
@@ -185,7 +186,7 @@ pub(super) fn catalogs_in(folder: &Path) -> PathBuf {
     folder.join("_catalogs")
 }
 
-/// Takes the right to write to an archive; the system takes it back when the process ends, however it does.
+/// Takes the right to write to an archive.
 fn lock(folder: &Path) -> Result<File> {
     let path = folder.join(LOCK);
     let lock = File::options()
@@ -194,7 +195,7 @@ fn lock(folder: &Path) -> Result<File> {
         .write(true)
         .open(&path)
         .map_err(ArchiveError::file(&path, "cannot be opened for writing"))?;
-    match lock.try_lock() {
+    match lock::take(&lock) {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => {
             let reason = "another process writes to this archive; wait until it is done";

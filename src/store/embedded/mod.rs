@@ -24,7 +24,7 @@ use super::{
     StoreIdentity, StoredCatalog, StoredDecision, StoredDocument, StoredStatistics, check_append, check_changes,
     check_document,
 };
-use crate::engine::instant::Instant;
+use crate::{engine::instant::Instant, lock};
 use async_trait::async_trait;
 use readers::Readers;
 use rusqlite::Connection;
@@ -32,17 +32,10 @@ use std::{
     fs::{self, File, TryLockError},
     path::Path,
     sync::Arc,
-    thread,
-    time::Duration,
 };
 use writer::Writer;
 use writes::Writing;
 
-/// How often a lock that is held is tried again: a server that is just ending lets go of it, and a process that this one
-/// is just starting holds a copy of it until it runs.
-const LOCK_TRIES: u32 = 50;
-/// Between two tries.
-const LOCK_PERIOD: Duration = Duration::from_millis(20);
 /// Connections for reading while serving: enough to keep long folds from holding up short look-ups.
 const READERS: usize = 4;
 
@@ -158,15 +151,7 @@ fn lock(path: &Path) -> Result<File> {
         .write(true)
         .open(&lock_path)
         .map_err(|error| open_error(path, format!("its lock file cannot be opened for writing: {error}")))?;
-    let mut locked = lock.try_lock();
-    for _ in 0..LOCK_TRIES {
-        if !matches!(locked, Err(TryLockError::WouldBlock)) {
-            break;
-        }
-        thread::sleep(LOCK_PERIOD);
-        locked = lock.try_lock();
-    }
-    match locked {
+    match lock::take(&lock) {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(open_error(
             path,

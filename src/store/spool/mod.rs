@@ -5,7 +5,7 @@
 //! and says what is done. Offering something twice is harmless, because appends are.
 
 use super::{DecisionKey, LogId, RequestMark, Result, StoreError};
-use crate::meters;
+use crate::{lock, meters};
 use metrics::Gauge;
 use std::{
     collections::BTreeSet,
@@ -109,7 +109,7 @@ impl Spool {
         let mut options = File::options();
         let lock = options.create(true).truncate(false).write(true).mode(0o600).open(path.join("lock"));
         let lock = lock.map_err(refused)?;
-        lock.try_lock().map_err(|error| match error {
+        lock::take(&lock).map_err(|error| match error {
             TryLockError::WouldBlock => {
                 failed("it is in use by another process; every server needs a spool of its own".to_owned())
             }
