@@ -5,8 +5,8 @@ use super::{
     moments::{Moments, Part},
     row::Row,
 };
-use crate::engine::math::double_double::{Dd, Sums};
-use std::collections::HashMap;
+use crate::engine::math::{compensated::Sums, double_double::Dd};
+use std::{collections::HashMap, iter};
 
 /// Sums over rows for some estimators; rows may come in any order.
 #[derive(Clone, Debug)]
@@ -15,8 +15,8 @@ pub struct Evaluation {
     /// The same in the order of what is kept of each: those without a model first, to whose sums most rows add nothing.
     kept: Vec<Estimator>,
     clusters: Option<Clusters>,
-    shared: SharedSums,
-    own: Vec<OwnSums>,
+    shared: Products,
+    own: Vec<Own>,
     ranges: Ranges,
 }
 
@@ -51,34 +51,29 @@ struct Clusters {
     own: Vec<Vec<[f64; LANES]>>,
 }
 
-/// What all estimators have in common of a row, or of a cluster's rows.
-#[derive(Clone, Copy, Debug, Default)]
-struct SharedTotals {
-    rows: f64,
-    weight: f64,
-    baseline: f64,
-    reward: f64,
-}
+/// What all estimators have in common of a row, or of a cluster's rows, in the order of [`SHARED`].
+type SharedTotals = [f64; SHARED.len()];
 
-const SHARED: [Part; 5] = [Part::Cluster, Part::Rows, Part::Weight, Part::Baseline, Part::Reward];
+const SHARED: [Part; LANES] = [Part::Rows, Part::Weight, Part::Baseline, Part::Reward];
 
-/// Places in [`SHARED`].
-const CLUSTER: usize = 0;
-const ROWS: usize = 1;
+/// The place in [`SHARED`].
+const ROWS: usize = 0;
 
-/// How many estimators are summed side by side.
+/// How many estimators, and parts, are summed side by side.
 const LANES: usize = 4;
 
-#[derive(Clone, Copy, Debug, Default)]
-struct SharedSums {
-    products: [[Dd; 5]; 5],
+/// Sums over clusters of some numbers, and of their products with each of [`SHARED`].
+#[derive(Clone, Copy, Debug)]
+struct Products {
+    plain: Sums<LANES>,
+    with: [Sums<LANES>; SHARED.len()],
 }
 
-/// Sums of some estimators.
+/// Sums of what some estimators weighted.
 #[derive(Clone, Copy, Debug)]
-struct OwnSums {
-    square: Sums<LANES>,
-    products: [Sums<LANES>; 5],
+struct Own {
+    squares: Sums<LANES>,
+    products: Products,
 }
 
 impl Evaluation {
@@ -89,9 +84,9 @@ impl Evaluation {
         let mut kept = estimators.clone();
         kept.sort_by_key(|estimator| estimator.model);
         Self {
-            own: vec![OwnSums::NOTHING; kept.len().div_ceil(LANES)],
+            own: vec![Own::NOTHING; kept.len().div_ceil(LANES)],
             clusters: clustered.then(Clusters::default),
-            shared: SharedSums::default(),
+            shared: Products::NOTHING,
             ranges: Ranges::default(),
             kept,
             estimators,
@@ -105,15 +100,15 @@ impl Evaluation {
             return false;
         }
         self.ranges.observe(row, reward);
-        let baseline = row.model.map_or(0.0, |model| model.target);
-        let shared = SharedTotals { rows: 1.0, weight: row.weight(), baseline, reward };
+        let shared = [1.0, row.weight(), row.model.map_or(0.0, |model| model.target), reward];
         let weighted = self.kept.chunks(LANES).map(|estimators| weighted(estimators, row));
         match &mut self.clusters {
             Some(clusters) => clusters.add(row.cluster, &shared, weighted),
             None => {
-                let parts = shared.parts_of_row();
-                self.shared.add(&parts);
-                self.own.iter_mut().zip(weighted).for_each(|(own, weighted)| own.add(&parts, &weighted));
+                // Where every row is a cluster of its own, products with one row are the sums themselves.
+                let factors = [0.0, shared[1], shared[2], shared[3]];
+                self.shared.add(&shared, &factors);
+                self.own.iter_mut().zip(weighted).for_each(|(own, weighted)| own.add(&weighted, &factors));
             }
         }
         true
@@ -131,16 +126,21 @@ impl Evaluation {
         let (mut shared, mut own) = (self.shared, self.own.clone());
         if let Some(clusters) = &self.clusters {
             for (totals, weighted) in clusters.shared.iter().zip(&clusters.own) {
-                let parts = totals.parts();
-                shared.add(&parts);
-                own.iter_mut().zip(weighted).for_each(|(own, weighted)| own.add(&parts, weighted));
+                shared.add(totals, totals);
+                own.iter_mut().zip(weighted).for_each(|(own, weighted)| own.add(weighted, totals));
+            }
+        } else {
+            for products in iter::once(&mut shared).chain(own.iter_mut().map(|own| &mut own.products)) {
+                products.with[ROWS] = products.plain;
             }
         }
-        // Where every row is a cluster of its own, what is summed of rows is summed of clusters.
-        let first = if self.clusters.is_some() { CLUSTER } else { ROWS };
+        let clusters = self.clusters.as_ref().map(|clusters| Dd::from(clusters.shared.len() as f64));
+        let clusters = clusters.unwrap_or_else(|| shared.plain.total(ROWS));
         let moments = |estimator: &Estimator| {
             let place = self.kept.iter().position(|kept| kept == estimator)?;
-            Some((*estimator, own[place / LANES].moments(place % LANES, &shared, first)))
+            let mut moments = own[place / LANES].moments(place % LANES, &shared);
+            moments.set(Part::Cluster, Part::Cluster, clusters);
+            Some((*estimator, moments))
         };
         self.estimators.iter().filter_map(moments).collect()
     }
@@ -158,15 +158,11 @@ fn weighted(estimators: &[Estimator], row: &Row) -> [f64; LANES] {
 impl Clusters {
     fn add(&mut self, cluster: u64, shared: &SharedTotals, weighted: impl Iterator<Item = [f64; LANES]>) {
         let place = *self.places.entry(cluster).or_insert_with(|| {
-            self.shared.push(SharedTotals::default());
+            self.shared.push([0.0; SHARED.len()]);
             self.own.push(Vec::new());
             self.shared.len() - 1
         });
-        let totals = &mut self.shared[place];
-        totals.rows += shared.rows;
-        totals.weight += shared.weight;
-        totals.baseline += shared.baseline;
-        totals.reward += shared.reward;
+        self.shared[place].iter_mut().zip(shared).for_each(|(total, shared)| *total += shared);
         let own = &mut self.own[place];
         for (index, weighted) in weighted.enumerate() {
             match own.get_mut(index) {
@@ -177,50 +173,40 @@ impl Clusters {
     }
 }
 
-impl SharedTotals {
-    /// In the order of [`SHARED`].
-    const fn parts(&self) -> [f64; 5] {
-        [1.0, self.rows, self.weight, self.baseline, self.reward]
-    }
+impl Products {
+    const NOTHING: Self = Self { plain: Sums::ZERO, with: [Sums::ZERO; SHARED.len()] };
 
-    /// Of one row, which is as many rows as clusters: those are not summed again.
-    const fn parts_of_row(&self) -> [f64; 5] {
-        [0.0, self.rows, self.weight, self.baseline, self.reward]
-    }
-}
-
-impl SharedSums {
-    fn add(&mut self, parts: &[f64; 5]) {
-        for (row, sums) in self.products.iter_mut().enumerate().filter(|(row, _)| parts[*row] != 0.0) {
-            for (sum, &part) in sums.iter_mut().zip(&parts[..=row]).filter(|(_, part)| **part != 0.0) {
-                *sum = *sum + Dd::product(parts[row], part);
-            }
+    /// Takes in the numbers of a cluster, and what is shared of it.
+    fn add(&mut self, own: &[f64; LANES], shared: &SharedTotals) {
+        self.plain.add(own);
+        for (sums, &factor) in self.with.iter_mut().zip(shared).filter(|(_, factor)| **factor != 0.0) {
+            sums.add_products(own, factor);
         }
     }
 }
 
-impl OwnSums {
-    const NOTHING: Self = Self { square: Sums::ZERO, products: [Sums::ZERO; 5] };
+impl Own {
+    const NOTHING: Self = Self { squares: Sums::ZERO, products: Products::NOTHING };
 
-    fn add(&mut self, parts: &[f64; 5], weighted: &[f64; LANES]) {
+    fn add(&mut self, weighted: &[f64; LANES], shared: &SharedTotals) {
         // Most weights of a target that is sure of its arms are nought.
         if weighted.iter().all(|weighted| *weighted == 0.0) {
             return;
         }
-        self.square.add_squares(weighted);
-        for (sums, &part) in self.products.iter_mut().zip(parts).filter(|(_, part)| **part != 0.0) {
-            sums.add_products(weighted, part);
-        }
+        self.squares.add_squares(weighted);
+        self.products.add(weighted, shared);
     }
 
-    /// Of one estimator, `first` being the first of [`SHARED`] that was summed.
-    fn moments(&self, lane: usize, shared: &SharedSums, first: usize) -> Moments {
+    /// Of one estimator, all but the number of clusters.
+    fn moments(&self, lane: usize, shared: &Products) -> Moments {
         let mut moments = Moments::new();
-        moments.set(Part::Weighted, Part::Weighted, self.square.get(lane));
+        moments.set(Part::Weighted, Part::Weighted, self.squares.total(lane));
+        moments.set(Part::Weighted, Part::Cluster, self.products.plain.total(lane));
         for (row, &left) in SHARED.iter().enumerate() {
-            moments.set(Part::Weighted, left, self.products[row.max(first)].get(lane));
+            moments.set(Part::Weighted, left, self.products.with[row].total(lane));
+            moments.set(Part::Cluster, left, shared.plain.total(row));
             for (column, &right) in SHARED.iter().enumerate().take(row + 1) {
-                moments.set(left, right, shared.products[row.max(first)][column.max(first)]);
+                moments.set(left, right, shared.with[row].total(column));
             }
         }
         moments

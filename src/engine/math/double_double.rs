@@ -153,47 +153,6 @@ impl Div for Dd {
     }
 }
 
-/// Sums that grow side by side, so that the processor adds several at once; each is to the bit what [`Dd`] makes of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Sums<const N: usize> {
-    high: [f64; N],
-    low: [f64; N],
-}
-
-impl<const N: usize> Sums<N> {
-    /// All nought.
-    pub const ZERO: Self = Self { high: [0.0; N], low: [0.0; N] };
-
-    /// Adds `factor` times each of `factors` to its sum, but for factors that are 0: those leave it as it is, whatever
-    /// they are multiplied with.
-    pub fn add_products(&mut self, factors: &[f64; N], factor: f64) {
-        self.add(factors, |own| Dd::product(own, factor));
-    }
-
-    /// Adds the square of each of `factors` to its sum.
-    pub fn add_squares(&mut self, factors: &[f64; N]) {
-        self.add(factors, |own| Dd::product(own, own));
-    }
-
-    fn add(&mut self, factors: &[f64; N], term: impl Fn(f64) -> Dd) {
-        for (lane, &own) in factors.iter().enumerate() {
-            let term = term(own);
-            // Nought is a choice, not a jump: lanes must not part.
-            let counts = own != 0.0;
-            let term = Dd { high: if counts { term.high } else { 0.0 }, low: if counts { term.low } else { 0.0 } };
-            let sum = self.get(lane) + term;
-            self.high[lane] = sum.high;
-            self.low[lane] = sum.low;
-        }
-    }
-
-    /// One of them.
-    #[must_use]
-    pub const fn get(&self, lane: usize) -> Dd {
-        Dd { high: self.high[lane], low: self.low[lane] }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,14 +179,6 @@ mod tests {
         assert_eq!((large - Dd::from(1e16)).to_f64().to_bits(), 1e-10_f64.to_bits());
     }
 
-    #[test]
-    fn factors_of_nought_leave_sums_as_they_are() {
-        let mut sums = Sums::<2>::ZERO;
-        sums.add_products(&[0.0, 1.0], f64::INFINITY);
-        assert_eq!(sums.get(0), Dd::ZERO);
-        assert!(!sums.get(1).is_finite());
-    }
-
     proptest! {
         #[test]
         fn division_undoes_multiplication_and_squaring_undoes_the_root(
@@ -238,23 +189,6 @@ mod tests {
             assert_close(a * b / b, a, a.to_f64());
             assert_close(a + b - b, a, a.to_f64() + b.to_f64());
             assert_close(a.sqrt() * a.sqrt(), a, a.to_f64());
-        }
-
-        #[test]
-        fn sums_side_by_side_are_what_pairs_make_of_them(
-            rows in prop::collection::vec((prop::array::uniform4(prop_oneof![Just(0.0), -1e3..1e3_f64]), -1e6..1e6_f64), 0..50),
-        ) {
-            let (mut products, mut squares) = (Sums::<4>::ZERO, Sums::<4>::ZERO);
-            for (factors, factor) in &rows {
-                products.add_products(factors, *factor);
-                squares.add_squares(factors);
-            }
-            for lane in 0..4 {
-                let own = || rows.iter().map(|(factors, factor)| (factors[lane], *factor)).filter(|(own, _)| *own != 0.0);
-                let product = own().fold(Dd::ZERO, |sum, (own, factor)| sum + Dd::product(own, factor));
-                let square = own().fold(Dd::ZERO, |sum, (own, _)| sum + Dd::product(own, own));
-                prop_assert_eq!((products.get(lane), squares.get(lane)), (product, square));
-            }
         }
 
         #[test]

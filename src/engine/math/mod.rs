@@ -5,6 +5,7 @@
 
 pub mod beta;
 pub mod cholesky;
+pub mod compensated;
 pub mod double_double;
 pub mod gamma;
 pub mod incomplete_gamma;

@@ -5,8 +5,9 @@
 //! column with the number.
 
 use super::{
+    lanes,
     mistakes::{Mistakes, Place},
-    table::{Source, Table},
+    table::{Opening, Table},
 };
 use std::collections::BTreeMap;
 
@@ -44,8 +45,8 @@ pub(super) struct PerRound {
 }
 
 impl Grid {
-    pub(super) fn open(source: Source, meaning: Meaning, mistakes: &mut Mistakes) -> Option<Self> {
-        let table = Table::open(source, mistakes)?;
+    pub(super) fn open(opening: Opening, meaning: Meaning, mistakes: &mut Mistakes) -> Option<Self> {
+        let table = Table::open(opening, mistakes)?;
         if let Some(round) = table.column("t") {
             let arms: Vec<usize> = (0..).map_while(|arm| table.column(&format!("a{arm}"))).collect();
             if arms.is_empty() {
@@ -171,8 +172,11 @@ impl Meaning {
     }
 
     fn sums_up(self, values: &[f64], name: &str, line: u64, mistakes: &mut Mistakes) -> bool {
-        let sum: f64 = values.iter().sum();
-        let fine = self == Self::Rewards || (sum - 1.0).abs() <= SUM_TOLERANCE;
+        if self == Self::Rewards {
+            return true;
+        }
+        let sum = lanes::fold(values, 0.0, |sum, p| sum + p);
+        let fine = (sum - 1.0).abs() <= SUM_TOLERANCE;
         if !fine {
             mistakes.add(name, Place { line, column: 0 }, format_args!("probabilities sum to {sum}, must sum to 1"));
         }

@@ -4,6 +4,7 @@
 
 mod blocks;
 mod grid;
+mod lanes;
 pub mod mistakes;
 mod records;
 mod rounds;
@@ -16,7 +17,7 @@ use super::{
 use grid::{Grid, Meaning};
 use mistakes::{Mistakes, Place};
 use rounds::{Limits, Rounds};
-use table::Source;
+use table::{Opening, Source};
 
 /// What is evaluated.
 pub struct Sources {
@@ -46,9 +47,11 @@ pub struct Sources {
 /// Everything that is wrong with the files; rows that were handed over before count for nothing then.
 pub fn read(sources: Sources, mut each: impl FnMut(&Row, &[f64])) -> Result<f64, Mistakes> {
     let mut mistakes = Mistakes::default();
-    let rounds = Rounds::open(sources.rounds, sources.cluster.as_deref(), sources.day.as_deref(), &mut mistakes);
-    let target = Grid::open(sources.target, Meaning::Probabilities, &mut mistakes);
-    let rewards = sources.rewards.map(|source| Grid::open(source, Meaning::Rewards, &mut mistakes));
+    let [rounds, target] = [sources.rounds, sources.target].map(Opening::of);
+    let rewards = sources.rewards.map(Opening::of);
+    let rounds = Rounds::open(rounds, sources.cluster.as_deref(), sources.day.as_deref(), &mut mistakes);
+    let target = Grid::open(target, Meaning::Probabilities, &mut mistakes);
+    let rewards = rewards.map(|rewards| Grid::open(rewards, Meaning::Rewards, &mut mistakes));
     let (Some(mut rounds), Some(mut target)) = (rounds, target) else { return Err(mistakes) };
     let Some(mut rewards) = rewards.map_or(Some(None), |grid| grid.map(Some)) else { return Err(mistakes) };
     if let Some(rewards) = &rewards
@@ -69,7 +72,7 @@ pub fn read(sources: Sources, mut each: impl FnMut(&Row, &[f64])) -> Result<f64,
             Some(None) => continue,
             Some(Some(estimates)) => Some(prediction(drawn.arm, probabilities, estimates)),
         };
-        largest = probabilities.iter().copied().fold(largest, f64::max);
+        largest = lanes::fold(probabilities, largest, |most, p| if p > most { p } else { most });
         smallest = smallest.min(drawn.propensity);
         let row = Row { target: probabilities[drawn.arm], model, ..drawn };
         if mistakes.count() == 0 {
@@ -87,5 +90,5 @@ pub fn read(sources: Sources, mut each: impl FnMut(&Row, &[f64])) -> Result<f64,
 
 /// What a model's estimates come to for the drawn arm and for the target.
 fn prediction(drawn: usize, target: &[f64], estimates: &[f64]) -> Prediction {
-    Prediction { logged: estimates[drawn], target: target.iter().zip(estimates).map(|(p, q)| p * q).sum() }
+    Prediction { logged: estimates[drawn], target: lanes::dot(target, estimates) }
 }

@@ -4,6 +4,7 @@
 //! Fields are separated by commas and may be quoted, as RFC 4180 has it; empty lines are no records.
 
 use super::blocks::Blocks;
+use sonic_number::ParserNumber;
 use std::{
     io::{self, Read},
     mem,
@@ -220,7 +221,7 @@ fn tolerant() -> csv::ReaderBuilder {
 fn field(text: &[u8], from: usize) -> (f64, usize) {
     // Most are numbers and nothing else, and end where these do.
     let rest = &text[from..];
-    if let Ok((number, length @ 1..)) = lexical_core::parse_partial(rest)
+    if let Some((number, length)) = leading_number(rest)
         && let Some(b',' | b'\n') = rest.get(length)
     {
         return (number, from + length);
@@ -231,9 +232,23 @@ fn field(text: &[u8], from: usize) -> (f64, usize) {
     (number(&text[from..end]), end)
 }
 
+/// The number that a text begins with, if that is written as in JSON, and how long it is.
+fn leading_number(text: &[u8]) -> Option<(f64, usize)> {
+    let negative = text.first() == Some(&b'-');
+    let mut length = usize::from(negative);
+    let number = match sonic_number::parse_number(text, &mut length, negative).ok()? {
+        ParserNumber::Unsigned(number) => number as f64,
+        ParserNumber::Signed(number) => number as f64,
+        ParserNumber::Float(number) => number,
+    };
+    // Of -0 the parser says 0.
+    Some((if negative { -number.abs() } else { number }, length))
+}
+
 /// A field as a number; NaN where it is none.
 fn number(field: &[u8]) -> f64 {
-    lexical_core::parse(field.trim_ascii()).unwrap_or(f64::NAN)
+    let text = std::str::from_utf8(field.trim_ascii()).unwrap_or_default();
+    text.parse().unwrap_or(f64::NAN)
 }
 
 /// How long the end of a line is there, LF or CRLF; 0: none.
@@ -271,6 +286,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn numbers_are_what_the_standard_library_reads(
+            text in "-?(0|[1-9][0-9]{0,24}|[0-9]{1,3})([.][0-9]{1,30})?([eE][-+]?[0-9]{1,3})?", number in any::<f64>(),
+        ) {
+            for text in [text, number.to_string(), format!("{number:e}")] {
+                let (found, end) = field(format!("{text},7\n").as_bytes(), 0);
+                let expected: f64 = text.parse().unwrap();
+                prop_assert_eq!((found.to_bits(), end), (expected.to_bits(), text.len()), "{}", text);
+            }
+        }
+
         #[test]
         fn any_text_is_split_as_the_csv_crate_splits_it_however_much_is_read_at_a_time(
             text in "[a1.e,\"\r\n -]{0,200}", bytes in 1..60_usize,

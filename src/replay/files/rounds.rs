@@ -3,7 +3,7 @@
 use super::{
     grid::ROUNDING,
     mistakes::Mistakes,
-    table::{Source, Table},
+    table::{Opening, Table},
 };
 use crate::replay::{
     evaluation::Range,
@@ -46,12 +46,12 @@ pub(super) struct Round {
 
 impl Rounds {
     pub(super) fn open(
-        source: Source,
+        opening: Opening,
         cluster: Option<&str>,
         day: Option<&str>,
         mistakes: &mut Mistakes,
     ) -> Option<Self> {
-        let table = Table::open(source, mistakes)?;
+        let table = Table::open(opening, mistakes)?;
         let [t, action, reward, pscore] = ["t", "action", "reward", "pscore"].map(|name| table.require(name, mistakes));
         let [cluster, day] = [cluster, day].map(|name| name.map(|name| table.require(name, mistakes)));
         Some(Self {
@@ -126,7 +126,7 @@ impl Rounds {
     }
 
     fn outcome(&self, range: Option<Range>, mistakes: &mut Mistakes) -> Option<Outcome> {
-        if self.table.text(self.reward).is_empty() {
+        if self.table.number(self.reward).is_none() && self.table.text(self.reward).is_empty() {
             return Some(Outcome::Missing);
         }
         let reward = match range {

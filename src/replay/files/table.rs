@@ -18,6 +18,20 @@ pub struct Source {
     pub content: Box<dyn Read + Send>,
 }
 
+/// A file that is being read: several go on side by side, while the header of one is waited for.
+pub(in crate::replay) struct Opening {
+    name: String,
+    records: io::Result<Records>,
+}
+
+impl Opening {
+    /// Begins to read.
+    pub(in crate::replay) fn of(source: Source) -> Self {
+        let Source { name, content } = source;
+        Self { name, records: unzipped(content).map(|content| Records::of(content, BLOCK)) }
+    }
+}
+
 /// A table whose header has been read.
 pub(in crate::replay) struct Table {
     pub(in crate::replay) name: String,
@@ -26,10 +40,10 @@ pub(in crate::replay) struct Table {
 }
 
 impl Table {
-    /// Reads the header; `None` where there is none, which is a mistake.
-    pub(in crate::replay) fn open(source: Source, mistakes: &mut Mistakes) -> Option<Self> {
-        let Source { name, content } = source;
-        match unzipped(content).and_then(|content| header(Records::of(content, BLOCK))) {
+    /// Waits for the header; `None` where there is none, which is a mistake.
+    pub(in crate::replay) fn open(opening: Opening, mistakes: &mut Mistakes) -> Option<Self> {
+        let Opening { name, records } = opening;
+        match records.and_then(header) {
             Ok((columns, records)) => Some(Self { name, columns, records }),
             Err(error) => {
                 mistakes.add(&name, Place { line: 0, column: 0 }, unreadable(&error));
@@ -105,7 +119,8 @@ impl Table {
 
     /// A field as a number from 0, such as of an arm.
     pub(in crate::replay) fn index(&self, column: usize, mistakes: &mut Mistakes) -> Option<usize> {
-        let accepts = |number: f64| number.fract() == 0.0 && (0.0..=INDEX_MAX).contains(&number);
+        let accepts =
+            |number: f64| (0.0..=f64::from(INDEX_MAX)).contains(&number) && f64::from(number as u16) == number;
         let must = format_args!("a whole number from 0 to {INDEX_MAX}");
         Some(self.checked(column, must, accepts, mistakes)? as usize)
     }
@@ -132,7 +147,7 @@ impl Table {
 const BLOCK: usize = 1 << 20;
 
 /// Arms and slots are counted in tables of that many.
-const INDEX_MAX: f64 = 9_999.0;
+const INDEX_MAX: u16 = 9_999;
 
 /// The names of columns, and what follows them.
 fn header(mut records: Records) -> io::Result<(Vec<String>, Records)> {

@@ -9,7 +9,7 @@ use crate::{
     engine::context::AttributeValue,
     replay::files::{
         mistakes::Mistakes,
-        table::{Source, Table},
+        table::{Opening, Source, Table},
     },
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -24,7 +24,7 @@ const USER_FEATURE: &str = "user_feature_";
 pub fn read(items: Source, campaign: Source, mut take: impl FnMut(Choice)) -> Result<()> {
     let mut mistakes = Mistakes::default();
     let actions = read_items(items, &mut mistakes);
-    if let (Some(actions), Some(mut table)) = (actions, Table::open(campaign, &mut mistakes))
+    if let (Some(actions), Some(mut table)) = (actions, Table::open(Opening::of(campaign), &mut mistakes))
         && let Some(columns) = Columns::of(&table, &mut mistakes)
     {
         while table.next(&mut mistakes) {
@@ -43,7 +43,7 @@ struct Actions {
 }
 
 fn read_items(source: Source, mistakes: &mut Mistakes) -> Option<Actions> {
-    let mut table = Table::open(source, mistakes)?;
+    let mut table = Table::open(Opening::of(source), mistakes)?;
     let item = table.require("item_id", mistakes)?;
     let (mut ids, mut places) = (Vec::new(), BTreeMap::new());
     while table.next(mistakes) {

@@ -3,7 +3,7 @@
 use super::{Choice, rows::Target};
 use crate::replay::files::{
     mistakes::{Mistakes, Place},
-    table::{Source, Table},
+    table::{Opening, Source, Table},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -42,7 +42,7 @@ impl Policy {
     pub fn read(source: Source) -> Result<Self, Mistakes> {
         let mut mistakes = Mistakes::default();
         let mut positions: BTreeMap<usize, Vec<(Arc<str>, f64)>> = BTreeMap::new();
-        let Some(mut table) = Table::open(source, &mut mistakes) else { return Err(mistakes) };
+        let Some(mut table) = Table::open(Opening::of(source), &mut mistakes) else { return Err(mistakes) };
         let [action, probability] = ["action", "probability"].map(|name| table.require(name, &mut mistakes));
         let (Some(action), Some(probability)) = (action, probability) else { return Err(mistakes) };
         let position = table.column("position");

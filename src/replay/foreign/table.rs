@@ -9,7 +9,7 @@ use crate::{
     engine::context::AttributeValue,
     replay::files::{
         mistakes::Mistakes,
-        table::{Source, Table},
+        table::{Opening, Source, Table},
     },
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, sync::Arc};
 /// Everything that is wrong with the table, after the choices that could be read.
 pub fn read(source: Source, mapping: &Mapping, mut take: impl FnMut(Choice)) -> Result<()> {
     let mut mistakes = Mistakes::default();
-    if let Some(mut table) = Table::open(source, &mut mistakes)
+    if let Some(mut table) = Table::open(Opening::of(source), &mut mistakes)
         && let Some(columns) = Columns::of(&table, mapping, &mut mistakes)
     {
         while table.next(&mut mistakes) {

@@ -1,14 +1,14 @@
 //! Count, sums and extremes of numbers.
 
-use crate::engine::math::double_double::Dd;
+use crate::engine::math::{compensated::Sum, double_double::Dd};
 
 /// What is kept of numbers that came by.
 #[derive(Clone, Copy, Debug)]
 pub struct Tally {
     /// How many there were.
     pub count: u64,
-    sum: Dd,
-    squares: Dd,
+    sum: Sum,
+    squares: Sum,
     /// The smallest; infinite of none.
     pub min: f64,
     /// The largest; minus infinite of none.
@@ -19,7 +19,14 @@ pub struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
-        Self { count: 0, sum: Dd::ZERO, squares: Dd::ZERO, min: f64::INFINITY, max: f64::NEG_INFINITY, zeros: 0 }
+        Self {
+            count: 0,
+            sum: Sum::default(),
+            squares: Sum::default(),
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+            zeros: 0,
+        }
     }
 }
 
@@ -27,8 +34,8 @@ impl Tally {
     /// Takes in a number.
     pub fn add(&mut self, value: f64) {
         self.count += 1;
-        self.sum = self.sum + Dd::from(value);
-        self.squares = self.squares + Dd::product(value, value);
+        self.sum.add(value);
+        self.squares.add_product(value, value);
         self.min = self.min.min(value);
         self.max = self.max.max(value);
         self.zeros += u64::from(value == 0.0);
@@ -36,20 +43,20 @@ impl Tally {
 
     /// The sum.
     #[must_use]
-    pub const fn sum(&self) -> f64 {
-        self.sum.to_f64()
+    pub fn sum(&self) -> f64 {
+        self.sum.total().to_f64()
     }
 
     /// The sum of squares.
     #[must_use]
-    pub const fn squares(&self) -> f64 {
-        self.squares.to_f64()
+    pub fn squares(&self) -> f64 {
+        self.squares.total().to_f64()
     }
 
     /// The sum and the sum of squares with all their digits.
     #[must_use]
-    pub const fn sums(&self) -> (Dd, Dd) {
-        (self.sum, self.squares)
+    pub fn sums(&self) -> (Dd, Dd) {
+        (self.sum.total(), self.squares.total())
     }
 
     /// The mean; `None` of none.
@@ -65,7 +72,8 @@ impl Tally {
             return None;
         }
         let count = self.count as f64;
-        let residual = self.squares - self.sum * self.sum / Dd::from(count);
+        let (sum, squares) = self.sums();
+        let residual = squares - sum * sum / Dd::from(count);
         Some(residual.to_f64().max(0.0) / (count - 1.0))
     }
 
@@ -85,7 +93,8 @@ impl Tally {
     /// How many equal weights would know as much: (sum)^2 / sum of squares (Kish, 1965); 0 of none.
     #[must_use]
     pub fn effective(&self) -> f64 {
-        if self.squares() > 0.0 { (self.sum * self.sum / self.squares).to_f64() } else { 0.0 }
+        let (sum, squares) = self.sums();
+        if squares.to_f64() > 0.0 { (sum * sum / squares).to_f64() } else { 0.0 }
     }
 
     /// The largest one's share of the sum; `None` where that is 0.
