@@ -2,6 +2,9 @@
 
 use std::io::{self, Read};
 
+/// The longest record there may be, in bytes: of one that does not end all the rest of a file would be held.
+const RECORD_MAX: usize = 16 << 20;
+
 /// Blocks in the order of the text, each about as long as what is read at a time, or as its longest record.
 pub(super) struct Blocks<R> {
     content: R,
@@ -18,6 +21,9 @@ impl<R: Read> Blocks<R> {
 
     /// Puts the next block where another one was, whose memory it takes over; empty at the end. `false` where it has no
     /// quotation mark.
+    ///
+    /// # Errors
+    /// Where the text cannot be read, and where the block begins with a record that is too long.
     pub(super) fn read(&mut self, block: &mut Vec<u8>) -> io::Result<bool> {
         let mut filled = self.rest.len();
         block.resize(filled + self.bytes, 0);
@@ -40,6 +46,10 @@ impl<R: Read> Blocks<R> {
             if ended.is_some() || taken == 0 {
                 block.truncate(filled);
                 return Ok(quotes.seen);
+            }
+            if filled > RECORD_MAX {
+                let words = format!("a record is longer than {RECORD_MAX} bytes; is a quotation mark left open?");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, words));
             }
             block.resize(filled + self.bytes, 0);
         }

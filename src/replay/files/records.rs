@@ -121,7 +121,8 @@ fn read(mut blocks: Blocks<impl Read>, batches: &SyncSender<io::Result<Batch>>, 
     let mut line = 1;
     loop {
         let mut batch = reusable.try_recv().unwrap_or_default();
-        let ended = blocks.read(&mut batch.text).and_then(|quoted| {
+        let place = |error: io::Error| io::Error::new(error.kind(), format!("in line {line} or after it: {error}"));
+        let ended = blocks.read(&mut batch.text).map_err(place).and_then(|quoted| {
             let ended = batch.text.is_empty();
             batch.split(quoted, &mut line)?;
             Ok(ended)
@@ -346,7 +347,16 @@ mod tests {
                 Err(error) => break error,
             }
         };
-        assert_eq!(failed.to_string(), "unplugged");
+        assert_eq!(failed.to_string(), "in line 2 or after it: unplugged");
+    }
+
+    #[test]
+    fn a_record_that_does_not_end_is_told_and_not_held() {
+        let endless = io::Cursor::new(b"1,2\n\"3,4").chain(io::repeat(b'\n'));
+        let mut records = Records::of(endless, 1 << 20);
+        assert!(records.next().unwrap());
+        let failed = records.next().unwrap_err().to_string();
+        assert!(failed.starts_with("in line 2 or after it: a record is longer than 16777216 bytes"), "{failed}");
     }
 
     #[test]
