@@ -10,8 +10,9 @@
 //!
 //! [`log`] has the records of the one append-only log, [`store`] keeps them, [`service`] puts engine and store
 //! together into use cases, [`grpc`] is the door, [`cli`] the command line. [`catalog`] reads what experimenters
-//! write. [`replay`] says what another policy would have earned. [`ops`] is the port of whoever operates it, [`meters`] what they can measure. [`clock`] is the only place that tells time and draws entropy, [`lock`] what keeps two processes from writing to the same
-//! files.
+//! write. [`replay`] says what another policy would have earned. [`ops`] is the port of whoever operates it, [`meters`]
+//! what they can measure. [`clock`] is the only place that tells time and draws entropy, [`lock`] what keeps two
+//! processes from writing to the same files.
 //!
 //! # A catalog is checked as a whole
 //!

@@ -5,7 +5,7 @@ use super::{
     moments::{Moments, Part},
     row::Row,
 };
-use crate::engine::math::{compensated::Sums, double_double::Dd};
+use crate::engine::math::{double_double::Dd, sums::Sums};
 use std::{collections::HashMap, iter};
 
 /// Sums over rows for some estimators; rows may come in any order.

@@ -132,11 +132,12 @@ impl Server {
             } else {
                 ask(self.port, "PING").is_some_and(|answer| !answer.starts_with("-LOADING"))
             };
-            if up {
-                return true;
-            }
+            // Where it ended, somebody else answers on its port.
             if !Path::new(&format!("/proc/{}", self.pid)).exists() {
                 return false;
+            }
+            if up {
+                return true;
             }
             let log = || fs::read_to_string(self.directory.join("log")).unwrap_or_default();
             assert!(begun.elapsed() < DEADLINE, "redis-server does not answer: {}", log());

@@ -57,5 +57,6 @@ async fn a_store_that_is_silent_does_not_hold_a_server_that_is_told_to_stop() {
     instance.stop();
     let took = told.elapsed();
     server.signal("-CONT");
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    // A second wait for Redis, which ends after 4 s, would make it 10.
+    assert!(took < Duration::from_secs(9), "{took:?}");
 }

@@ -111,23 +111,23 @@ fn every_mistake_is_told_with_its_line_and_column() {
 
 #[test]
 fn mistakes_far_down_are_told_with_their_own_lines() {
-    // Half a megabyte, which is several times what is read at a time, with lines that end within a field.
+    // Three megabytes, which is several times what is read at a time, with lines that end within a field.
     let round = |t: usize| match t {
-        20_000 => "20000,0,0,1,0,\"\"\n".to_owned(),
+        120_000 => "120000,0,0,1,0,\"\"\n".to_owned(),
         _ if t % 1_000 == 7 => format!("{t},0,0,1,0.5,\"two\nlines\"\n"),
         _ => format!("{t},0,0,1,0.5,\"\"\n"),
     };
-    let rounds: String = (0..25_000).map(round).collect();
+    let rounds: String = (0..150_000).map(round).collect();
     let target: String =
-        (0..25_000).map(|t| format!("{t},0,{},0.0\n", if t == 24_000 { "x" } else { "1.0" })).collect();
+        (0..150_000).map(|t| format!("{t},0,{},0.0\n", if t == 144_000 { "x" } else { "1.0" })).collect();
     let told = told(sources(
         format!("t,action,position,reward,pscore,noise\n{rounds}"),
         format!("t,position,a0,a1\n{target}"),
         None,
     ));
-    // The header and the rounds before it, 20 of which have one line more.
-    assert!(told.contains("rounds.csv:20022:13: pscore: is \"0\""), "{told}");
-    assert!(told.contains("pi_e.csv:24002:9: a0: is \"x\""), "{told}");
+    // The header and the rounds before it, 120 of which have one line more.
+    assert!(told.contains("rounds.csv:120122:14: pscore: is \"0\""), "{told}");
+    assert!(told.contains("pi_e.csv:144002:10: a0: is \"x\""), "{told}");
     assert!(told.starts_with("2 mistakes"), "{told}");
 }
 
@@ -144,6 +144,10 @@ fn tables_of_other_lengths_or_shapes_are_told() {
             "must have a column t, or one column beside action and position",
         ),
         (sources(ROUNDS, "action,p\n1,1\n", None), "pi_e.csv: has no row for arm 0 of position 0"),
+        (
+            sources("t,action,position,reward,pscore\n0,1,1,1,0.5\n", "action,position,p\n0,0,1\n1,0,0\n0,1,1\n", None),
+            "pi_e.csv: has no row for arm 1 of position 1",
+        ),
         (
             sources(ROUNDS, "action,p\n0,1\n0,0\n1,0\n", None),
             "pi_e.csv:3:1: action: arm 0 of position 0 is given twice",

@@ -38,7 +38,8 @@ impl Dd {
     }
 
     /// The sum of `a` and `b` where |a| >= |b| or a is 0.
-    fn ordered_sum(a: f64, b: f64) -> Self {
+    #[must_use]
+    pub fn ordered_sum(a: f64, b: f64) -> Self {
         let high = a + b;
         Self { high, low: b - (high - a) }
     }

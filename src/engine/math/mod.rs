@@ -5,7 +5,6 @@
 
 pub mod beta;
 pub mod cholesky;
-pub mod compensated;
 pub mod double_double;
 pub mod gamma;
 pub mod incomplete_gamma;
@@ -14,3 +13,4 @@ pub mod normal;
 pub mod quadrature;
 pub mod real;
 pub mod student_t;
+pub mod sums;

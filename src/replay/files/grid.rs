@@ -210,9 +210,10 @@ fn context_free(mut table: Table, meaning: Meaning, mistakes: &mut Mistakes) -> 
         for arm in (0..arms).filter(|arm| !numbers.contains_key(arm)) {
             mistakes.add(&table.name, whole, format_args!("has no row for arm {arm} of position {slot}"));
         }
-        let numbers: Vec<f64> = numbers.into_values().collect();
-        if numbers.len() == arms && !meaning.sums_up(&numbers, &format!("{}: position {slot}", table.name), 0, mistakes)
-        {
+        // Rows go on to be checked, so every arm has its place.
+        let whole = numbers.len() == arms;
+        let numbers: Vec<f64> = (0..arms).map(|arm| numbers.get(&arm).copied().unwrap_or(0.0)).collect();
+        if whole && !meaning.sums_up(&numbers, &format!("{}: position {slot}", table.name), 0, mistakes) {
             continue;
         }
         dense.insert(slot, numbers);

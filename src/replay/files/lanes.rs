@@ -2,7 +2,8 @@
 
 const LANES: usize = 4;
 
-/// What numbers come to by an operation that neither order nor grouping matters to; `start` may be in it several times.
+/// What numbers come to by an operation whose order and grouping do not matter, but for rounding; `start` may be in it several
+/// times.
 pub(super) fn fold(numbers: &[f64], start: f64, operation: impl Fn(f64, f64) -> f64) -> f64 {
     let (whole, rest) = numbers.as_chunks::<LANES>();
     let mut lanes = [start; LANES];
@@ -12,8 +13,9 @@ pub(super) fn fold(numbers: &[f64], start: f64, operation: impl Fn(f64, f64) -> 
     lanes.iter().chain(rest).copied().fold(start, operation)
 }
 
-/// The sum of products of as many numbers.
+/// The sum of products of numbers, as many on the left as on the right.
 pub(super) fn dot(left: &[f64], right: &[f64]) -> f64 {
+    debug_assert_eq!(left.len(), right.len());
     let ((left, left_rest), (right, right_rest)) = (left.as_chunks::<LANES>(), right.as_chunks::<LANES>());
     let mut lanes = [0.0; LANES];
     for (left, right) in left.iter().zip(right) {

@@ -292,9 +292,11 @@ mod tests {
             text in "-?(0|[1-9][0-9]{0,24}|[0-9]{1,3})([.][0-9]{1,30})?([eE][-+]?[0-9]{1,3})?", number in any::<f64>(),
         ) {
             for text in [text, number.to_string(), format!("{number:e}")] {
-                let (found, end) = field(format!("{text},7\n").as_bytes(), 0);
                 let expected: f64 = text.parse().unwrap();
-                prop_assert_eq!((found.to_bits(), end), (expected.to_bits(), text.len()), "{}", text);
+                for more in [",0.1234567890123456,7\n", "\n0.1234567890123456", "\n", ""] {
+                    let (found, end) = field(format!("{text}{more}").as_bytes(), 0);
+                    prop_assert_eq!((found.to_bits(), end), (expected.to_bits(), text.len()), "{}{}", text, more);
+                }
             }
         }
 

@@ -1,6 +1,6 @@
 //! Whether arms were drawn as often as their propensities say, and where the target goes that the log does not.
 
-use crate::{engine::math::compensated::Sum, replay::row::Row};
+use crate::{engine::math::sums::Sum, replay::row::Row};
 use std::collections::BTreeMap;
 
 /// The distributions that a row was drawn from, by arm, as far as they are known.

@@ -1,6 +1,6 @@
 //! Count, sums and extremes of numbers.
 
-use crate::engine::math::{compensated::Sum, double_double::Dd};
+use crate::engine::math::{double_double::Dd, sums::Sum};
 
 /// What is kept of numbers that came by.
 #[derive(Clone, Copy, Debug)]
