@@ -5,9 +5,9 @@ use super::{
     estimate::{Estimand, Estimate},
     estimators::{Estimator, Grids, Weighting},
     evaluation::{Evaluation, Range, Ranges},
-    gate::{self, Verdict},
+    gate::{self, Carried, Verdict},
     intervals::bootstrap::Bootstrap,
-    moments::Moments,
+    moments::{Form, Moments, Part},
     report::{self, Diagnostics, EstimatorReport, FORCED, Report, Settings, ends},
     row::Row,
     slope::{self, Candidate},
@@ -40,8 +40,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn wants(&self, estimator: &Estimator) -> bool {
-        self.families.is_empty() || self.families.iter().any(|family| family == estimator.family())
+    /// Whether an estimator is reported: one that is wanted, and starts from a reward model where propensities were fitted.
+    fn offers(&self, estimator: &Estimator) -> bool {
+        let wanted = self.families.is_empty() || self.families.iter().any(|family| family == estimator.family());
+        wanted && (estimator.model || !self.fitted_propensities)
     }
 }
 
@@ -64,9 +66,8 @@ impl Assessment {
     #[must_use]
     pub fn new(plan: Plan) -> Self {
         let mut estimators = plan.grids.estimators(plan.model);
-        let told = !plan.fitted_propensities;
-        estimators.retain(|estimator| estimator.weighting != Weighting::Match && (told || estimator.model));
-        estimators.retain(|estimator| plan.wants(estimator) || report::DIAGNOSED.contains(estimator));
+        estimators.retain(|estimator| estimator.weighting != Weighting::Match);
+        estimators.retain(|estimator| plan.offers(estimator) || report::DIAGNOSED.contains(estimator));
         let bootstrap = || Bootstrap::new(estimators.clone(), plan.replicates, plan.seed);
         Self {
             bootstrap: (plan.replicates > 0).then(bootstrap),
@@ -95,6 +96,11 @@ impl Assessment {
     /// Takes in how units fell into measurement groups.
     pub fn divide(&mut self, divisions: Vec<Division>) {
         self.divisions.extend(divisions);
+    }
+
+    /// Takes in how many decisions made no row because their windows are open.
+    pub const fn leave_open(&mut self, decisions: u64) {
+        self.support.left_open += decisions;
     }
 
     fn follow(&mut self, row: &Row) {
@@ -147,10 +153,9 @@ impl Assessment {
         // The value of nothing is 0 by convention; nothing is known of it, or of what the rest would have earned.
         replay.value = replay.value.or(Some(0.0));
         replay.gain = None;
-        let others = estimates.iter().filter(|estimate| self.plan.wants(&estimate.estimator));
+        let others = estimates.iter().filter(|estimate| self.plan.offers(&estimate.estimator));
         let others = others.map(|estimate| (estimate.estimator.to_string(), self.estimator(estimate)));
-        let told = !self.plan.fitted_propensities && self.plan.wants(&Estimator::REPLAY);
-        let replay = told.then(|| (Estimator::REPLAY.to_string(), replay));
+        let replay = self.plan.offers(&Estimator::REPLAY).then(|| (Estimator::REPLAY.to_string(), replay));
         replay.into_iter().chain(others).collect()
     }
 
@@ -179,11 +184,12 @@ impl Assessment {
     }
 
     fn verdict(&self, estimates: &[Estimate<'_>], weight_max: f64, tail_shape: Option<f64>) -> Verdict {
-        // The weights are the same for all.
-        let Some(any) = estimates.first() else { return Verdict::default() };
+        // The weights are the same for all, and there is always one that diagnostics tell of.
+        let any = estimates.first().expect("invariant: inverse propensity scores are always folded");
         gate::judge(&gate::Case {
             support: &self.support,
             weights: &any.sums(),
+            clusters: self.evaluation.largest_cluster().map(|largest| carried(any.moments, largest)),
             weight_max,
             tail_shape,
             divisions: &self.divisions,
@@ -191,6 +197,14 @@ impl Assessment {
             reward_declared: self.plan.reward.is_some() || self.evaluation.ranges().reward.is_in(Range::UNIT),
         })
     }
+}
+
+/// How much clusters carry, of whose weights the largest is this.
+fn carried(moments: &Moments, largest: f64) -> Carried {
+    let weight = Form::of(&[(Part::Weight, 1.0)]);
+    let (total, squares) = (moments.sum(&weight).to_f64(), moments.product(&weight, &weight).to_f64());
+    let share = |part: f64, of: f64| if of > 0.0 { part / of } else { 0.0 };
+    Carried { effective: share(total * total, squares), largest_share: share(largest, total) }
 }
 
 const fn estimate<'a>(estimator: Estimator, moments: &'a Moments, ranges: &'a Ranges) -> Estimate<'a> {

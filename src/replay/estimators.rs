@@ -184,8 +184,12 @@ impl Grids {
     /// The same values for every family, as far as they are in its range.
     #[must_use]
     pub fn of(lambdas: &[f64]) -> Self {
-        let sub_gaussian = lambdas.iter().copied().filter(|lambda| *lambda <= 1.0).collect();
-        Self { caps: lambdas.to_vec(), optimistic: lambdas.to_vec(), sub_gaussian }
+        let mut distinct = Vec::with_capacity(lambdas.len());
+        for lambda in lambdas {
+            distinct.extend((!distinct.contains(lambda)).then_some(*lambda));
+        }
+        let sub_gaussian = distinct.iter().copied().filter(|lambda| *lambda <= 1.0).collect();
+        Self { caps: distinct.clone(), optimistic: distinct, sub_gaussian }
     }
 
     /// Every estimator that rows can be put through: those that need a reward model only where there is one.

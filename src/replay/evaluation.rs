@@ -56,8 +56,9 @@ type SharedTotals = [f64; SHARED.len()];
 
 const SHARED: [Part; LANES] = [Part::Rows, Part::Weight, Part::Baseline, Part::Reward];
 
-/// The place in [`SHARED`].
+/// Places in [`SHARED`].
 const ROWS: usize = 0;
+const WEIGHT: usize = 1;
 
 /// How many estimators, and parts, are summed side by side.
 const LANES: usize = 4;
@@ -112,6 +113,12 @@ impl Evaluation {
             }
         }
         true
+    }
+
+    /// The most that one cluster's weights come to; `None` where every row is a cluster of its own, and of none.
+    #[must_use]
+    pub fn largest_cluster(&self) -> Option<f64> {
+        self.clusters.as_ref()?.shared.iter().map(|totals| totals[WEIGHT]).reduce(f64::max)
     }
 
     /// What bounds contributions, as far as rows told.

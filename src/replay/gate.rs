@@ -29,7 +29,7 @@ pub const UNKNOWN_MAX: f64 = 0.05;
 /// With fewer rewarded rows, counted by their weights, an interval is mostly what the design allows.
 pub const REWARDED_MIN: f64 = 10.0;
 /// What six digits of a propensity leave open of its inverse.
-const ROUNDING: f64 = 1e-4;
+pub(super) const ROUNDING: f64 = 1e-4;
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -60,6 +60,8 @@ pub struct Case<'a> {
     pub support: &'a Support,
     /// Sums over the clusters' weights.
     pub weights: &'a cressie_read::Sums,
+    /// How much clusters carry; `None` where every row is a cluster of its own.
+    pub clusters: Option<Carried>,
     /// The largest weight by design.
     pub weight_max: f64,
     /// The shape of the weights' tail; `None`: there are too few to tell.
@@ -70,6 +72,15 @@ pub struct Case<'a> {
     pub reward_declared: bool,
     /// Whether propensities were fitted, because the log does not tell them.
     pub fitted_propensities: bool,
+}
+
+/// How much of the weight single ones carry.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Carried {
+    /// How many equal ones would know as much.
+    pub effective: f64,
+    /// The largest one's share of all weight, in [0, 1].
+    pub largest_share: f64,
 }
 
 /// Judges.
@@ -89,7 +100,15 @@ pub fn judge(case: &Case<'_>) -> Verdict {
         case.missing(),
         case.immature(),
     ];
-    let warnings = [case.some_overlap(), case.few_rewards(), case.drift(), case.undeclared(), case.fitted()];
+    let warnings = [
+        case.some_overlap(),
+        case.few_rewards(),
+        case.drift(),
+        case.left_open(),
+        case.several_slots(),
+        case.undeclared(),
+        case.fitted(),
+    ];
     let reasons: Vec<Finding> = refusals.into_iter().flatten().collect();
     Verdict { refused: !reasons.is_empty(), reasons, warnings: warnings.into_iter().flatten().collect() }
 }
@@ -153,18 +172,22 @@ impl Case<'_> {
     }
 
     fn effective_size(&self) -> Option<Finding> {
-        let effective = self.support.weight.effective();
+        let rows = self.support.weight.effective();
+        let users = self.clusters.map_or(f64::INFINITY, |clusters| clusters.effective);
+        let (effective, ones) = if users < rows { (users, "users") } else { (rows, "rows") };
         (effective < EFFECTIVE_MIN).then(|| {
-            let found = format!("the weights know as much as {effective:.1} equal rows, at least {EFFECTIVE_MIN}");
+            let found = format!("the weights know as much as {effective:.1} equal {ones}, at least {EFFECTIVE_MIN}");
             finding("effective_sample_size", "a longer log, or a target that is closer to the logging policy", found)
         })
     }
 
     fn largest_weight(&self) -> Option<Finding> {
-        let share = self.support.weight.largest_share()?;
+        let row = self.support.weight.largest_share()?;
+        let user = self.clusters.map_or(0.0, |clusters| clusters.largest_share);
+        let (share, one) = if user > row { (user, "user") } else { (row, "row") };
         (share > SHARE_MAX).then(|| {
             let (share, most) = (percent(share), percent(SHARE_MAX));
-            finding("largest_weight", MORE, format!("one row carries {share} of all weight, at most {most}"))
+            finding("largest_weight", MORE, format!("one {one} carries {share} of all weight, at most {most}"))
         })
     }
 
@@ -181,13 +204,7 @@ impl Case<'_> {
 
     fn mean_weight(&self) -> Option<Finding> {
         let mean = self.support.weight.mean()?;
-        let found = |mean| {
-            format!(
-                "the mean weight is {mean:.3}, which must be 1 but for chance (at most one honest log in {:.0})",
-                1.0 / ALARM
-            )
-        };
-        off_by_more_than_chance(self.weights, self.weight_max, 1).then(|| finding("mean_weight", WRONG, found(mean)))
+        off_by_more_than_chance(self.weights, self.weight_max, 1).then(|| finding("mean_weight", WRONG, off_mean(mean)))
     }
 
     fn mean_weight_by_day(&self) -> Option<Finding> {
@@ -266,10 +283,42 @@ impl Case<'_> {
 
     fn immature(&self) -> Option<Finding> {
         let share = self.support.immature as f64 / self.rows();
+        if self.rows() == 0.0 && self.support.left_open > 0 {
+            let found = format!("the windows of all {} decisions are still open", self.support.left_open);
+            return Some(finding("immature_window", "wait until they close", found));
+        }
         (share > UNKNOWN_MAX).then(|| {
             let found =
                 format!("the windows of {} of rows are still open, at most {}", percent(share), percent(UNKNOWN_MAX));
             finding("immature_window", "wait until they close, or leave the last days out", found)
+        })
+    }
+
+    /// Those that are too young are left out whatever they earned, so that the others are not another kind.
+    fn left_open(&self) -> Option<Finding> {
+        let open = self.support.left_open as f64;
+        let share = open / (self.rows() + open);
+        (share > UNKNOWN_MAX && self.rows() > 0.0).then(|| {
+            let found = format!("{} of decisions are left out, because their windows are still open", percent(share));
+            finding(
+                "open_windows",
+                "the value is that of older decisions; wait until windows close for the rest",
+                found,
+            )
+        })
+    }
+
+    /// Where slots are rows, the estimate is of one slot.
+    fn several_slots(&self) -> Option<Finding> {
+        let slots = self.support.arms.slots();
+        (slots > 1).then(|| {
+            let found = format!(
+                "rows are of {slots} positions: the estimate is the mean reward of one, with what the logging policy drew \
+                 in the others"
+            );
+            let help = "for the reward of whole slates evaluate slates; and say whose rows are, which of one slate are not \
+                        independent";
+            finding("several_slots", help, found)
         })
     }
 
@@ -306,10 +355,24 @@ impl Case<'_> {
     }
 
     fn undeclared(&self) -> Option<Finding> {
-        let help = "declare it: the interval must allow for a reward that was not seen yet";
-        (!self.reward_declared)
-            .then(|| finding("reward_range", help, "the range of rewards is taken from the sample".to_owned()))
+        (!self.reward_declared).then(undeclared)
     }
+}
+
+/// The finding that the range of rewards is not known.
+pub(super) fn undeclared() -> Finding {
+    let help = "declare it: the interval must allow for a reward that was not seen yet";
+    finding("reward_range", help, "the range of rewards is taken from the sample".to_owned())
+}
+
+/// The finding that the weights of an estimator of slates do not average to 1.
+pub(super) fn slate_mean(name: &str, mean: f64) -> Finding {
+    finding("mean_weight", WRONG, format!("{name}: {}", off_mean(mean)))
+}
+
+fn off_mean(mean: f64) -> String {
+    let honest = 1.0 / ALARM;
+    format!("the mean weight is {mean:.3}, which must be 1 but for chance (at most one honest log in {honest:.0})")
 }
 
 /// The finding that an estimator of slates has weights that cannot carry a number.
@@ -324,9 +387,13 @@ pub(super) fn slate_weights(name: &str, effective: f64, share: f64) -> Finding {
 }
 
 /// Whether weights that should average to 1 do not, where one that was not seen may be as large as the design allows.
-fn off_by_more_than_chance(weights: &cressie_read::Sums, weight_max: f64, tests: usize) -> bool {
-    if weights.n < 2.0 || weight_max <= 1.0 {
+pub(super) fn off_by_more_than_chance(weights: &cressie_read::Sums, weight_max: f64, tests: usize) -> bool {
+    if weights.n < 2.0 {
         return false;
+    }
+    // Where no weight exceeds 1 all are 1, but for rounding.
+    if weight_max <= 1.0 {
+        return weights.weight.to_f64() / weights.n < 1.0 - ROUNDING;
     }
     let quantile = student_t::quantile(weights.n, 1.0 - ALARM / (2.0 * tests as f64));
     cressie_read::weight_statistic(weights, 0.0, weight_max) > quantile * quantile

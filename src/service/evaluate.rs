@@ -103,6 +103,17 @@ pub struct Evaluated {
     pub divisions: Vec<Division>,
 }
 
+impl Evaluated {
+    /// Decisions that made no row because their windows were open.
+    #[must_use]
+    pub fn open_windows(&self) -> u64 {
+        self.left_out.get(OPEN).copied().unwrap_or(0)
+    }
+}
+
+/// Why a decision that is too young makes no row.
+const OPEN: &str = "its windows have not closed";
+
 struct Evaluation<'a, Source: ?Sized> {
     source: &'a Source,
     candidate: &'a Candidate,
@@ -212,7 +223,7 @@ impl<Source: LogSource + ?Sized> Evaluation<'_, Source> {
             return Ok(Err("is of the holdout, which draws nothing"));
         }
         let Some(Earned { slots: earned, closed: true }) = earned else {
-            return Ok(Err("its windows have not closed"));
+            return Ok(Err(OPEN));
         };
         let Some(identity) = &record.identity else {
             return Ok(Err("it cannot be told any more whom it was made for, and so who was eligible"));

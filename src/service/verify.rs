@@ -32,7 +32,7 @@ const NEAR: u64 = 20;
 /// What a verification found.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct VerifyReport {
-    /// Whether no decision came out otherwise than it was logged.
+    /// Whether decisions could be made again, and none came out otherwise than it was logged.
     pub equal: bool,
     /// Decisions in the logs.
     pub decisions: u64,
@@ -101,7 +101,7 @@ pub async fn verify<Source: LogSource + ?Sized>(
         verification.make_from_logs(logs, versions, &mut progress).await?;
     }
     let mut report = verification.report;
-    report.equal = report.mismatches == 0;
+    report.equal = report.mismatches == 0 && (report.from_record > 0 || report.decisions == 0);
     Ok(report)
 }
 

@@ -96,6 +96,19 @@ async fn an_exported_log_comes_out_again_as_the_store_does() {
 }
 
 #[tokio::test]
+async fn where_nothing_can_be_made_again_nothing_is_verified() {
+    let server = lived().await;
+    let folder = tempfile::tempdir().unwrap();
+    export_some(&server, folder.path(), None, Format::Jsonl).await;
+    for catalog in std::fs::read_dir(folder.path().join("_catalogs")).unwrap() {
+        std::fs::remove_file(catalog.unwrap().path()).unwrap();
+    }
+    let report = verified(&Archive::open(folder.path()).unwrap()).await;
+    assert_eq!((report.equal, report.mismatches, report.from_record), (false, 0, 0), "{report:#?}");
+    assert_eq!(report.not_from_record.values().sum::<u64>(), report.decisions);
+}
+
+#[tokio::test]
 async fn what_is_forgotten_is_drawn_again_and_goes_from_exports_too() {
     let server = lived().await;
     let folder = tempfile::tempdir().unwrap();

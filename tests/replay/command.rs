@@ -144,6 +144,31 @@ fn slates_are_estimated_from_one_file() {
 }
 
 #[test]
+fn slates_whose_probabilities_did_not_act_are_refused() {
+    let folder = files();
+    // Each slate is as likely under both policies; a third of what was logged is not what acted.
+    let case = |pscore: f64| {
+        let round = |reward: usize| {
+            format!(
+                r#"{{"slate": [0, 1], "reward": [{reward}, 0], "pscore_joint": {pscore}, "eval_pscore_joint": 0.3}}"#
+            )
+        };
+        let rounds: Vec<String> = (0..400).map(|number| round(number % 2)).collect();
+        fs::write(folder.path().join("many.json"), format!(r#"{{"rounds": [{}]}}"#, rounds.join(", "))).unwrap();
+        let (code, out, errors) = run(folder.path(), &["--slates", "many.json", "--json"]);
+        (code, serde_json::from_str::<Value>(&out).unwrap_or_default(), errors)
+    };
+    assert_eq!(case(0.3).0, 0);
+    let (code, report, _) = case(0.1);
+    assert_eq!((code, &report["verdict"]["reasons"][0]["check"]), (2, &Value::from("mean_weight")), "{report}");
+    // One that is too small may lack a large weight that was not seen.
+    let (code, report, _) = case(0.9);
+    assert_eq!((code, &report["verdict"]["warnings"][0]["check"]), (0, &Value::from("mean_weight")), "{report}");
+    let (code, _, errors) = run(folder.path(), &["--slates", "many.json", "--reward-min=0", "--reward-max=0.5"]);
+    assert!(code == 1 && errors.contains("200 of 800 rewards are outside of 0 to 0.5"), "{errors}");
+}
+
+#[test]
 fn flags_that_do_not_go_together_are_refused() {
     let folder = files();
     for arguments in [&["--rounds", "rounds.csv"][..], &with(&["--slates", "case.json"]), &with(&["--alpha", "1"]), &[]]

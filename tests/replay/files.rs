@@ -160,6 +160,7 @@ fn tables_of_other_lengths_or_shapes_are_told() {
         (sources("", TARGET, None), "there is no column \"t\""),
         (sources([0x1f, 0x8b, 1, 2], TARGET, None), "rounds.csv: cannot be read"),
         (sources([b't', 0xff, b'\n'], TARGET, None), "rounds.csv: cannot be read"),
+        (sources("t,action,reward,pscore\r0,0,1,0.5\r", TARGET, None), "lines end with a carriage return alone"),
     ] {
         let told = told(sources);
         assert!(told.contains(says), "{says}\n{told}");
@@ -179,6 +180,14 @@ fn what_was_declared_of_rounds_must_hold() {
 }
 
 #[test]
+fn of_many_columns_some_are_named() {
+    let columns = (0..40_000).map(|column| format!("c{column}")).collect::<Vec<_>>().join(",");
+    let told = told(sources(columns, "action,p\n0,1\n", None));
+    assert!(told.contains("there is no column \"t\", only c0, c1, ") && told.len() < 1_000, "{told}");
+    assert!(told.contains("c19 and 39980 more"), "{told}");
+}
+
+#[test]
 fn mistakes_without_end_are_counted() {
     let rounds = format!("t,action,reward,pscore\n{}", "0,0,1,7\n".repeat(1_000));
     let told = told(sources(rounds, "action,p\n0,1\n", None));
@@ -194,6 +203,18 @@ fn mistakes_in_slates_are_told_by_round() {
     let told = slates::file::read("case.json", &file).unwrap_err().to_string();
     assert!(told.contains("rounds[0].pscore_joint[0]: is 0, must be a probability above 0"), "{told}");
     assert!(told.contains("rounds[1].reward: has 1 slots, must have 2"), "{told}");
+    let cascade = |logged: &str, target: &str| {
+        let joint = r#""pscore_joint": 0.1, "eval_pscore_joint": 0.5"#;
+        let cascades = format!(r#""pscore_cascade": {logged}, "eval_pscore_cascade": {target}"#);
+        format!(r#"{{"rounds": [{{"slate": [0, 1], "reward": [1, 0], {joint}, {cascades}}}]}}"#)
+    };
+    assert!(slates::file::read("case.json", &cascade("[0.2, 0.1]", "[0.5, 0.5]")).is_ok());
+    let told = slates::file::read("case.json", &cascade("[0.05, 0.1]", "[0.6, 0.4]")).unwrap_err().to_string();
+    assert!(told.contains("rounds[0].pscore_cascade[1]: is 0.1, must be at most the 0.05 before it"), "{told}");
+    assert!(
+        told.contains("eval_pscore_cascade: ends with 0.4, must end with eval_pscore_joint, which is 0.5"),
+        "{told}"
+    );
     for (file, says) in [("{", "case.json:1:1: is no file of slates"), (r#"{"rounds": []}"#, "rounds: there are none")]
     {
         let told = slates::file::read("case.json", file).unwrap_err().to_string();

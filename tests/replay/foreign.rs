@@ -206,6 +206,12 @@ fn a_plain_table_is_read_by_its_mapping() {
     };
     assert_eq!(choices[0], expected);
     assert_eq!((choices[1].reward, choices[1].action), (None, 0), "an empty reward is not told");
+    let rows = inline(
+        "offer,paid,p,customer,at,slot,age,channel,back\n\
+         monthly,1,0.5,,2027-01-15T08:00:00Z,1,40,email,1\n",
+    );
+    let (choices, _) = collect(|take| table::read(rows, &mapping, take));
+    assert_eq!(choices[0].user, None, "nor is an empty user");
 }
 
 #[test]

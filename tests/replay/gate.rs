@@ -55,6 +55,54 @@ fn one_row_that_carries_all_is_refused() {
 }
 
 #[test]
+fn many_rows_of_few_users_are_refused() {
+    let mut log = Log::healthy(30);
+    let by_user = |log: &Log| assessed(&log.rows, Some(&log.target), true);
+    assert!(!by_user(&log).verdict.refused);
+    // 100 users of 20 rows know enough; 40 do not; and nor do 2,000 rows most of which are of one.
+    let dealt = |log: &mut Log, user: fn(u64) -> u64| {
+        (0..).zip(&mut log.rows).for_each(|(number, row)| row.cluster = user(number));
+    };
+    dealt(&mut log, |number| number % 100);
+    assert!(!by_user(&log).verdict.refused, "{:?}", by_user(&log).verdict);
+    dealt(&mut log, |number| number % 40);
+    assert_eq!(reasons(&by_user(&log)), ["effective_sample_size"]);
+    dealt(&mut log, |number| if number % 5 == 0 { 0 } else { number });
+    assert_eq!(reasons(&by_user(&log)), ["effective_sample_size", "largest_weight"]);
+    dealt(&mut log, |_| 0);
+    assert!(reasons(&by_user(&log)).starts_with(&["effective_sample_size", "largest_weight"]));
+}
+
+#[test]
+fn propensities_of_one_where_something_else_could_be_drawn_are_refused() {
+    let even = Log::new(&[0.7, 0.3], &[0.5, 0.5], 2_000, 31);
+    passes(&even);
+    for wrong in [1.0, 0.99] {
+        let mut log = even.clone();
+        log.rows.iter_mut().for_each(|row| (row.propensity, row.weight_max) = (wrong, 0.5 / wrong));
+        refuses(&log, "mean_weight");
+    }
+    // Weights that are all 1 are right.
+    passes(&Log::new(&[0.7, 0.3], &[0.7, 0.3], 2_000, 31));
+}
+
+#[test]
+fn a_log_whose_windows_are_all_open_is_told_to_wait() {
+    let mut assessment = Assessment::new(plan());
+    assessment.leave_open(3_000);
+    let report = assessment.report(0.0, false);
+    assert!(report.verdict.refused && reasons(&report).contains(&"immature_window"), "{:?}", report.verdict);
+    // Those of the last days are open in every log that goes on.
+    let log = Log::healthy(32);
+    let mut assessment = Assessment::new(plan());
+    log.rows.iter().for_each(|row| assessment.observe(row, &Pmfs { logged: None, target: Some(&log.target) }));
+    assessment.leave_open(500);
+    let verdict = assessment.report(0.0, false).verdict;
+    assert!(!verdict.refused && verdict.warnings[0].check == "open_windows", "{verdict:?}");
+    assert!(verdict.warnings[0].found.starts_with("20.0 %"), "{verdict:?}");
+}
+
+#[test]
 fn rows_without_outcomes_are_refused() {
     let mut log = Log::healthy(3);
     passes(&log);

@@ -134,6 +134,21 @@ fn rows_of_one_user_are_one_cluster() {
     assert_eq!(clusters, [0, 1, 0, 3]);
 }
 
+#[test]
+fn a_policy_holds_where_it_says_and_no_position_lends_another_its_own() {
+    let mut choices = log(4, 4, true);
+    choices.iter_mut().zip(0..).for_each(|(choice, position)| choice.position = position);
+    let read =
+        |text: &'static str| Policy::read(Source { name: "policy.csv".to_owned(), content: Box::new(text.as_bytes()) });
+    let anywhere = rows(&choices, &read("action,probability\nannual,1\n").unwrap(), None).unwrap();
+    assert_eq!((anywhere.drawn.len(), anywhere.left_out), (4, 0));
+    let told = read("action,position,probability\nannual,1,1\nmonthly,3,1\n").unwrap();
+    let by_position = rows(&choices, &told, None).unwrap();
+    assert_eq!((by_position.drawn.len(), by_position.left_out), (2, 2));
+    let empty = read("action,probability\n").unwrap_err().to_string();
+    assert!(empty.contains("policy.csv: has no rows"), "{empty}");
+}
+
 /// The Open Bandit Dataset's sample, where it is beside the checkout (`../shared/data/obd`); nothing is tested without.
 #[test]
 fn thompson_sampling_s_log_is_refused_for_the_even_policy_and_the_even_policy_s_own_is_not() {
@@ -150,6 +165,44 @@ fn thompson_sampling_s_log_is_refused_for_the_even_policy_and_the_even_policy_s_
     let (Some(thompson), Some(even)) = (uniform_from("bts"), uniform_from("random")) else { return };
     assert!(thompson.verdict.refused && !even.verdict.refused, "{:?} {:?}", thompson.verdict, even.verdict);
     assert_eq!(thompson.diagnostics.share_of_max_w.map(|share| (100.0 * share).round()), Some(69.0));
+}
+
+#[test]
+fn logs_that_say_too_little_are_refused_by_the_gate_and_wrong_flags_by_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let mapping = "action: shown\nactions: [a, b]\nreward: paid\n";
+    let told = file("told.yaml", &format!("{mapping}propensity: p\n"));
+    let untold = file("untold.yaml", mapping);
+    let rows = |row: &str, n: usize| format!("shown,paid,p\n{}", row.repeat(n));
+    let one = file("one.csv", &rows("a,1,0.5\n", 1));
+    let missing = file("missing.csv", &rows("a,,0.5\nb,,0.5\n", 200));
+    let healthy = file("healthy.csv", &rows("a,1,0.5\nb,0,0.5\na,0,0.5\nb,1,0.5\n", 100));
+    let run = |table: &str, mapping: &str, more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_offer-ranker"));
+        command.args(["replay", "foreign", "--always", "a", "--table", table, "--mapping", mapping]).args(more);
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (output.status.code().unwrap(), text)
+    };
+    for (table, mapping, more, code, says) in [
+        (&healthy, &told, &[][..], 0, "400 choices"),
+        (&one, &told, &[], 2, "effective_sample_size"),
+        (&missing, &told, &[], 2, "missing_outcomes"),
+        (&healthy, &untold, &["--model", "none"], 1, "starts from a reward model; choose one with --model"),
+        (&healthy, &told, &["--logging-floor", "0.6"], 1, "400 of 400 propensities are below 0.6"),
+        (&healthy, &told, &["--reward-min=0", "--reward-max=0.5"], 1, "200 of 400 rewards are outside of 0 to 0.5"),
+        (&healthy, &told, &["--reward-min=5", "--reward-max=1"], 1, "the first below the second"),
+        (&healthy, &told, &["--reward-min=0", "--reward-max=inf"], 1, "both must be finite"),
+        (&healthy, &told, &["--reward-min=nan", "--reward-max=1"], 1, "both must be finite"),
+    ] {
+        let (exited, text) = run(table, mapping, more);
+        assert!(exited == code && text.contains(says), "{more:?}: {exited} {text}");
+    }
 }
 
 #[test]

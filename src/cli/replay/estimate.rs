@@ -2,6 +2,7 @@
 
 use super::{
     output::{self, OutputError},
+    reward::{RewardArgs, RewardError},
     table,
 };
 use crate::{
@@ -52,12 +53,8 @@ pub(super) struct Args {
     /// The smallest probability with which the logging policy drew any arm; default: the smallest propensity there is
     #[arg(long, value_name = "P", value_parser = probability)]
     logging_floor: Option<f64>,
-    /// The smallest reward there can be; default: 0 where all are in [0, 1], else the smallest there is
-    #[arg(long, value_name = "REWARD", requires = "reward_max", allow_negative_numbers = true)]
-    reward_min: Option<f64>,
-    /// The largest reward there can be; default: 1 where all are in [0, 1], else the largest there is
-    #[arg(long, value_name = "REWARD", requires = "reward_min", allow_negative_numbers = true)]
-    reward_max: Option<f64>,
+    #[command(flatten)]
+    reward: RewardArgs,
     /// The column of the rounds that says whose they are; default: everybody has one
     #[arg(long, value_name = "COLUMN")]
     cluster: Option<String>,
@@ -68,7 +65,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "P", default_value_t = 0.05, value_parser = probability)]
     alpha: f64,
     /// How often rows are drawn again for bootstrap intervals, which are there for comparison; 0: not at all
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = replicates)]
     bootstrap: usize,
     /// Decides what is drawn again
     #[arg(long, value_name = "S", default_value_t = 1)]
@@ -102,6 +99,9 @@ pub(super) enum EstimateError {
     /// An estimator was asked for that takes none of the hyper-parameters.
     #[error("--estimators {0}: takes a lambda from 0 to 1, and --lambda names none; add one, or leave --lambda out")]
     NoLambda(String),
+    /// What rewards can be is not what was said.
+    #[error(transparent)]
+    Reward(#[from] RewardError),
     /// Something is wrong with the files.
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
@@ -112,18 +112,19 @@ pub(super) enum EstimateError {
 
 /// Estimates and prints.
 pub(super) fn run(args: Args, out: &mut impl Write) -> Result<ExitCode, EstimateError> {
-    let reward = args.reward_min.zip(args.reward_max).map(|(min, max)| Range { min, max });
     let refused = match (&args.slates, &args.rounds, &args.target) {
         (Some(path), ..) => {
             let text = std::fs::read_to_string(path)
                 .map_err(|source| EstimateError::Unreadable { file: path.clone(), source })?;
             let slates = slates::file::read(&path.display().to_string(), &text)?;
+            let rewards = slates.iter().flat_map(|slate| &slate.rewards).copied();
+            let reward = args.reward.range_of(rewards)?;
             let report = slates::report::report(&slates, reward, args.alpha, (&Verdict::default(), args.force));
             output::write(&report, table::print_slates, args.json.as_deref(), out)?;
             report.verdict.refused
         }
         (None, Some(rounds), Some(target)) => {
-            let report = assess(&args, rounds, target, reward)?;
+            let report = assess(&args, rounds, target, args.reward.range()?)?;
             output::write(&report, table::print, args.json.as_deref(), out)?;
             report.verdict.refused
         }
@@ -184,7 +185,12 @@ fn number(text: &str, must: &str, accepts: impl Fn(f64) -> bool) -> Result<f64, 
 }
 
 fn lambda(text: &str) -> Result<f64, String> {
-    number(text, "a finite number from 0", |lambda| lambda.is_finite() && lambda >= 0.0)
+    number(text, "a number from 0 to 1e100", |lambda| (0.0..=1e100).contains(&lambda))
+}
+
+/// Every replicate is kept, with what each estimator has added up in it.
+fn replicates(text: &str) -> Result<usize, String> {
+    text.trim().parse().ok().filter(|number| *number <= 100_000).ok_or_else(|| "must be from 0 to 100000".to_owned())
 }
 
 fn probability(text: &str) -> Result<f64, String> {

@@ -1,7 +1,7 @@
 //! `offer-ranker replay evaluate`: what a candidate catalog's policy would have earned on a log.
 
 use super::{
-    model::Model,
+    model::{Model, is_fitted},
     output::{self, OutputError},
     table,
 };
@@ -102,7 +102,7 @@ pub(super) enum EvaluateError {
     #[error(transparent)]
     Service(#[from] ServiceError),
     /// There is no reward model.
-    #[error("no reward model (see --model): {0}")]
+    #[error(transparent)]
     Model(#[from] ModelError),
     /// The report cannot be given out.
     #[error(transparent)]
@@ -139,7 +139,7 @@ pub(super) async fn run(args: Args, out: &mut impl Write) -> Result<ExitCode, Ev
     let records: u64 = source.log_ends().await?.into_iter().map(|(_, end)| end).sum();
     // Once for what was earned, once for what was drawn.
     let bar = progress::bar(2 * records, "{bar:40} {human_pos}/{human_len} records, {eta} left");
-    let mut assessment = Assessment::new(plan(&candidate, kind.is_some() && slots == Slots::Lead, args.alpha));
+    let mut assessment = Assessment::new(plan(&candidate, false, args.alpha));
     let (mut kept, mut slates) = (Vec::new(), Vec::new());
     let take = |drawn: Drawn| match kind {
         Some(_) => kept.push(drawn),
@@ -149,16 +149,18 @@ pub(super) async fn run(args: Args, out: &mut impl Write) -> Result<ExitCode, Ev
         }
     };
     let mut evaluated = evaluate(&*source, &candidate, take, |records| bar.inc(records)).await?;
-    if let Some(kind) = kind.filter(|_| !kept.is_empty()) {
-        match slots {
-            Slots::Lead => target::fit(kind, &mut kept)?,
-            Slots::All => modelled::fit(kind, &mut kept)?,
-        }
+    if let Some(kind) = kind {
+        let modelled = is_fitted(match slots {
+            Slots::Lead => target::fit(kind, &mut kept),
+            Slots::All => modelled::fit(kind, &mut kept),
+        })?;
+        assessment = Assessment::new(plan(&candidate, modelled && slots == Slots::Lead, args.alpha));
         kept.iter().for_each(|drawn| observe(&mut assessment, drawn));
         slates.extend(kept.into_iter().filter_map(|drawn| drawn.slate).map(|drawn| drawn.slate));
     }
     bar.finish_and_clear();
     assessment.divide(std::mem::take(&mut evaluated.divisions));
+    assessment.leave_open(evaluated.open_windows());
     let report = assessment.report(0.0, args.force);
     let refused = match slots {
         Slots::Lead => {

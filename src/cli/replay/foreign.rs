@@ -2,8 +2,9 @@
 
 use super::{
     evaluate::{self, EvaluateError},
-    model::Model,
+    model::{Model, is_fitted},
     output::{self, OutputError},
+    reward::{RewardArgs, RewardError},
     table,
 };
 use crate::{
@@ -11,7 +12,6 @@ use crate::{
     replay::{
         assessment::{Assessment, Plan},
         estimators::Grids,
-        evaluation::Range,
         files::{mistakes::Mistakes, table::Source},
         foreign::{
             Choice, dsjson,
@@ -53,12 +53,8 @@ pub(super) struct Args {
     /// The smallest probability with which the log's policy chose any action; default: the smallest propensity there is
     #[arg(long, value_name = "P")]
     logging_floor: Option<f64>,
-    /// The smallest reward there can be; default: 0 where all are in [0, 1], else the smallest there is
-    #[arg(long, value_name = "REWARD", requires = "reward_max", allow_negative_numbers = true)]
-    reward_min: Option<f64>,
-    /// The largest reward there can be; default: 1 where all are in [0, 1], else the largest there is
-    #[arg(long, value_name = "REWARD", requires = "reward_min", allow_negative_numbers = true)]
-    reward_max: Option<f64>,
+    #[command(flatten)]
+    reward: RewardArgs,
     /// What intervals leave outside
     #[arg(long, value_name = "P", default_value_t = 0.05)]
     alpha: f64,
@@ -152,8 +148,29 @@ pub(super) enum ForeignError {
     /// The catalog makes no policy.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// What rewards can be is not what was said.
+    #[error(transparent)]
+    Reward(#[from] RewardError),
+    /// Propensities are below the declared floor.
+    #[error(
+        "{below} of {all} propensities are below {floor}, as --logging-floor has it, such as {first}; declare the smallest \
+         with which any action could be chosen, or leave it out"
+    )]
+    BelowFloor {
+        /// How many.
+        below: usize,
+        /// Of how many.
+        all: usize,
+        /// The first.
+        first: f64,
+        /// As declared.
+        floor: f64,
+    },
+    /// Propensities have to be fitted, and there is nothing else to start from.
+    #[error("the log tells no propensities: what is estimated starts from a reward model; choose one with --model")]
+    NoModel,
     /// There is no reward model, or no propensity model.
-    #[error("too little to fit a model on: {0}")]
+    #[error(transparent)]
     Model(#[from] ModelError),
     /// The report cannot be given out.
     #[error(transparent)]
@@ -177,18 +194,25 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<ExitCode, Foreign
             return Err(ForeignError::NoShare { flag, number });
         }
     }
+    args.reward.range()?;
     let choices = args.log.choices()?;
+    let reward = args.reward.range_of(choices.iter().filter_map(|choice| choice.reward))?;
+    above_floor(&choices, args.logging_floor)?;
     let mut rows = args.target.rows(&choices, args.logging_floor)?;
-    let kind = args.model.kind().filter(|_| !rows.drawn.is_empty());
-    if let Some(kind) = kind {
-        target::fit(kind, &mut rows.drawn)?;
+    let kind = args.model.kind();
+    if rows.estimated && kind.is_none() {
+        return Err(ForeignError::NoModel);
     }
+    let modelled = match kind {
+        Some(kind) => is_fitted(target::fit(kind, &mut rows.drawn))?,
+        None => false,
+    };
     let mut assessment = Assessment::new(Plan {
         grids: Grids::default(),
         families: Vec::new(),
-        model: kind.is_some(),
+        model: modelled,
         clustered: choices.iter().any(|choice| choice.user.is_some()),
-        reward: args.reward_min.zip(args.reward_max).map(|(min, max)| Range { min, max }),
+        reward,
         alpha: args.alpha,
         replicates: 0,
         seed: 0,
@@ -209,11 +233,25 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<ExitCode, Foreign
     Ok(if report.verdict.refused && !args.force { ExitCode::from(2) } else { ExitCode::SUCCESS })
 }
 
+/// What six digits of a propensity leave open.
+const ROUNDING: f64 = 1e-6;
+
+fn above_floor(choices: &[Choice], floor: Option<f64>) -> Result<(), ForeignError> {
+    let Some(floor) = floor else { return Ok(()) };
+    let all: Vec<f64> = choices.iter().filter_map(|choice| choice.propensity).collect();
+    let below: Vec<f64> = all.iter().copied().filter(|propensity| *propensity < floor - ROUNDING).collect();
+    match below.first() {
+        None => Ok(()),
+        Some(&first) => Err(ForeignError::BelowFloor { below: below.len(), all: all.len(), first, floor }),
+    }
+}
+
 fn print(estimated: &Estimated<'_>, out: &mut impl Write) -> io::Result<()> {
     let Estimated { choices, left_out, propensities, report } = *estimated;
     writeln!(out, "{choices} choices, {propensities} propensities")?;
     if left_out > 0 {
-        writeln!(out, "  left out {left_out}: lack an attribute that the candidate requires")?;
+        let why = "lack an attribute that the candidate requires, or are in a position that it says nothing of";
+        writeln!(out, "  left out {left_out}: {why}")?;
     }
     table::print(report, out)
 }

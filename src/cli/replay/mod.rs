@@ -5,6 +5,7 @@ mod evaluate;
 mod foreign;
 mod model;
 mod output;
+mod reward;
 mod table;
 mod verify;
 

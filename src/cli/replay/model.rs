@@ -1,6 +1,6 @@
 //! Which reward model is asked for.
 
-use crate::replay::models::Kind;
+use crate::replay::models::{Kind, ModelError};
 
 /// A reward model, cross-fitted by user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -13,6 +13,15 @@ pub(super) enum Model {
     Ridge,
     /// A logistic regression for each offer, of rewards from 0 to 1.
     Logistic,
+}
+
+/// Whether a model was fitted: where all users are in one fold there is none, and the gate says what the log lacks.
+pub(super) fn is_fitted(fitted: Result<(), ModelError>) -> Result<bool, ModelError> {
+    match fitted {
+        Ok(()) => Ok(true),
+        Err(ModelError::OneFold { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 impl Model {

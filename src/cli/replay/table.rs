@@ -24,7 +24,8 @@ pub(super) fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
         report.settings.weight_max,
     )?;
     let Some(estimators) = &report.estimators else { return Ok(()) };
-    let level = format!("{:.0} % interval", 100.0 * (1.0 - report.settings.alpha));
+    // As many digits as tell 99.9 % from all.
+    let level = format!("{} % interval", (1e7 * (1.0 - report.settings.alpha)).round() / 1e5);
     let header = ["estimator", "value", &level, "standard error", "gain", "interval of the gain"];
     let mut table = plain_table(&header, &[1, 2, 3, 4, 5]);
     for (name, EstimatorReport { value, interval, standard_error, gain, .. }) in estimators {

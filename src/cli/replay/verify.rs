@@ -15,7 +15,8 @@ use std::io::{self, Write};
 /// Make every logged decision again and compare it bit for bit
 ///
 /// From its record, which holds the scores: eligibility, prices, probabilities, bounds, draws, tail, leases. And from the
-/// log itself, where it reaches back: the scores as well, by what was learned before. Exits with 1 where anything differs.
+/// log itself, where it reaches back: the scores as well, by what was learned before. Exits with 1 where anything differs,
+/// and where nothing could be made again.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -40,6 +41,12 @@ pub(super) enum VerifyError {
         /// How many.
         mismatches: u64,
     },
+    /// There was nothing to compare.
+    #[error("none of {decisions} decisions could be made again, so that nothing is verified; the report says why")]
+    Nothing {
+        /// How many are logged.
+        decisions: u64,
+    },
     /// The report could not be written.
     #[error("cannot write the report")]
     Output(#[from] io::Error),
@@ -62,7 +69,12 @@ pub(super) async fn run(args: Args, out: &mut impl Write) -> Result<(), VerifyEr
     } else {
         print(&report, out)?;
     }
-    if report.equal { Ok(()) } else { Err(VerifyError::Different { mismatches: report.mismatches }) }
+    let VerifyReport { equal, mismatches, decisions, .. } = report;
+    match (equal, mismatches) {
+        (true, _) => Ok(()),
+        (false, 0) => Err(VerifyError::Nothing { decisions }),
+        (false, mismatches) => Err(VerifyError::Different { mismatches }),
+    }
 }
 
 fn print(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {

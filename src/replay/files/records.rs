@@ -88,6 +88,16 @@ impl Records {
         self.place(index).map_or(&[], |place| self.batch.text[place].trim_ascii())
     }
 
+    /// Every field as text.
+    pub(super) fn texts(&self) -> Vec<&[u8]> {
+        let Some(record) = self.at_hand() else { return Vec::new() };
+        if self.batch.ends.is_empty() {
+            let parts = self.batch.text[record.place.clone()].split(|&byte| byte == b',');
+            return parts.map(<[u8]>::trim_ascii).collect();
+        }
+        (0..record.fields.len()).map(|index| self.text(index)).collect()
+    }
+
     /// Every field as a number; NaN where it is none.
     pub(super) fn numbers(&self) -> &[f64] {
         self.at_hand().map_or(&[], |record| &self.batch.numbers[record.fields.clone()])

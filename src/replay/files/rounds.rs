@@ -140,7 +140,12 @@ impl Rounds {
     }
 
     fn cluster(&self) -> u64 {
-        self.cluster.map_or(self.count, |column| fnv1a(self.table.text(column)))
+        match self.cluster.map(|column| self.table.text(column)) {
+            // Who is not told is somebody else.
+            None => self.count,
+            Some([]) => fnv1a(&self.count.to_le_bytes()),
+            Some(text) => fnv1a(text),
+        }
     }
 
     fn day(&mut self) -> Option<u32> {

@@ -61,7 +61,13 @@ impl Table {
     pub(in crate::replay) fn require(&self, name: &str, mistakes: &mut Mistakes) -> Option<usize> {
         let found = self.column(name);
         if found.is_none() {
-            let words = format_args!("there is no column \"{name}\", only {}", self.columns.join(", "));
+            let shown = self.columns.iter().take(COLUMNS_SHOWN).map(|column| shortened(column));
+            let shown = shown.collect::<Vec<_>>().join(", ");
+            let more = match self.columns.len().saturating_sub(COLUMNS_SHOWN) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let words = format_args!("there is no column \"{name}\", only {shown}{more}");
             mistakes.add(&self.name, Place { line: 1, column: 0 }, words);
         }
         found
@@ -138,7 +144,7 @@ impl Table {
     }
 
     fn shown(&self, column: usize) -> String {
-        String::from_utf8_lossy(self.text(column)).chars().take(40).collect()
+        shortened(&String::from_utf8_lossy(self.text(column)))
     }
 }
 
@@ -146,16 +152,28 @@ impl Table {
 /// milliseconds before another thread is woken.
 const BLOCK: usize = 1 << 20;
 
+/// Columns that are named where one is missed.
+const COLUMNS_SHOWN: usize = 20;
+
+fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
 /// Arms and slots are counted in tables of that many.
 const INDEX_MAX: u16 = 9_999;
 
 /// The names of columns, and what follows them.
 fn header(mut records: Records) -> io::Result<(Vec<String>, Records)> {
     records.next()?;
-    let name = |index| std::str::from_utf8(records.text(index)).map_err(io::Error::other);
-    // Some programs begin a file with a byte order mark.
-    let name = |index| Ok(name(index)?.trim_start_matches('\u{feff}').to_owned());
-    let columns = (0..records.fields()).map(name).collect::<io::Result<_>>()?;
+    let mut columns = Vec::with_capacity(records.fields());
+    for text in records.texts() {
+        let name = std::str::from_utf8(text).map_err(io::Error::other)?;
+        if name.contains('\r') {
+            return Err(io::Error::other("its lines end with a carriage return alone, must end with LF or CRLF"));
+        }
+        // Some programs begin a file with a byte order mark.
+        columns.push(name.trim_start_matches('\u{feff}').to_owned());
+    }
     Ok((columns, records))
 }
 

@@ -17,8 +17,10 @@ pub enum Policy {
     Uniform,
     /// One action, whether it could be chosen or not.
     Always(Arc<str>),
-    /// Probabilities by position, from 0, and action. Position 0 holds where a position is not told.
-    Table(BTreeMap<usize, Vec<(Arc<str>, f64)>>),
+    /// Probabilities by action, the same in every position.
+    Anywhere(Vec<(Arc<str>, f64)>),
+    /// Probabilities by position, from 0, and action.
+    ByPosition(BTreeMap<usize, Vec<(Arc<str>, f64)>>),
 }
 
 impl Target for Policy {
@@ -29,7 +31,8 @@ impl Target for Policy {
                 Some(choice.actions.iter().map(|action| (action.clone(), share)).collect())
             }
             Self::Always(action) => Some(vec![(action.clone(), 1.0)]),
-            Self::Table(positions) => positions.get(&choice.position).or_else(|| positions.get(&0)).cloned(),
+            Self::Anywhere(actions) => Some(actions.clone()),
+            Self::ByPosition(positions) => positions.get(&choice.position).cloned(),
         }
     }
 }
@@ -58,6 +61,9 @@ impl Policy {
             let id: Arc<str> = String::from_utf8_lossy(table.text(action)).as_ref().into();
             positions.entry(place as usize - 1).or_default().push((id, share));
         }
+        if positions.is_empty() && mistakes.count() == 0 {
+            mistakes.add(&table.name, Place { line: 0, column: 0 }, "has no rows");
+        }
         for (place, actions) in &positions {
             let sum: f64 = actions.iter().map(|(_, share)| share).sum();
             if (sum - 1.0).abs() > SUM_TOLERANCE {
@@ -65,6 +71,10 @@ impl Policy {
                 mistakes.add(&table.name, Place { line: 0, column: 0 }, words);
             }
         }
-        mistakes.into_result().map(|()| Self::Table(positions))
+        mistakes.into_result()?;
+        Ok(match position {
+            None => Self::Anywhere(positions.remove(&0).unwrap_or_default()),
+            Some(_) => Self::ByPosition(positions),
+        })
     }
 }

@@ -96,7 +96,11 @@ impl Columns {
             reward,
             position: position.map_or(0, |position| position as usize - 1),
             at: time.and_then(|(_, at)| at),
-            user: self.user.map(|at| String::from_utf8_lossy(table.text(at)).into_owned()),
+            user: self
+                .user
+                .map(|at| table.text(at))
+                .filter(|text| !text.is_empty())
+                .map(|text| String::from_utf8_lossy(text).into_owned()),
         };
         (mistakes.count() == before).then_some(choice)
     }

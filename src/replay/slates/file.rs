@@ -76,6 +76,12 @@ impl Check<'_> {
         self.lengths("slate", round.slate.len());
         self.lengths("reward", round.reward.len());
         self.numbers("reward", &round.reward, "a finite number", f64::is_finite);
+        for (name, cascade, joint) in [
+            ("pscore_cascade", &round.pscore_cascade, round.pscore_joint),
+            ("eval_pscore_cascade", &round.eval_pscore_cascade, round.eval_pscore_joint),
+        ] {
+            self.cascade(name, cascade.as_deref().unwrap_or_default(), joint);
+        }
         let joint = self.ratios("pscore_joint", Some(&[round.pscore_joint]), Some(&[round.eval_pscore_joint]));
         let cascade =
             self.ratios("pscore_cascade", round.pscore_cascade.as_deref(), round.eval_pscore_cascade.as_deref());
@@ -101,6 +107,21 @@ impl Check<'_> {
             pseudo_inverse: own.or(round.pi_weight).ok_or(untold("pi_weight")),
             model: model.ok_or(untold("eval_next_dist and q_hat")),
             rewards: round.reward,
+        }
+    }
+
+    /// Probabilities of all slots down to one: each is at most the one before, and the last is the whole slate's.
+    fn cascade(&mut self, name: &str, cascade: &[f64], joint: f64) {
+        let risen = cascade.windows(2).position(|pair| pair[1] > pair[0] + ROUNDING);
+        if let Some(slot) = risen.map(|slot| slot + 1) {
+            let (before, own) = (cascade[slot - 1], cascade[slot]);
+            let words =
+                format_args!("is {own}, must be at most the {before} before it: it is of all slots down to its own");
+            self.mistake(&format!("{name}[{slot}]"), words);
+        }
+        if let Some(last) = cascade.last().filter(|last| (**last - joint).abs() > CASCADE_TOLERANCE) {
+            let of = name.trim_end_matches("cascade");
+            self.mistake(name, format_args!("ends with {last}, must end with {of}joint, which is {joint}"));
         }
     }
 
@@ -153,5 +174,7 @@ impl Check<'_> {
     }
 }
 
+/// Probabilities are written with six digits, too.
+const CASCADE_TOLERANCE: f64 = 1e-6;
 /// What rounding may add to 1.
 const ROUNDING: f64 = 1e-9;

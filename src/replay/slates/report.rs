@@ -15,7 +15,7 @@ use crate::{
     },
 };
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 /// A report on slates. What is undefined, or cannot be computed from what was told, is null in JSON.
 #[derive(Clone, Debug, Serialize)]
@@ -72,6 +72,7 @@ pub fn report(slates: &[Slate], reward: Option<Range>, alpha: f64, (log, forced)
     let whole = Range { min: slots * slot.min, max: slots * slot.max };
     let mut estimators = BTreeMap::new();
     let (mut diagnostics, mut left_out) = (BTreeMap::new(), BTreeMap::new());
+    let (mut heavy, mut light) = (Vec::new(), Vec::new());
     for weights in Weights::ALL {
         let [plain, normalised] = weights.names();
         let terms = match all(slates, |slate| weights.of(slate)) {
@@ -87,6 +88,11 @@ pub fn report(slates: &[Slate], reward: Option<Range>, alpha: f64, (log, forced)
         };
         let weighted = Weighted { slates, terms: &terms, whole };
         diagnostics.insert(plain, weighted.diagnostics());
+        match weighted.mean_weight_off(weights) {
+            Some(Ordering::Greater) => heavy.push(plain),
+            Some(_) => light.push(plain),
+            None => {}
+        }
         let interval = if weights == Weights::PseudoInverse { None } else { weighted.cressie_read(alpha) };
         estimators.insert(plain, mean(slates, &weighted.contributions(), interval, alpha));
         let ratio = weighted.self_normalised();
@@ -111,7 +117,13 @@ pub fn report(slates: &[Slate], reward: Option<Range>, alpha: f64, (log, forced)
         }
     };
     estimators.insert("cascade_dr", cascade);
-    let verdict = judge(&diagnostics, log);
+    let mut verdict = judge(&diagnostics, log);
+    let mean = |name: &&str| Some(gate::slate_mean(name, diagnostics[*name].mean_w?));
+    verdict.refused |= !heavy.is_empty();
+    verdict.reasons.extend(heavy.iter().filter_map(mean));
+    verdict.warnings.extend(light.iter().filter_map(mean));
+    let declared = reward.is_some() || seen.is_in(Range::UNIT);
+    verdict.warnings.extend((!declared).then(gate::undeclared));
     let shown = !verdict.refused || forced;
     let warning = (forced && verdict.refused).then_some(FORCED);
     SlateReport { warning, estimators: shown.then_some(estimators), left_out, diagnostics, verdict }
@@ -184,6 +196,23 @@ impl Weighted<'_> {
         let least = Unseen { weight: 0.0, values: Range { min: 0.0, max: 0.0 } };
         let most = Unseen { weight: f64::INFINITY, values: self.whole };
         cressie_read::interval(&sums, least, most, self.whole, alpha).map(ends)
+    }
+
+    /// On which side of 1 the mean weight is by more than chance. Nothing bounds the weights, so that only too large a mean
+    /// speaks against probabilities: too small a one may lack a large weight that was not seen. Those of the pseudo-inverse
+    /// may be below nought.
+    fn mean_weight_off(&self, weights: Weights) -> Option<Ordering> {
+        let mean_weights: Vec<f64> = self.mean_weights().collect();
+        let [lower, upper] = mean(self.slates, &mean_weights, None, gate::ALARM).interval?;
+        let heavy = match weights {
+            Weights::PseudoInverse => lower > 1.0,
+            _ => {
+                let sums = sums(self.slates, self.mean_weights(), &vec![0.0; self.slates.len()]);
+                gate::off_by_more_than_chance(&sums, f64::INFINITY, 1)
+            }
+        };
+        let off = if heavy { Ordering::Greater } else { Ordering::Less };
+        (heavy || upper < 1.0 - gate::ROUNDING).then_some(off)
     }
 
     fn diagnostics(&self) -> WeightDiagnostics {

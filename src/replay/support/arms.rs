@@ -65,6 +65,12 @@ impl Arms {
         slot.target.iter_mut().zip(pmfs.target.unwrap_or_default()).for_each(|(target, p)| *target += p);
     }
 
+    /// How many slots there are.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
     /// How many arms there are in all slots together.
     #[must_use]
     pub fn count(&self) -> usize {

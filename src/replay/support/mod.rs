@@ -38,6 +38,8 @@ pub struct Support {
     pub missing: u64,
     /// Rows whose window is still open.
     pub immature: u64,
+    /// Decisions that made no row because their windows are open.
+    pub left_open: u64,
     /// The largest weight that any row could have had.
     pub weight_max: f64,
 }
