@@ -39,7 +39,8 @@ enum Command {
     Export(ExportArgs),
     /// Read an exported log into a new store: the same log, from which the same is learned
     ///
-    /// For looking back, with audit and replay: the store has no keys, so it does not know the users again.
+    /// For looking back, with `audit` and `replay verify`: the store has no keys, so it does not know the users again, and
+    /// `replay evaluate` needs the exported folder itself.
     Import(ImportArgs),
     /// Remove from exported files whom decisions were made for, wherever the store cannot tell it any more
     ///

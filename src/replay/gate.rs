@@ -4,6 +4,7 @@
 //! the other thresholds are where intervals stop covering. docs/replay.md has them with their reasons.
 
 use super::{
+    day,
     intervals::cressie_read,
     support::{Support, groups::Division},
 };
@@ -222,7 +223,7 @@ impl Case<'_> {
         Some(finding(
             "mean_weight_by_day",
             help,
-            format!("on day {} the mean weight is {:.3}, which must be 1 but for chance", day + 1, mean?),
+            format!("on day {} the mean weight is {:.3}, which must be 1 but for chance", day::named(day), mean?),
         ))
     }
 

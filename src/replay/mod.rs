@@ -10,6 +10,7 @@
 
 pub mod anytime;
 pub mod assessment;
+pub mod day;
 pub mod differences;
 pub mod estimate;
 pub mod estimators;

@@ -6,6 +6,7 @@ use super::{
     table::{Opening, Table},
 };
 use crate::replay::{
+    day,
     evaluation::Range,
     row::{Outcome, Row},
 };
@@ -30,6 +31,7 @@ pub(super) struct Rounds {
     pscore: usize,
     cluster: Option<usize>,
     day: Option<usize>,
+    /// Days that are neither dates nor numbers, by when they first came.
     days: HashMap<Vec<u8>, u32>,
     count: u64,
 }
@@ -149,12 +151,13 @@ impl Rounds {
     }
 
     fn day(&mut self) -> Option<u32> {
-        let day = self.table.text(self.day?);
-        if let Some(&number) = self.days.get(day) {
+        let label = self.table.text(self.day?);
+        if let Some(number) = day::number(label).or_else(|| self.days.get(label).copied()) {
             return Some(number);
         }
-        let number = u32::try_from(self.days.len()).ok()?;
-        self.days.insert(day.to_vec(), number);
+        // Nothing else tells an order.
+        let number = u32::try_from(self.days.len() + 1).ok()?;
+        self.days.insert(label.to_vec(), number);
         Some(number)
     }
 }
