@@ -59,6 +59,7 @@ fn classify(error: &ServiceError) -> (Code, &'static str) {
         ServiceError::Store(error) if error.is_transient() => (Code::Unavailable, "STORE_UNAVAILABLE"),
         ServiceError::Store(_)
         | ServiceError::Decode(_)
+        | ServiceError::Record { .. }
         | ServiceError::Archive(_)
         | ServiceError::Inconsistent { .. } => (Code::Internal, "INTERNAL"),
     }

@@ -5,7 +5,7 @@
 //! are compared at the offset that is stored with them, and where a ledger has gone on since the log was read, the log
 //! is read on, which holds every change of a ledger as soon as the ledger does.
 
-use super::{Result, ServiceError, catalog::decode, contexts::Lessons, rank::decode_decision};
+use super::{Result, ServiceError, catalog::decode, contexts::Lessons, log_source::record_at, rank::decode_decision};
 use crate::{
     catalog::model_id,
     engine::{
@@ -126,7 +126,7 @@ async fn audit_partition(
             Lessons::of(store, placement, (log, offset), &outlines).await?.fold(&mut recomputed);
         }
         for bytes in &records {
-            follow(&mut followed, &LogRecord::decode(bytes)?, offset, &mut audit);
+            follow(&mut followed, &record_at(log, offset, bytes)?, offset, &mut audit);
             offset += 1;
         }
         progress(records.len() as u64);
@@ -156,7 +156,7 @@ async fn read_on(store: &dyn Store, log: LogId, followed: &mut Followed, audit: 
         }
         for bytes in &records {
             let offset = audit.records;
-            follow(followed, &LogRecord::decode(bytes)?, offset, audit);
+            follow(followed, &record_at(log, offset, bytes)?, offset, audit);
             audit.records += 1;
         }
     }

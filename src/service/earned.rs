@@ -3,7 +3,7 @@
 use super::{
     Result,
     evaluate::{Candidate, RewardBy},
-    log_source::LogSource,
+    log_source::{LogSource, record_at},
     past_catalogs::PastCatalogs,
 };
 use crate::{
@@ -36,7 +36,7 @@ pub(super) async fn earned<Source: LogSource + ?Sized>(
     while offset < end {
         let records = source.read_before(log, offset, end).await?;
         for bytes in &records {
-            let (place, state) = match LogRecord::decode(bytes)? {
+            let (place, state) = match record_at(log, offset, bytes)? {
                 LogRecord::Decision(decision) => {
                     revisions.insert(offset, decision.catalog_revision);
                     (offset, decision.first_state())

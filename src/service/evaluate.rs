@@ -10,7 +10,7 @@ use super::{
     Result, ServiceError,
     contexts::values,
     earned::{Earned, earned},
-    log_source::LogSource,
+    log_source::{LogSource, record_at},
     past_catalogs::PastCatalogs,
     refold::Refold,
     served::Served,
@@ -184,7 +184,7 @@ impl<Source: LogSource + ?Sized> Evaluation<'_, Source> {
             let records = self.source.read_before(log, offset, end).await?;
             let mut decisions = Vec::new();
             for (offset, bytes) in (offset..).zip(&records) {
-                if let LogRecord::Decision(record) = LogRecord::decode(bytes)? {
+                if let LogRecord::Decision(record) = record_at(log, offset, bytes)? {
                     decisions.push((offset, record));
                 }
             }

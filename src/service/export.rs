@@ -1,10 +1,13 @@
 //! Exporting logs to an archive, from where the last export ended, and forgetting there whom the store has forgotten.
 
-use super::{Result, ServiceError, catalog, log_source::LogSource as _, past_catalogs::PastCatalogs};
+use super::{
+    Result, ServiceError, catalog,
+    log_source::{LogSource as _, record_at},
+    past_catalogs::PastCatalogs,
+};
 use crate::{
     engine::ledger::Windows,
     log::{
-        DecodeError,
         archive::{Archive, ArchiveWriter, ArchivedCatalog, Chunk},
         identity::Seals,
         record::{DecisionRecord, LogRecord},
@@ -183,9 +186,9 @@ pub async fn forget(
     let (mut report, mut catalogs) = (ForgetReport::default(), PastCatalogs::of(store));
     for (placement, log, _) in archive.logs() {
         for from in archive.chunks(log) {
-            let decode = |bytes: Arc<[u8]>| Ok((bytes.clone(), LogRecord::decode(&bytes)?));
-            let mut records: Vec<_> =
-                archive.read(log, from, usize::MAX)?.into_iter().map(decode).collect::<Result<_, DecodeError>>()?;
+            let decode = |(offset, bytes): (u64, Arc<[u8]>)| Ok((bytes.clone(), record_at(log, offset, &bytes)?));
+            let read = (from..).zip(archive.read(log, from, usize::MAX)?);
+            let mut records: Vec<_> = read.map(decode).collect::<Result<_>>()?;
             open(store, records.iter_mut().map(|(_, record)| record)).await?;
             let decisions = records.iter().filter_map(|(_, record)| match record {
                 LogRecord::Decision(decision) => Some(decision),
@@ -210,8 +213,8 @@ async fn read_chunk(store: &dyn Store, log: LogId, from: u64, to: u64) -> Result
     let mut records = Vec::with_capacity(wanted);
     while records.len() < wanted {
         let offset = from + records.len() as u64;
-        for bytes in store.read_before(log, offset, to).await? {
-            let record = LogRecord::decode(&bytes)?;
+        for (offset, bytes) in (offset..).zip(store.read_before(log, offset, to).await?) {
+            let record = record_at(log, offset, &bytes)?;
             records.push((bytes, record));
         }
     }

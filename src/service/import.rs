@@ -8,7 +8,7 @@
 use super::{
     Result, ServiceError,
     assembly::{Learning, Revision},
-    log_source::LogSource as _,
+    log_source::{LogSource as _, record_at},
     past_catalogs::PastCatalogs,
 };
 use crate::{
@@ -95,7 +95,8 @@ struct Batch<'a, 'b> {
 
 impl Batch<'_, '_> {
     async fn import(mut self, records: &[Arc<[u8]>]) -> Result<()> {
-        let decoded = records.iter().map(|bytes| LogRecord::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
+        let decoded = (self.offset..).zip(records).map(|(offset, bytes)| record_at(self.log, offset, bytes));
+        let decoded = decoded.collect::<Result<Vec<LogRecord>>>()?;
         let mut ledgers = self.ledgers(&decoded).await?;
         let mut runs: Vec<Run> = Vec::new();
         for (offset, (bytes, record)) in (self.offset..).zip(records.iter().zip(&decoded)) {

@@ -6,7 +6,7 @@ use crate::{
     log::{
         archive::{Archive, ArchiveError, ArchivedCatalog},
         identity::Identity,
-        record::DecisionRecord,
+        record::{DecisionRecord, LogRecord},
     },
     store::{LogId, Store, StoredCatalog},
 };
@@ -118,4 +118,12 @@ impl LogSource for Archive {
         }
         Ok(())
     }
+}
+
+/// The record that stands there.
+///
+/// # Errors
+/// Where it does not decode.
+pub(super) fn record_at(log: LogId, offset: u64, bytes: &[u8]) -> Result<LogRecord> {
+    LogRecord::decode(bytes).map_err(|source| ServiceError::Record { log, offset, source })
 }

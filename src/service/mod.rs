@@ -7,7 +7,7 @@ use crate::{
     clock::Clock,
     engine::catalog::Catalog,
     log::{DecodeError, archive::ArchiveError, identity::Seals},
-    store::{Store, StoreError, spool::Spool},
+    store::{LogId, Store, StoreError, spool::Spool},
 };
 use arc_swap::ArcSwap;
 use std::{
@@ -166,6 +166,17 @@ pub enum ServiceError {
     /// What the store holds does not decode.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// A record of a log does not decode.
+    #[error("record {offset} of the log of placement {} and partition {} cannot be read", log.placement, log.partition)]
+    Record {
+        /// Of which log.
+        log: LogId,
+        /// Where it stands.
+        offset: u64,
+        /// Why.
+        #[source]
+        source: DecodeError,
+    },
     /// An archive of logs cannot be written or read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),

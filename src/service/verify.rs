@@ -4,7 +4,12 @@
 //! posterior version is folded again, and what was asked is scored by that. The second finds what the first cannot: scores
 //! that were not those of the log. Both decide by the engine that serves.
 
-use super::{Result, ServiceError, log_source::LogSource, past_catalogs::PastCatalogs, served::Served};
+use super::{
+    Result, ServiceError,
+    log_source::{LogSource, record_at},
+    past_catalogs::PastCatalogs,
+    served::Served,
+};
 use crate::{
     engine::{
         catalog::{Catalog, Placement},
@@ -118,7 +123,7 @@ impl<Source: LogSource + ?Sized> Verification<'_, Source> {
             let records = self.source.read_before(log, offset, end).await?;
             let mut decisions = Vec::new();
             for (offset, bytes) in (offset..).zip(&records) {
-                if let LogRecord::Decision(record) = LogRecord::decode(bytes)? {
+                if let LogRecord::Decision(record) = record_at(log, offset, bytes)? {
                     decisions.push((offset, record));
                 }
             }
@@ -197,7 +202,7 @@ impl<Source: LogSource + ?Sized> Verification<'_, Source> {
             }
             let mut decisions = Vec::with_capacity(near.len());
             for &(log, offset) in near {
-                match LogRecord::decode(&records[(offset - first) as usize])? {
+                match record_at(log, offset, &records[(offset - first) as usize])? {
                     LogRecord::Decision(record) => decisions.push((offset, record)),
                     LogRecord::Ledger(_) => return Err(missing(log, offset)),
                 }

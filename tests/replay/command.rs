@@ -171,8 +171,17 @@ fn slates_whose_probabilities_did_not_act_are_refused() {
 #[test]
 fn flags_that_do_not_go_together_are_refused() {
     let folder = files();
-    for arguments in [&["--rounds", "rounds.csv"][..], &with(&["--slates", "case.json"]), &with(&["--alpha", "1"]), &[]]
-    {
+    for arguments in [
+        &["--rounds", "rounds.csv"][..],
+        &with(&["--slates", "case.json"]),
+        &with(&["--alpha", "1"]),
+        &with(&["--bootstrap", "100001"]),
+        &with(&["--lambda", "inf"]),
+        &["--slates", "case.json", "--cluster", "user"],
+        &["--slates", "case.json", "--logging-floor", "0.1"],
+        &["--slates", "case.json", "--lambda", "1"],
+        &[],
+    ] {
         let (code, _, errors) = run(folder.path(), arguments);
         assert!(code == 2 && errors.contains("error:"), "{errors}");
     }

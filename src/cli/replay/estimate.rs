@@ -1,6 +1,7 @@
 //! `offer-ranker replay estimate`: estimates from rounds, probabilities and reward estimates that were made elsewhere.
 
 use super::{
+    numbers,
     output::{self, OutputError},
     reward::{RewardArgs, RewardError},
     table,
@@ -48,24 +49,24 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "rounds", value_parser = Estimator::FAMILIES)]
     estimators: Vec<String>,
     /// Hyper-parameters to try instead of the usual grids; sub-Gaussian weights take those up to 1
-    #[arg(long, value_name = "VALUE", value_delimiter = ',', value_parser = lambda)]
+    #[arg(long, value_name = "VALUE", value_delimiter = ',', requires = "rounds", value_parser = numbers::lambda)]
     lambda: Vec<f64>,
     /// The smallest probability with which the logging policy drew any arm; default: the smallest propensity there is
-    #[arg(long, value_name = "P", value_parser = probability)]
+    #[arg(long, value_name = "P", requires = "rounds", value_parser = numbers::probability)]
     logging_floor: Option<f64>,
     #[command(flatten)]
     reward: RewardArgs,
     /// The column of the rounds that says whose they are; default: everybody has one
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", requires = "rounds")]
     cluster: Option<String>,
     /// The column of the rounds that says their day
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", requires = "rounds")]
     day: Option<String>,
     /// What intervals leave outside
-    #[arg(long, value_name = "P", default_value_t = 0.05, value_parser = probability)]
+    #[arg(long, value_name = "P", default_value_t = 0.05, value_parser = numbers::probability)]
     alpha: f64,
     /// How often rows are drawn again for bootstrap intervals, which are there for comparison; 0: not at all
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = replicates)]
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "rounds", value_parser = numbers::replicates)]
     bootstrap: usize,
     /// Decides what is drawn again
     #[arg(long, value_name = "S", default_value_t = 1)]
@@ -177,22 +178,4 @@ fn assess(args: &Args, rounds: &Path, target: &Path, reward: Option<Range>) -> R
 fn source(path: &Path, bar: &ProgressBar) -> Result<Source, EstimateError> {
     let file = File::open(path).map_err(|source| EstimateError::Unreadable { file: path.to_owned(), source })?;
     Ok(Source { name: path.display().to_string(), content: Box::new(bar.wrap_read(file)) })
-}
-
-fn number(text: &str, must: &str, accepts: impl Fn(f64) -> bool) -> Result<f64, String> {
-    let number = text.trim().parse().ok().filter(|number| accepts(*number));
-    number.ok_or_else(|| format!("must be {must}"))
-}
-
-fn lambda(text: &str) -> Result<f64, String> {
-    number(text, "a number from 0 to 1e100", |lambda| (0.0..=1e100).contains(&lambda))
-}
-
-/// Every replicate is kept, with what each estimator has added up in it.
-fn replicates(text: &str) -> Result<usize, String> {
-    text.trim().parse().ok().filter(|number| *number <= 100_000).ok_or_else(|| "must be from 0 to 100000".to_owned())
-}
-
-fn probability(text: &str) -> Result<f64, String> {
-    number(text, "a number above 0 and below 1", |p| p > 0.0 && p < 1.0)
 }

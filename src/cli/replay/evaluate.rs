@@ -2,6 +2,7 @@
 
 use super::{
     model::{Model, is_fitted},
+    numbers,
     output::{self, OutputError},
     table,
 };
@@ -67,7 +68,7 @@ pub(super) struct Args {
     #[arg(long, default_value = "ridge")]
     model: Model,
     /// What intervals leave outside
-    #[arg(long, value_name = "P", default_value_t = 0.05)]
+    #[arg(long, value_name = "P", default_value_t = 0.05, value_parser = numbers::probability)]
     alpha: f64,
     /// Print what the gate refuses, with its warning on top
     #[arg(long)]
@@ -88,12 +89,6 @@ pub(super) enum EvaluateError {
     Placement {
         /// Those there are.
         known: String,
-    },
-    /// Nothing can be left outside of an interval.
-    #[error("--alpha is {alpha}, must be above 0 and below 1")]
-    Alpha {
-        /// As given.
-        alpha: f64,
     },
     /// The log cannot be opened.
     #[error(transparent)]
@@ -124,9 +119,6 @@ struct Evaluation<'a, R> {
 
 /// Evaluates and prints; where the gate refuses, the exit code is 2.
 pub(super) async fn run(args: Args, out: &mut impl Write) -> Result<ExitCode, EvaluateError> {
-    if !(args.alpha > 0.0 && args.alpha < 1.0) {
-        return Err(EvaluateError::Alpha { alpha: args.alpha });
-    }
     let kind = args.model.kind();
     if let (Slots::All, Some(kind)) = (args.slots, kind) {
         modelled::accepts(kind)?;

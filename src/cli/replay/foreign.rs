@@ -3,6 +3,7 @@
 use super::{
     evaluate::{self, EvaluateError},
     model::{Model, is_fitted},
+    numbers,
     output::{self, OutputError},
     reward::{RewardArgs, RewardError},
     table,
@@ -51,12 +52,12 @@ pub(super) struct Args {
     #[arg(long, default_value = "ridge")]
     model: Model,
     /// The smallest probability with which the log's policy chose any action; default: the smallest propensity there is
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = numbers::probability)]
     logging_floor: Option<f64>,
     #[command(flatten)]
     reward: RewardArgs,
     /// What intervals leave outside
-    #[arg(long, value_name = "P", default_value_t = 0.05)]
+    #[arg(long, value_name = "P", default_value_t = 0.05, value_parser = numbers::probability)]
     alpha: f64,
     /// Print what the gate refuses, with its warning on top
     #[arg(long)]
@@ -120,14 +121,6 @@ pub(super) enum ForeignError {
         #[source]
         source: io::Error,
     },
-    /// A number is none that can be meant.
-    #[error("--{flag} is {number}, must be above 0 and below 1")]
-    NoShare {
-        /// The flag.
-        flag: &'static str,
-        /// As given.
-        number: f64,
-    },
     /// The mapping is none.
     #[error("{}: {mistake}", file.display())]
     Mapping {
@@ -189,11 +182,6 @@ struct Estimated<'a> {
 
 /// Estimates and prints; where the gate refuses, the exit code is 2.
 pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<ExitCode, ForeignError> {
-    for (flag, number) in [("alpha", Some(args.alpha)), ("logging-floor", args.logging_floor)] {
-        if let Some(number) = number.filter(|number| !(*number > 0.0 && *number < 1.0)) {
-            return Err(ForeignError::NoShare { flag, number });
-        }
-    }
     args.reward.range()?;
     let choices = args.log.choices()?;
     let reward = args.reward.range_of(choices.iter().filter_map(|choice| choice.reward))?;

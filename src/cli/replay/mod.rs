@@ -4,6 +4,7 @@ mod estimate;
 mod evaluate;
 mod foreign;
 mod model;
+mod numbers;
 mod output;
 mod reward;
 mod table;

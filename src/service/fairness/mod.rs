@@ -8,8 +8,13 @@ mod fold;
 pub mod report;
 
 use super::{
-    Result, Service, ServiceError, Violation, assembly::number_of, catalog::decode, log_source::LogSource,
-    past_catalogs::PastCatalogs, pseudonym::Pseudonyms, validate,
+    Result, Service, ServiceError, Violation,
+    assembly::number_of,
+    catalog::decode,
+    log_source::{LogSource, record_at},
+    past_catalogs::PastCatalogs,
+    pseudonym::Pseudonyms,
+    validate,
 };
 use crate::{
     engine::{
@@ -131,7 +136,7 @@ impl<Source: LogSource + ?Sized> Reading<'_, Source> {
     async fn batch(&mut self, log: LogId, first: u64, records: &[Arc<[u8]>]) -> Result<()> {
         let (mut decisions, mut ledgers) = (Vec::new(), Vec::new());
         for (offset, bytes) in (first..).zip(records) {
-            match LogRecord::decode(bytes)? {
+            match record_at(log, offset, bytes)? {
                 LogRecord::Decision(record) if self.counts(record.decided_at) => decisions.push((offset, record)),
                 LogRecord::Ledger(entry) if self.counts(entry.decided_at) => ledgers.push(entry),
                 LogRecord::Decision(_) | LogRecord::Ledger(_) => {}
