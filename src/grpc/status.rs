@@ -129,7 +129,7 @@ mod tests {
     use super::*;
     use crate::{
         log::{DecodeError, archive::ArchiveError},
-        store::StoreError,
+        store::{LogId, StoreError},
     };
 
     #[test]
@@ -155,6 +155,15 @@ mod tests {
             (StoreError::Unavailable { reason: text() }.into(), Code::Unavailable, "STORE_UNAVAILABLE"),
             (StoreError::Corrupt { reason: text() }.into(), Code::Internal, "INTERNAL"),
             (DecodeError::Version { version: 9 }.into(), Code::Internal, "INTERNAL"),
+            (
+                ServiceError::Record {
+                    log: LogId { placement: 1, partition: 2 },
+                    offset: 3,
+                    source: DecodeError::Version { version: 9 },
+                },
+                Code::Internal,
+                "INTERNAL",
+            ),
             (ServiceError::Inconsistent { reason: text() }, Code::Internal, "INTERNAL"),
             (ArchiveError::Content { path: text().into(), reason: text() }.into(), Code::Internal, "INTERNAL"),
         ];

@@ -126,7 +126,9 @@ impl Assessment {
         let moments = self.evaluation.moments();
         let estimates: Vec<Estimate<'_>> =
             moments.iter().map(|(estimator, moments)| estimate(*estimator, moments, &ranges)).collect();
-        let diagnostics = Diagnostics::new(&self.support, &estimates);
+        let told = |estimate: &&Estimate<'_>| estimate.estimator.model || !self.plan.fitted_propensities;
+        let told: Vec<Estimate<'_>> = estimates.iter().filter(told).copied().collect();
+        let diagnostics = Diagnostics::new(&self.support, &told);
         let verdict = self.verdict(&estimates, ranges.weight_max, diagnostics.pareto_k);
         let shown = !verdict.refused || forced;
         Report {

@@ -163,7 +163,7 @@ fn slates_whose_probabilities_did_not_act_are_refused() {
     assert_eq!((code, &report["verdict"]["reasons"][0]["check"]), (2, &Value::from("mean_weight")), "{report}");
     // One that is too small may lack a large weight that was not seen.
     let (code, report, _) = case(0.9);
-    assert_eq!((code, &report["verdict"]["warnings"][0]["check"]), (0, &Value::from("mean_weight")), "{report}");
+    assert_eq!((code, &report["verdict"]["warnings"][0]["check"]), (0, &Value::from("slate_mean_weight")), "{report}");
     let (code, _, errors) = run(folder.path(), &["--slates", "many.json", "--reward-min=0", "--reward-max=0.5"]);
     assert!(code == 1 && errors.contains("200 of 800 rewards are outside of 0 to 0.5"), "{errors}");
 }

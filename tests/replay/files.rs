@@ -83,7 +83,7 @@ fn clusters_and_days_are_columns_by_name() {
     let (rows, _) = read(named).unwrap();
     assert_eq!(rows[0].cluster, rows[2].cluster);
     assert_ne!(rows[0].cluster, rows[1].cluster);
-    assert_eq!(rows.iter().map(|row| row.day).collect::<Vec<_>>(), [Some(1), Some(1), Some(2)]);
+    assert_eq!(rows.iter().map(|row| row.day).collect::<Vec<_>>(), [0, 0, 1].map(|day| Some(4_000_000_000 + day)));
     let rounds = "t,action,reward,pscore,date\n0,0,1,1,2027-01-16\n1,0,1,1,2027-01-15\n2,0,1,1,2027-01-16T09:00:00Z\n";
     let dated = Sources { day: Some("date".to_owned()), ..sources(rounds, "action,p\n0,1\n", None) };
     let days: Vec<_> = read(dated).unwrap().0.iter().map(|row| row.day.unwrap()).collect();

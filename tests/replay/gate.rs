@@ -82,8 +82,32 @@ fn propensities_of_one_where_something_else_could_be_drawn_are_refused() {
         log.rows.iter_mut().for_each(|row| (row.propensity, row.weight_max) = (wrong, 0.5 / wrong));
         refuses(&log, "mean_weight");
     }
-    // Weights that are all 1 are right.
+    // Weights that are all 1 are right, and so is what lacks to 1 where the target goes and the log does not.
     passes(&Log::new(&[0.7, 0.3], &[0.7, 0.3], 2_000, 31));
+    passes(&Log::new(&[0.5, 0.5, 0.0], &[0.4975, 0.4975, 0.005], 2_000, 31));
+    // 600 arms as likely, whose propensities are written with six digits.
+    let mut log = Log { rows: Vec::new(), target: vec![1.0 / 600.0; 600] };
+    log.rows.extend(
+        (0..6_000).map(|n| row(n, n as usize % 600, 0.001_667, 1.0 / 600.0, f64::from(u8::from(n.is_multiple_of(3))))),
+    );
+    log.rows.iter_mut().for_each(|row| row.weight_max = row.weight());
+    passes(&log);
+}
+
+#[test]
+fn weights_whose_rarer_value_was_hardly_seen_are_no_alarm() {
+    // The target never draws the second arm, which the log draws five times in a thousand: five rows or so weigh nothing, and
+    // all others a little more than 1. With as few as none at all the mean weight is no further from 1 than that.
+    for drawn in 0..20 {
+        let one = |n: u64| match n < drawn {
+            true => row(n, 1, 0.005, 0.0, 0.0),
+            false => row(n, 0, 0.995, 1.0, f64::from(u8::from(n.is_multiple_of(3)))),
+        };
+        let mut log = Log { rows: (0..1_000).map(one).collect(), target: vec![1.0, 0.0] };
+        log.rows.iter_mut().for_each(|row| row.weight_max = 1.0 / 0.995);
+        let report = log.report();
+        assert!(!reasons(&report).contains(&"mean_weight"), "{drawn} drawn: {:?}", report.verdict);
+    }
 }
 
 #[test]
@@ -99,7 +123,7 @@ fn a_log_whose_windows_are_all_open_is_told_to_wait() {
     assessment.leave_open(500);
     let verdict = assessment.report(0.0, false).verdict;
     assert!(!verdict.refused && verdict.warnings[0].check == "open_windows", "{verdict:?}");
-    assert!(verdict.warnings[0].found.starts_with("20.0 %"), "{verdict:?}");
+    assert!(verdict.warnings[0].found.starts_with("the windows of 500 decisions"), "{verdict:?}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::{
         estimators::Grids,
         evaluation::Range,
         models::ModelError,
-        slates::{self, modelled},
+        slates::{self, modelled, untold::Untold},
         support::arms::Pmfs,
         target::{self, Drawn},
     },
@@ -146,6 +146,10 @@ pub(super) async fn run(args: Args, out: &mut impl Write) -> Result<ExitCode, Ev
             Slots::Lead => target::fit(kind, &mut kept),
             Slots::All => modelled::fit(kind, &mut kept),
         })?;
+        if !modelled {
+            let slates = kept.iter_mut().filter_map(|drawn| drawn.slate.as_mut());
+            slates.for_each(|drawn| drawn.slate.model = Err(Untold::TooFewUsers));
+        }
         assessment = Assessment::new(plan(&candidate, modelled && slots == Slots::Lead, args.alpha));
         kept.iter().for_each(|drawn| observe(&mut assessment, drawn));
         slates.extend(kept.into_iter().filter_map(|drawn| drawn.slate).map(|drawn| drawn.slate));

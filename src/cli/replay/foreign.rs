@@ -162,7 +162,10 @@ pub(super) enum ForeignError {
     /// Propensities have to be fitted, and there is nothing else to start from.
     #[error("the log tells no propensities: what is estimated starts from a reward model; choose one with --model")]
     NoModel,
-    /// There is no reward model, or no propensity model.
+    /// Propensities cannot be fitted.
+    #[error("the log tells no propensities, and they cannot be fitted")]
+    Propensities(#[source] ModelError),
+    /// There is no reward model.
     #[error(transparent)]
     Model(#[from] ModelError),
     /// The report cannot be given out.
@@ -221,13 +224,13 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<ExitCode, Foreign
     Ok(if report.verdict.refused && !args.force { ExitCode::from(2) } else { ExitCode::SUCCESS })
 }
 
-/// What six digits of a propensity leave open.
-const ROUNDING: f64 = 1e-6;
+/// What rounding may take from the floor.
+const ROUNDING: f64 = 1e-9;
 
 fn above_floor(choices: &[Choice], floor: Option<f64>) -> Result<(), ForeignError> {
     let Some(floor) = floor else { return Ok(()) };
     let all: Vec<f64> = choices.iter().filter_map(|choice| choice.propensity).collect();
-    let below: Vec<f64> = all.iter().copied().filter(|propensity| *propensity < floor - ROUNDING).collect();
+    let below: Vec<f64> = all.iter().copied().filter(|propensity| *propensity < floor * (1.0 - ROUNDING)).collect();
     match below.first() {
         None => Ok(()),
         Some(&first) => Err(ForeignError::BelowFloor { below: below.len(), all: all.len(), first, floor }),
@@ -266,14 +269,15 @@ impl TargetArgs {
         if let Some(file) = &self.catalog {
             let catalog = Arc::new(catalog::load(file).map_err(ForeignError::Catalog)?.catalog);
             let placement = evaluate::placement_of(&catalog, self.placement.as_deref())?;
-            return Ok(rows(choices, &Beginner::of(catalog, placement)?, floor)?);
+            let beginner = Beginner::of(catalog, placement)?;
+            return rows(choices, &beginner, floor).map_err(ForeignError::Propensities);
         }
         let policy = match (&self.policy, &self.always) {
             (Some(file), _) => Policy::read(source(file)?)?,
             (None, Some(action)) => Policy::Always(action.as_str().into()),
             (None, None) => Policy::Uniform,
         };
-        Ok(rows(choices, &policy, floor)?)
+        rows(choices, &policy, floor).map_err(ForeignError::Propensities)
     }
 }
 

@@ -155,12 +155,15 @@ impl Rounds {
         if let Some(number) = day::number(label).or_else(|| self.days.get(label).copied()) {
             return Some(number);
         }
-        // Nothing else tells an order.
-        let number = u32::try_from(self.days.len() + 1).ok()?;
+        // Nothing else tells an order; no date has such a number.
+        let number = UNORDERED.checked_add(u32::try_from(self.days.len()).ok()?)?;
         self.days.insert(label.to_vec(), number);
         Some(number)
     }
 }
+
+/// The number of the first day that is neither a date nor a number.
+const UNORDERED: u32 = 4_000_000_000;
 
 /// Fowler, Noll and Vo's hash of 64 bits: users are only told apart by it.
 fn fnv1a(text: &[u8]) -> u64 {

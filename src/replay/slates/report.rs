@@ -15,7 +15,7 @@ use crate::{
     },
 };
 use serde::Serialize;
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 /// A report on slates. What is undefined, or cannot be computed from what was told, is null in JSON.
 #[derive(Clone, Debug, Serialize)]
@@ -58,6 +58,8 @@ pub struct WeightDiagnostics {
     pub share_of_max_w: Option<f64>,
 }
 
+/// How far weights must be from averaging to 1 to be spoken of.
+const OFF: f64 = 0.05;
 /// The mean of the pseudo-inverse's weights, which must be 1 but for chance.
 const PI_MEAN_WEIGHT: &str = "pi_mean_weight";
 
@@ -72,7 +74,7 @@ pub fn report(slates: &[Slate], reward: Option<Range>, alpha: f64, (log, forced)
     let whole = Range { min: slots * slot.min, max: slots * slot.max };
     let mut estimators = BTreeMap::new();
     let (mut diagnostics, mut left_out) = (BTreeMap::new(), BTreeMap::new());
-    let (mut heavy, mut light) = (Vec::new(), Vec::new());
+    let (mut heavy, mut off) = (Vec::new(), Vec::new());
     for weights in Weights::ALL {
         let [plain, normalised] = weights.names();
         let terms = match all(slates, |slate| weights.of(slate)) {
@@ -88,10 +90,10 @@ pub fn report(slates: &[Slate], reward: Option<Range>, alpha: f64, (log, forced)
         };
         let weighted = Weighted { slates, terms: &terms, whole };
         diagnostics.insert(plain, weighted.diagnostics());
-        match weighted.mean_weight_off(weights) {
-            Some(Ordering::Greater) => heavy.push(plain),
-            Some(_) => light.push(plain),
-            None => {}
+        if weighted.is_too_heavy(weights) {
+            heavy.push(plain);
+        } else if weighted.is_off() {
+            off.push(plain);
         }
         let interval = if weights == Weights::PseudoInverse { None } else { weighted.cressie_read(alpha) };
         estimators.insert(plain, mean(slates, &weighted.contributions(), interval, alpha));
@@ -121,7 +123,8 @@ pub fn report(slates: &[Slate], reward: Option<Range>, alpha: f64, (log, forced)
     let mean = |name: &&str| Some(gate::slate_mean(name, diagnostics[*name].mean_w?));
     verdict.refused |= !heavy.is_empty();
     verdict.reasons.extend(heavy.iter().filter_map(mean));
-    verdict.warnings.extend(light.iter().filter_map(mean));
+    let hint = |name: &&str| Some(gate::slate_off(name, diagnostics[*name].mean_w?));
+    verdict.warnings.extend(off.iter().filter_map(hint));
     let declared = reward.is_some() || seen.is_in(Range::UNIT);
     verdict.warnings.extend((!declared).then(gate::undeclared));
     let shown = !verdict.refused || forced;
@@ -198,21 +201,18 @@ impl Weighted<'_> {
         cressie_read::interval(&sums, least, most, self.whole, alpha).map(ends)
     }
 
-    /// On which side of 1 the mean weight is by more than chance. Nothing bounds the weights, so that only too large a mean
-    /// speaks against probabilities: too small a one may lack a large weight that was not seen. Those of the pseudo-inverse
-    /// may be below nought.
-    fn mean_weight_off(&self, weights: Weights) -> Option<Ordering> {
+    /// Whether weights average to more than 1 by more than chance. Nothing bounds them from above, so that too small a mean
+    /// may lack a large one that was not seen; and nothing bounds those of the pseudo-inverse from below.
+    fn is_too_heavy(&self, weights: Weights) -> bool {
+        let sums = sums(self.slates, self.mean_weights(), &vec![0.0; self.slates.len()]);
+        weights != Weights::PseudoInverse && gate::off_by_more_than_chance(&sums, f64::INFINITY, 1)
+    }
+
+    /// Whether the mean weight is far from 1 for what is seen of the weights.
+    fn is_off(&self) -> bool {
         let mean_weights: Vec<f64> = self.mean_weights().collect();
-        let [lower, upper] = mean(self.slates, &mean_weights, None, gate::ALARM).interval?;
-        let heavy = match weights {
-            Weights::PseudoInverse => lower > 1.0,
-            _ => {
-                let sums = sums(self.slates, self.mean_weights(), &vec![0.0; self.slates.len()]);
-                gate::off_by_more_than_chance(&sums, f64::INFINITY, 1)
-            }
-        };
-        let off = if heavy { Ordering::Greater } else { Ordering::Less };
-        (heavy || upper < 1.0 - gate::ROUNDING).then_some(off)
+        let interval = mean(self.slates, &mean_weights, None, gate::ALARM).interval;
+        interval.is_some_and(|[lower, upper]| lower > 1.0 + OFF || upper < 1.0 - OFF)
     }
 
     fn diagnostics(&self) -> WeightDiagnostics {

@@ -34,6 +34,8 @@ pub enum Untold {
     NoCatalog,
     /// Rewards were not modelled.
     NoModel,
+    /// They could not be: all users are in one fold.
+    TooFewUsers,
 }
 
 impl Untold {
@@ -50,6 +52,7 @@ impl Untold {
                  propensities alone"
             }
             Self::NoModel => "--model ridge or arm_mean",
+            Self::TooFewUsers => "a log of more users",
         }
     }
 }
@@ -72,6 +75,7 @@ impl fmt::Display for Untold {
             Self::Differs => out.write_str("what the decision showed cannot come of what its record tells"),
             Self::NoCatalog => out.write_str("the catalog that the decision was made from cannot be read"),
             Self::NoModel => out.write_str("rewards are not modelled"),
+            Self::TooFewUsers => out.write_str("too few users to model rewards"),
         }
     }
 }
