@@ -17,13 +17,11 @@ const PERIOD: Duration = Duration::from_millis(20);
 /// # Errors
 /// [`TryLockError::WouldBlock`] where another process still has it after a second.
 pub fn take(file: &File) -> Result<(), TryLockError> {
-    let mut taken = file.try_lock();
     for _ in 0..TRIES {
-        if !matches!(taken, Err(TryLockError::WouldBlock)) {
-            break;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(PERIOD),
+            taken => return taken,
         }
-        thread::sleep(PERIOD);
-        taken = file.try_lock();
     }
-    taken
+    file.try_lock()
 }

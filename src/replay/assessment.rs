@@ -40,10 +40,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether an estimator is reported: one that is wanted, and starts from a reward model where propensities were fitted.
+    /// Whether anything may be told of an estimator: where propensities were fitted it must start from a reward model.
+    const fn allows(&self, estimator: &Estimator) -> bool {
+        estimator.model || !self.fitted_propensities
+    }
+
+    /// Whether an estimator is reported.
     fn offers(&self, estimator: &Estimator) -> bool {
         let wanted = self.families.is_empty() || self.families.iter().any(|family| family == estimator.family());
-        wanted && (estimator.model || !self.fitted_propensities)
+        wanted && self.allows(estimator)
     }
 }
 
@@ -126,9 +131,8 @@ impl Assessment {
         let moments = self.evaluation.moments();
         let estimates: Vec<Estimate<'_>> =
             moments.iter().map(|(estimator, moments)| estimate(*estimator, moments, &ranges)).collect();
-        let told = |estimate: &&Estimate<'_>| estimate.estimator.model || !self.plan.fitted_propensities;
-        let told: Vec<Estimate<'_>> = estimates.iter().filter(told).copied().collect();
-        let diagnostics = Diagnostics::new(&self.support, &told);
+        let allowed = estimates.iter().filter(|estimate| self.plan.allows(&estimate.estimator));
+        let diagnostics = Diagnostics::new(&self.support, &allowed.copied().collect::<Vec<_>>());
         let verdict = self.verdict(&estimates, ranges.weight_max, diagnostics.pareto_k);
         let shown = !verdict.refused || forced;
         Report {

@@ -1,10 +1,18 @@
 //! Days by number, so that they have an order: dates by the days since 1970-01-01.
 
+use crate::engine::instant::Instant;
 use jiff::civil::{Date, date};
 
+const MS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
 const FIRST: Date = date(1970, 1, 1);
 /// Numbers that are dates of when there are logs, 1980 to 2099; others are shown as they are.
 const DATES: std::ops::RangeInclusive<u32> = 3_652..=47_481;
+
+/// The number of the day of an instant; `None` before the first.
+#[must_use]
+pub fn of(at: Instant) -> Option<u32> {
+    u32::try_from(at.as_ms().div_euclid(MS_PER_DAY)).ok()
+}
 
 /// The number of a day that is written as a number, or begins with a date such as `2027-01-15`.
 #[must_use]

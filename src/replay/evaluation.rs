@@ -131,22 +131,25 @@ impl Evaluation {
     #[must_use]
     pub fn moments(&self) -> Vec<(Estimator, Moments)> {
         let (mut shared, mut own) = (self.shared, self.own.clone());
-        if let Some(clusters) = &self.clusters {
-            for (totals, weighted) in clusters.shared.iter().zip(&clusters.own) {
-                shared.add(totals, totals);
-                own.iter_mut().zip(weighted).for_each(|(own, weighted)| own.add(weighted, totals));
+        let count = match &self.clusters {
+            Some(clusters) => {
+                for (totals, weighted) in clusters.shared.iter().zip(&clusters.own) {
+                    shared.add(totals, totals);
+                    own.iter_mut().zip(weighted).for_each(|(own, weighted)| own.add(weighted, totals));
+                }
+                Dd::from(clusters.shared.len() as f64)
             }
-        } else {
-            for products in iter::once(&mut shared).chain(own.iter_mut().map(|own| &mut own.products)) {
-                products.with[ROWS] = products.plain;
+            None => {
+                for products in iter::once(&mut shared).chain(own.iter_mut().map(|own| &mut own.products)) {
+                    products.with[ROWS] = products.plain;
+                }
+                shared.plain.total(ROWS)
             }
-        }
-        let clusters = self.clusters.as_ref().map(|clusters| Dd::from(clusters.shared.len() as f64));
-        let clusters = clusters.unwrap_or_else(|| shared.plain.total(ROWS));
+        };
         let moments = |estimator: &Estimator| {
             let place = self.kept.iter().position(|kept| kept == estimator)?;
             let mut moments = own[place / LANES].moments(place % LANES, &shared);
-            moments.set(Part::Cluster, Part::Cluster, clusters);
+            moments.set(Part::Cluster, Part::Cluster, count);
             Some((*estimator, moments))
         };
         self.estimators.iter().filter_map(moments).collect()

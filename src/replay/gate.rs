@@ -36,7 +36,7 @@ const UNSEEN: f64 = 4.0;
 /// What six digits of a propensity leave open.
 const SIX_DIGITS: f64 = 5e-7;
 /// What they leave open of the mean of inverse propensities, and of weights.
-pub(super) const ROUNDING: f64 = 1e-4;
+const ROUNDING: f64 = 1e-4;
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -5,6 +5,7 @@
 //! lead would earn above the logging policy's rest.
 
 use super::{
+    day,
     models::{Example, Kind, ModelError, cross_fit},
     row::{Outcome, Prediction, Row},
     slates::drawn::DrawnSlate,
@@ -81,7 +82,6 @@ pub fn row(
     earned: &[f64],
     arms: &mut Arms,
 ) -> Option<Drawn> {
-    const MS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
     let decision = &record.decision;
     let lead = decision.slots.first()?;
     let target: Vec<(&Arc<str>, f64)> =
@@ -108,7 +108,7 @@ pub fn row(
     }
     let row = Row {
         cluster: identity.cluster(),
-        day: u32::try_from(record.decided_at.as_ms().div_euclid(MS_PER_DAY)).ok(),
+        day: day::of(record.decided_at),
         arm,
         position: 0,
         propensity,

@@ -18,6 +18,6 @@ pub(crate) fn free_port() -> u16 {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     let apart = process::id().wrapping_mul(APART);
     let next = || FIRST + apart.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % COUNT;
-    let ports = (0..COUNT).map(|_| u16::try_from(next()).expect("it is below 32,000"));
-    ports.into_iter().find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).expect("a port is free")
+    let mut ports = (0..COUNT).map(|_| u16::try_from(next()).expect("it is below 32,000"));
+    ports.find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).expect("a port is free")
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     instance::{Client, Instance, LOOK, audit, audited, committed, conversion, offsets, request, shown, start},
-    redis::{DEADLINE, Server},
+    redis::{DEADLINE, Server, wait_until},
 };
 use offer_ranker::{
     proto::{FeedbackCode, Flag, RankRequest, RankResponse},
@@ -169,7 +169,7 @@ async fn every_rank_is_answered_while_redis_is_dead_and_logged_once_when_it_is_b
     assert!(degraded >= 300, "{degraded} of {}", answers.len());
     assert!(answers.iter().all(|answer| !flags(answer).contains(&Flag::NotLogged)));
     assert_logged_once(&server.url("?prefix=dead"), &instance.client, &answers).await;
-    wait_until_emptied(spool.path()).await;
+    wait_until_emptied(spool.path());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -220,7 +220,7 @@ async fn a_spool_outlives_its_instance_and_is_logged_once_by_the_next() {
     let instance = start_spooling(&server, "outlives", spool.path(), &[]);
     assert_eq!(instance.client.rank(named()).await.unwrap().decision_id, late.decision_id, "one answer to one request");
     assert_logged_once(&server.url("?prefix=outlives"), &instance.client, &answers).await;
-    wait_until_emptied(spool.path()).await;
+    wait_until_emptied(spool.path());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -264,12 +264,8 @@ async fn without_a_spool_or_with_a_full_one_answers_are_eligible_and_say_that_th
 }
 
 /// Waits until a spool has no file any more.
-pub(crate) async fn wait_until_emptied(folder: &Path) {
-    let begun = Instant::now();
-    while spool_files(folder) > 0 {
-        assert!(begun.elapsed() < DEADLINE, "the spool is not emptied");
-        tokio::time::sleep(LOOK).await;
-    }
+pub(crate) fn wait_until_emptied(folder: &Path) {
+    wait_until("the spool is emptied", || spool_files(folder) == 0);
 }
 
 /// Waits until an instance logs what it answers.
@@ -299,7 +295,7 @@ async fn of_two_instances_that_answered_one_request_meanwhile_the_first_to_log_i
     }
     server.start_again();
     for spool in &spools {
-        wait_until_emptied(spool.path()).await;
+        wait_until_emptied(spool.path());
     }
     let mut known = Vec::new();
     for answer in &answers {
@@ -316,7 +312,7 @@ async fn of_two_instances_that_answered_one_request_meanwhile_the_first_to_log_i
         }
     }
     for spool in &spools {
-        wait_until_emptied(spool.path()).await;
+        wait_until_emptied(spool.path());
     }
     let report = audit(&server.url("?prefix=two"));
     assert_eq!(audited(&report, "decisions"), 1);

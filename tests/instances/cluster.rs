@@ -47,5 +47,5 @@ async fn a_node_that_is_dead_degrades_its_own_logs_alone() {
     let degraded = answers.iter().filter(|answer| flags(answer) == [Flag::Degraded]).count();
     assert!(degraded > 0 && answers.iter().all(|answer| !flags(answer).contains(&Flag::NotLogged)), "{degraded}");
     assert_logged_once(&store, &instance.client, &answers).await;
-    wait_until_emptied(spool.path()).await;
+    wait_until_emptied(spool.path());
 }

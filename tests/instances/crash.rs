@@ -1,11 +1,10 @@
 //! Killed at any moment under load, an instance takes nothing with it but its connections.
 
 use crate::{
-    instance::{LOOK, PARTITIONS, SHOP, committed, learner, start, start_all},
+    instance::{PARTITIONS, SHOP, committed, learner, start, start_all},
     load::Load,
-    redis::{DEADLINE, standalone_url},
+    redis::{standalone_url, wait_until},
 };
-use std::time::Instant;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_instance_may_be_killed_under_load_and_others_learn_on_from_its_logs() {
@@ -35,11 +34,7 @@ async fn any_instance_may_be_killed_under_load_and_others_learn_on_from_its_logs
         load.go_on_for(100).await;
     }
     // Whoever led in a log at first is dead, and its leases end by themselves.
-    let begun = Instant::now();
-    while tokens().into_iter().zip(&first_tokens).any(|(now, then)| now <= *then) {
-        assert!(begun.elapsed() < DEADLINE, "tokens {:?} after {first_tokens:?}", tokens());
-        tokio::time::sleep(LOOK).await;
-    }
+    wait_until("others lead in every log", || tokens().into_iter().zip(&first_tokens).all(|(now, then)| now > *then));
     let account = load.end().await;
     account.assert_counted_once(&store, instances.iter().map(|instance| &instance.client)).await;
 }

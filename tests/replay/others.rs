@@ -21,6 +21,7 @@ use offer_ranker::{
 };
 use rand::RngExt as _;
 use std::{fs::File, path::Path, process::Command, sync::Arc};
+use tempfile::TempDir;
 
 const ACTIONS: [&str; 3] = ["annual", "monthly", "none"];
 
@@ -167,14 +168,17 @@ fn thompson_sampling_s_log_is_refused_for_the_even_policy_and_the_even_policy_s_
     assert_eq!(thompson.diagnostics.share_of_max_w.map(|share| (100.0 * share).round()), Some(69.0));
 }
 
+/// The path of a file that has this text now.
+fn written(folder: &TempDir, name: &str, text: &str) -> String {
+    let path = folder.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
 #[test]
 fn logs_that_say_too_little_are_refused_by_the_gate_and_wrong_flags_by_what_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.display().to_string()
-    };
+    let file = |name: &str, text: &str| written(&folder, name, text);
     let mapping = "action: shown\nactions: [a, b]\nreward: paid\n";
     let told = file("told.yaml", &format!("{mapping}propensity: p\n"));
     let untold = file("untold.yaml", mapping);
@@ -208,11 +212,7 @@ fn logs_that_say_too_little_are_refused_by_the_gate_and_wrong_flags_by_what_is_w
 #[test]
 fn the_command_reads_a_table_and_evaluates_tables_and_catalogs() {
     let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.display().to_string()
-    };
+    let file = |name: &str, text: &str| written(&folder, name, text);
     let mut table = String::from("shown,paid,p,segment\n");
     for choice in log(3_000, 5, true) {
         let AttributeValue::Category(segment) = &choice.context[0].1 else { panic!("a category") };

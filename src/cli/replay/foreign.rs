@@ -13,7 +13,7 @@ use crate::{
     replay::{
         assessment::{Assessment, Plan},
         estimators::Grids,
-        files::{mistakes::Mistakes, table::Source},
+        files::{ROUNDING, mistakes::Mistakes, table::Source},
         foreign::{
             Choice, dsjson,
             mapping::{Mapping, MappingError},
@@ -223,9 +223,6 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<ExitCode, Foreign
     output::write(&estimated, print, args.json.as_deref(), out)?;
     Ok(if report.verdict.refused && !args.force { ExitCode::from(2) } else { ExitCode::SUCCESS })
 }
-
-/// What rounding may take from the floor.
-const ROUNDING: f64 = 1e-9;
 
 fn above_floor(choices: &[Choice], floor: Option<f64>) -> Result<(), ForeignError> {
     let Some(floor) = floor else { return Ok(()) };

@@ -5,7 +5,7 @@
 //! column with the number.
 
 use super::{
-    lanes,
+    ROUNDING, lanes,
     mistakes::{Mistakes, Place},
     table::{Opening, Table},
 };
@@ -22,8 +22,6 @@ pub(super) enum Meaning {
 
 /// How far a sum of probabilities may be from 1: tables are written with six digits, too.
 const SUM_TOLERANCE: f64 = 1e-6;
-/// What rounding may add to 1.
-pub(super) const ROUNDING: f64 = 1e-9;
 
 /// A grid that is read round by round.
 pub(super) enum Grid {

@@ -19,6 +19,9 @@ use mistakes::{Mistakes, Place};
 use rounds::{Limits, Rounds};
 use table::{Opening, Source};
 
+/// What rounding may add to a probability of 1, and take from a floor, in parts of it.
+pub const ROUNDING: f64 = 1e-9;
+
 /// What is evaluated.
 pub struct Sources {
     /// What was drawn and earned: columns t, action, reward, pscore, and position unless all are 0. A reward that is left

@@ -1,7 +1,7 @@
 //! What was drawn and what it earned, round by round.
 
 use super::{
-    grid::ROUNDING,
+    ROUNDING,
     mistakes::Mistakes,
     table::{Opening, Table},
 };

@@ -2,6 +2,7 @@
 
 use super::{Choice, encoding::Encoding};
 use crate::replay::{
+    day,
     models::{Example, Kind, ModelError, cross_fit},
     row::{Outcome, Row},
     target::{Drawn, FOLDS},
@@ -12,8 +13,6 @@ use std::{collections::BTreeMap, sync::Arc};
 const PENALTY: f64 = 10.0;
 /// Fitted propensities are not smaller than this before they are made to sum to 1.
 const FITTED_MIN: f64 = 1e-3;
-const MS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
-
 /// What a log's choices come to.
 #[derive(Clone, Debug)]
 pub struct Rows {
@@ -100,7 +99,7 @@ fn drawn(
     }
     let row = Row {
         cluster,
-        day: choice.at.and_then(|at| u32::try_from(at.as_ms().div_euclid(MS_PER_DAY)).ok()),
+        day: choice.at.and_then(day::of),
         arm,
         position: choice.position,
         propensity,

@@ -1,7 +1,10 @@
 //! Slates from a JSON file that somebody else wrote.
 
 use super::{Slate, SlotPrediction, product_weight, untold::Untold};
-use crate::replay::files::mistakes::{Mistakes, Place};
+use crate::replay::files::{
+    ROUNDING,
+    mistakes::{Mistakes, Place},
+};
 use serde::Deserialize;
 
 /// A file: its rounds, and how the logging policy draws slates. Other keys are not read.
@@ -176,5 +179,3 @@ impl Check<'_> {
 
 /// Probabilities are written with six digits, too.
 const CASCADE_TOLERANCE: f64 = 1e-6;
-/// What rounding may add to 1.
-const ROUNDING: f64 = 1e-9;

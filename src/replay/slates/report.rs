@@ -88,15 +88,20 @@ pub fn report(slates: &[Slate], reward: Option<Range>, alpha: f64, (log, forced)
                 continue;
             }
         };
-        let weighted = Weighted { slates, terms: &terms, whole };
+        let weighted = Weighted { slates, terms: &terms };
         diagnostics.insert(plain, weighted.diagnostics());
-        if weighted.is_too_heavy(weights) {
+        let contributions = weighted.contributions();
+        // Nothing bounds the pseudo-inverse's weights from below, which these ask for.
+        let sums = (weights != Weights::PseudoInverse).then(|| sums(slates, weighted.mean_weights(), &contributions));
+        // Nothing bounds weights from above, so that only too large a mean speaks against the probabilities: too small a one
+        // may lack a large weight that was not seen.
+        if sums.as_ref().is_some_and(|sums| gate::off_by_more_than_chance(sums, f64::INFINITY, 1)) {
             heavy.push(plain);
         } else if weighted.is_off() {
             off.push(plain);
         }
-        let interval = if weights == Weights::PseudoInverse { None } else { weighted.cressie_read(alpha) };
-        estimators.insert(plain, mean(slates, &weighted.contributions(), interval, alpha));
+        let interval = sums.and_then(|sums| cressie_read(&sums, whole, alpha));
+        estimators.insert(plain, mean(slates, &contributions, interval, alpha));
         let ratio = weighted.self_normalised();
         let interval = interval.filter(|_| ratio.is_some());
         estimators.insert(normalised, EstimatorReport { value: ratio, interval, ..undefined() });
@@ -151,8 +156,6 @@ struct Weighted<'a> {
     slates: &'a [Slate],
     /// Of each slate, each slot's.
     terms: &'a [Vec<f64>],
-    /// What a whole slate can earn.
-    whole: Range,
 }
 
 impl Weighted<'_> {
@@ -191,21 +194,6 @@ impl Weighted<'_> {
             value = value + rewards / weights;
         }
         Some(value.to_f64())
-    }
-
-    /// Nothing bounds the weights; a slate of mean weight w earns up to L w times a slot's largest reward.
-    fn cressie_read(&self, alpha: f64) -> Option<[f64; 2]> {
-        let sums = sums(self.slates, self.mean_weights(), &self.contributions());
-        let least = Unseen { weight: 0.0, values: Range { min: 0.0, max: 0.0 } };
-        let most = Unseen { weight: f64::INFINITY, values: self.whole };
-        cressie_read::interval(&sums, least, most, self.whole, alpha).map(ends)
-    }
-
-    /// Whether weights average to more than 1 by more than chance. Nothing bounds them from above, so that too small a mean
-    /// may lack a large one that was not seen; and nothing bounds those of the pseudo-inverse from below.
-    fn is_too_heavy(&self, weights: Weights) -> bool {
-        let sums = sums(self.slates, self.mean_weights(), &vec![0.0; self.slates.len()]);
-        weights != Weights::PseudoInverse && gate::off_by_more_than_chance(&sums, f64::INFINITY, 1)
     }
 
     /// Whether the mean weight is far from 1 for what is seen of the weights.
@@ -256,6 +244,13 @@ fn sums(slates: &[Slate], weights: impl Iterator<Item = f64>, values: &[f64]) ->
         sums.add(1.0 + (weight - slates) / size, centre + (value - centre * slates) / size);
     }
     sums
+}
+
+/// Nothing bounds the weights; a slate of mean weight w earns up to w times what a whole one can.
+fn cressie_read(sums: &Sums, whole: Range, alpha: f64) -> Option<[f64; 2]> {
+    let least = Unseen { weight: 0.0, values: Range { min: 0.0, max: 0.0 } };
+    let most = Unseen { weight: f64::INFINITY, values: whole };
+    cressie_read::interval(sums, least, most, whole, alpha).map(ends)
 }
 
 fn total(values: &[f64]) -> f64 {
